@@ -1,0 +1,1 @@
+//! `VirtualDisk`: a disk in memory, driven by a seed.
