@@ -46,6 +46,13 @@ impl Encoder {
         Encoder { out: Vec::with_capacity(bytes) }
     }
 
+    /// An empty encoder that reuses a vector's allocation.
+    #[must_use]
+    pub fn reuse(mut out: Vec<u8>) -> Self {
+        out.clear();
+        Encoder { out }
+    }
+
     /// One byte.
     pub fn u8(&mut self, v: u8) -> &mut Self {
         self.out.push(v);

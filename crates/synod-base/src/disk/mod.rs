@@ -18,6 +18,7 @@ mod real;
 mod virtual_disk;
 
 pub use real::RealDisk;
+pub use virtual_disk::{Crash, DiskFault, FaultCounts, VirtualDisk};
 
 use std::io;
 

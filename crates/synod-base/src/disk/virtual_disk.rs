@@ -1,1 +1,0 @@
-//! `VirtualDisk`: a disk in memory, driven by a seed.
