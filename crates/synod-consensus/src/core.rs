@@ -7,10 +7,13 @@
 //!
 //! 1. `messages` may leave at once, before anything is written.
 //! 2. `write` goes to the log. When it is durable the host calls `on_persisted(write.number)`. Writes
-//!    become durable in order; one call covers all earlier numbers.
+//!    become durable in order; one call covers all earlier numbers. A write that is empty needs no
+//!    call: it is durable with the ones before it (a call for it does no harm).
 //! 3. `messages_after_write` leave only after *that* write (and so all earlier ones) is durable:
-//!    votes and acknowledgements. Sent earlier they lose acknowledged writes.
-//! 4. `committed` entries are applied in order; then the host calls [`Core::on_applied`].
+//!    votes and acknowledgements. Sent earlier they lose acknowledged writes. The host calls
+//!    `on_persisted` before it sends them.
+//! 4. `committed` entries are applied in order, each membership change by [`Core::apply_change`]; then
+//!    the host calls [`Core::on_applied`].
 //! 5. `reads` may be answered once the host has applied up to their index.
 //!
 //! A failed or impossible step of the protocol is a typed error or a panic inside the raft crate; the
@@ -269,6 +272,17 @@ pub enum StepError {
     /// It is of a kind a peer must never send, or names another sender or receiver.
     #[error("a peer may not send this: {0}")]
     Forbidden(&'static str),
+    /// The leader counts on entries that this replica no longer has: its log lost durable entries, and
+    /// with them perhaps a vote. The replica must stop for good; its node comes back under a new id.
+    #[error(
+        "the leader says {commit} is committed here but the log ends at {last}: it lost entries"
+    )]
+    LogLost {
+        /// What the leader's heartbeat says this replica holds and has committed.
+        commit: LogIndex,
+        /// Where this replica's log ends.
+        last: LogIndex,
+    },
 }
 
 /// What a core starts from.
@@ -320,6 +334,23 @@ pub enum CoreStartError {
         /// Engine's applied index.
         applied: LogIndex,
     },
+    /// An entry is not where, or of no term, that the one before it allows.
+    #[error("the log is damaged at {index}")]
+    LogDamaged {
+        /// The entry (or the start).
+        index: LogIndex,
+    },
+    /// The log holds entries of a later term than the hard state: a vote was lost.
+    #[error("the log reaches term {last_term} but the hard state is at {term}: it lost a vote")]
+    VoteLost {
+        /// The hard state's term.
+        term: Term,
+        /// The last entry's term.
+        last_term: Term,
+    },
+    /// A group starts above 0 (see `RaftCore::new`), and its membership is one a group can have.
+    #[error("invalid membership: {0}")]
+    Membership(&'static str),
     /// The raft crate refused the settings.
     #[error("invalid consensus settings: {0}")]
     Settings(String),
@@ -331,13 +362,19 @@ pub trait Core {
     fn tick(&mut self);
 
     /// A message from `from` arrived. `from` must be the authenticated peer.
+    ///
+    /// A snapshot message is stepped only once the engine holds the state of its position (or a later
+    /// one) and everything handed out before has been applied. The log then follows the engine, even if
+    /// the message has become stale meanwhile; entries that the engine holds already are not handed
+    /// out again.
     fn step(&mut self, from: NodeId, body: Bytes) -> Result<(), StepError>;
 
     /// Leader only: appends one entry per payload, all in one message per follower.
     fn propose(&mut self, payloads: Vec<Bytes>) -> Result<(), ProposeError>;
 
-    /// Leader only: appends a membership change. One that may not run now (another is in flight)
-    /// comes back as an empty normal entry.
+    /// Leader only: appends a membership change, at `status().last_index` after the call. One that may
+    /// not run now (another is in flight, or it does not fit the membership) comes back as an empty
+    /// normal entry of that index and term.
     fn propose_change(&mut self, change: &MembershipChange) -> Result<(), ProposeError>;
 
     /// Starts one round that proves leadership. Followers ask the leader; the request may be lost:
@@ -370,7 +407,8 @@ pub trait Core {
     /// The host has applied everything up to `index`.
     fn on_applied(&mut self, index: LogIndex);
 
-    /// A committed membership change is applied; returns the membership from here on.
+    /// A committed membership change is applied (before `on_applied` of its index); returns the
+    /// membership from here on. A leader that is no voter any more steps down.
     fn apply_change(&mut self, change: &MembershipChange) -> Membership;
 
     /// What to do now; `None` when there is nothing.

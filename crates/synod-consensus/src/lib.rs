@@ -4,5 +4,10 @@
 //! and completed writes go in, [`Output`] comes out. No type of the `raft` crate leaves this crate.
 
 pub mod core;
+pub mod membership;
+pub mod quorum;
+pub mod raft;
 
 pub use crate::core::*;
+pub use crate::membership::MembershipError;
+pub use crate::raft::RaftCore;

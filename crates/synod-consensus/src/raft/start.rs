@@ -1,0 +1,116 @@
+//! What a replica starts from, checked for fit, and the raft crate's settings with their reasons.
+
+use raft::eraftpb as pb;
+use raft::{Config, RawNode, ReadOnlyOption};
+use synod_base::{HardState, NodeId, Term};
+
+use super::convert;
+use super::log::MemoryLog;
+use crate::core::{CoreStart, CoreStartError};
+
+/// Entries in one append message, in bytes; one entry may be larger. 0, the default, means one each.
+const MAX_APPEND_TARGET_BYTES: u64 = 1024 * 1024;
+
+/// Append messages to one follower that may be unanswered.
+const MAX_APPENDS_IN_FLIGHT: usize = 256;
+
+/// Payload bytes a leader holds un-committed; proposals beyond are refused as overload.
+pub(super) const MAX_UNCOMMITTED_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Committed bytes in one output; else a restart would hand out the whole log at once.
+const MAX_COMMITTED_BYTES_PER_OUTPUT: u64 = 16 * 1024 * 1024;
+
+const _: () = assert!(MAX_UNCOMMITTED_BYTES >= MAX_APPEND_TARGET_BYTES);
+
+/// Builds the raft crate's node over our log. Returns also the hard state it stands at.
+pub(super) fn node_from(
+    start: CoreStart,
+) -> Result<(RawNode<MemoryLog>, HardState), CoreStartError> {
+    let hard_state = check(&start)?;
+    let mut initial = pb::HardState::default();
+    initial.term = hard_state.term.0;
+    initial.vote = hard_state.voted_for.0;
+    // The commit index is not stored: it is at least what the engine applied, the leader tells the rest.
+    initial.commit = start.applied.0;
+    let conf_state = convert::membership_to_raft(&start.membership);
+    let mut log = MemoryLog::new(start.start, (initial, conf_state));
+    log.append(&start.entries);
+    let term = log.term_of(start.applied).expect("applied lies in the log: it was checked");
+    let applied_at = synod_base::LogStart { index: start.applied, term };
+    log.set_snapshot(Some((applied_at, start.membership.clone())));
+    let logger = slog::Logger::root(slog::Discard, slog::o!());
+    let node = RawNode::new(&settings(&start), log, &logger)
+        .map_err(|e| CoreStartError::Settings(e.to_string()))?;
+    Ok((node, hard_state))
+}
+
+/// The table of decisions.
+fn settings(start: &CoreStart) -> Config {
+    Config {
+        id: start.node.0,
+        election_tick: start.ticks.election as usize,
+        heartbeat_tick: start.ticks.heartbeat as usize,
+        applied: start.applied.0,
+        max_size_per_msg: MAX_APPEND_TARGET_BYTES,
+        max_inflight_msgs: MAX_APPENDS_IN_FLIGHT,
+        check_quorum: true,
+        pre_vote: true,
+        // A lease would answer without looking at any clock.
+        read_only_option: ReadOnlyOption::Safe,
+        // Followers would learn of the last commit only by the next append.
+        skip_bcast_commit: false,
+        batch_append: true,
+        max_uncommitted_size: MAX_UNCOMMITTED_BYTES,
+        max_committed_size_per_ready: MAX_COMMITTED_BYTES_PER_OUTPUT,
+        ..Config::default()
+    }
+}
+
+/// Whether log and engine fit together. The raft crate would panic on most of this.
+fn check(start: &CoreStart) -> Result<HardState, CoreStartError> {
+    if start.node == NodeId::NONE {
+        return Err(CoreStartError::Settings("a node's id is not 0".to_owned()));
+    }
+    let (mut last, mut last_term) = (start.start.index, start.start.term);
+    if (last.0 == 0) != (last_term == Term(0)) {
+        return Err(CoreStartError::LogDamaged { index: last });
+    }
+    for entry in &start.entries {
+        if entry.index != last.next() || entry.term < last_term || entry.term == Term(0) {
+            return Err(CoreStartError::LogDamaged { index: entry.index });
+        }
+        (last, last_term) = (entry.index, entry.term);
+    }
+    if start.applied > last {
+        return Err(CoreStartError::LogLost { applied: start.applied, last });
+    }
+    if start.applied < start.start.index {
+        let start_index = start.start.index;
+        return Err(CoreStartError::StateLost { start: start_index, applied: start.applied });
+    }
+    check_membership(start)?;
+    let mut hard_state = start.hard_state;
+    if hard_state.term < last_term {
+        if !start.entries.is_empty() {
+            return Err(CoreStartError::VoteLost { term: hard_state.term, last_term });
+        }
+        // A new group: it begins in the term of its start, where nobody has voted.
+        hard_state = HardState { term: last_term, voted_for: NodeId::NONE };
+    }
+    Ok(hard_state)
+}
+
+fn check_membership(start: &CoreStart) -> Result<(), CoreStartError> {
+    let membership = &start.membership;
+    if membership.all().is_empty() {
+        return Ok(());
+    }
+    if membership.validate().is_err() {
+        return Err(CoreStartError::Membership("it is none that a group can have"));
+    }
+    if start.start.index.0 == 0 {
+        // Newcomers would get the log from its first entry on and so never hear of the first voters.
+        return Err(CoreStartError::Membership("a log that starts at 0 has no members yet"));
+    }
+    Ok(())
+}
