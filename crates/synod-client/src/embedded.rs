@@ -7,8 +7,20 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use synod_node::{Reply, Request, RequestError, StreamId, WatchDelivery, WatchRequest};
+use synod_base::LeaseId;
+use synod_node::{
+    LeaseTimeToLive, Reply, Request, RequestError, Response, StreamId, WatchDelivery, WatchKind,
+    WatchRequest, WatchSpec,
+};
+use synod_state::kv::{
+    Command, CommandResult, DeleteRangeRequest, KeyValue, PutRequest, RangeRequest, RangeResult,
+    TxnRequest, TxnResult,
+};
 use tokio::sync::{mpsc, oneshot};
+
+use crate::error::ClientError;
+use crate::kv::{Answer, Consistency, Deleted, Kv, LeaseGranted};
+use crate::watcher::Watcher;
 
 /// Deliveries that may wait in one stream's channel. The node counts at least
 /// `WATCH_DELIVERY_MIN_BYTES` per delivery against the stream's window, so events never fill it; a
@@ -97,5 +109,118 @@ impl Drop for WatchStream {
         let close = Inbound::Watch(WatchRequest::Close { stream: self.stream });
         // A full inbox loses this; the loop then finds the channel closed at the next delivery.
         drop(self.inbox.try_send(close));
+    }
+}
+
+/// `Kv` served by the node in this process.
+#[derive(Clone, Debug)]
+pub struct Embedded {
+    node: NodeHandle,
+}
+
+impl Embedded {
+    /// Over this node.
+    #[must_use]
+    pub fn new(node: NodeHandle) -> Self {
+        Embedded { node }
+    }
+
+    /// The node itself, for what `Kv` does not say (status, members, hashes).
+    #[must_use]
+    pub fn node(&self) -> &NodeHandle {
+        &self.node
+    }
+
+    async fn write(&self, command: Command) -> Answer<CommandResult> {
+        match self.node.request(Request::Write(command)).await? {
+            (header, Response::Write(result)) => Ok((header, result)),
+            _ => Err(ClientError::UnexpectedAnswer { request: "write" }),
+        }
+    }
+}
+
+impl Kv for Embedded {
+    async fn range(&self, request: RangeRequest, consistency: Consistency) -> Answer<RangeResult> {
+        let linearizable = consistency == Consistency::Linearizable;
+        match self.node.request(Request::Range { request, linearizable }).await? {
+            (header, Response::Range(result)) => Ok((header, result)),
+            _ => Err(ClientError::UnexpectedAnswer { request: "range" }),
+        }
+    }
+
+    async fn put(&self, request: PutRequest) -> Answer<Option<KeyValue>> {
+        match self.write(Command::Put(request)).await? {
+            (header, CommandResult::Put { prev_kv }) => Ok((header, prev_kv)),
+            _ => Err(ClientError::UnexpectedAnswer { request: "put" }),
+        }
+    }
+
+    async fn delete(&self, request: DeleteRangeRequest) -> Answer<Deleted> {
+        match self.write(Command::DeleteRange(request)).await? {
+            (header, CommandResult::DeleteRange { deleted, prev_kvs }) => {
+                Ok((header, Deleted { deleted, prev_kvs }))
+            }
+            _ => Err(ClientError::UnexpectedAnswer { request: "delete" }),
+        }
+    }
+
+    async fn txn(&self, request: TxnRequest) -> Answer<TxnResult> {
+        if request.is_read_only() {
+            let read = Request::ReadTxn { request, linearizable: true };
+            return match self.node.request(read).await? {
+                (header, Response::Txn(result)) => Ok((header, result)),
+                _ => Err(ClientError::UnexpectedAnswer { request: "txn" }),
+            };
+        }
+        match self.write(Command::Txn(request)).await? {
+            (header, CommandResult::Txn(result)) => Ok((header, result)),
+            _ => Err(ClientError::UnexpectedAnswer { request: "txn" }),
+        }
+    }
+
+    async fn lease_grant(&self, id: LeaseId, ttl_seconds: i64) -> Answer<LeaseGranted> {
+        match self.write(Command::LeaseGrant { id, ttl_seconds }).await? {
+            (header, CommandResult::LeaseGrant { id, ttl_seconds }) => {
+                Ok((header, LeaseGranted { id, ttl_seconds }))
+            }
+            _ => Err(ClientError::UnexpectedAnswer { request: "lease grant" }),
+        }
+    }
+
+    async fn lease_revoke(&self, id: LeaseId) -> Answer<()> {
+        match self.write(Command::LeaseRevoke { id }).await? {
+            (header, CommandResult::LeaseRevoke) => Ok((header, ())),
+            _ => Err(ClientError::UnexpectedAnswer { request: "lease revoke" }),
+        }
+    }
+
+    async fn lease_keep_alive(&self, id: LeaseId) -> Answer<i64> {
+        match self.node.request(Request::LeaseKeepAlive { id }).await? {
+            (header, Response::LeaseKeepAlive { ttl_seconds }) => Ok((header, ttl_seconds)),
+            _ => Err(ClientError::UnexpectedAnswer { request: "lease keep-alive" }),
+        }
+    }
+
+    async fn lease_time_to_live(&self, id: LeaseId, keys: bool) -> Answer<LeaseTimeToLive> {
+        match self.node.request(Request::LeaseTimeToLive { id, keys }).await? {
+            (header, Response::LeaseTimeToLive(left)) => Ok((header, left)),
+            _ => Err(ClientError::UnexpectedAnswer { request: "lease time-to-live" }),
+        }
+    }
+
+    async fn watch(&self, spec: WatchSpec) -> Result<Watcher, ClientError> {
+        let mut stream = self.node.open_watch_stream().await.ok_or(RequestError::Stopped)?;
+        let spec = WatchSpec { watch_id: 0, fragment: false, ..spec };
+        let create = WatchRequest::Create { stream: stream.id(), spec };
+        if !stream.send(create).await {
+            return Err(RequestError::Stopped.into());
+        }
+        match stream.next().await.ok_or(RequestError::Stopped)?.kind {
+            WatchKind::Created => Ok(Watcher::embedded(stream)),
+            WatchKind::Canceled { compact_revision, reason } => {
+                Err(ClientError::WatchCanceled { compact_revision, reason })
+            }
+            _ => Err(ClientError::UnexpectedAnswer { request: "watch" }),
+        }
     }
 }

@@ -1,6 +1,17 @@
 //! The Rust SDK: the `Kv` trait (served by the node in this process, by a remote Synod, or by an etcd
 //! cluster), and locks, elections, ids and counters over it.
 
+pub mod election;
 pub mod embedded;
+pub mod error;
+pub mod kv;
+pub mod lock;
+mod queue;
+pub mod watcher;
 
-pub use embedded::{Inbound, NodeHandle, WatchStream};
+pub use embedded::{Embedded, Inbound, NodeHandle, WatchStream};
+pub use error::{Advice, ClientError};
+pub use kv::{Answer, Consistency, Deleted, Kv, LeaseGranted, WatchBatch};
+pub use queue::OwnershipError;
+pub use synod_node::Happened;
+pub use watcher::Watcher;
