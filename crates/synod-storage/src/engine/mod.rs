@@ -1,6 +1,15 @@
 //! `Engine`: an ordered key-value store on this machine, in which replicated machines keep their
 //! state. fjall in production, an ordered map in the simulator; one conformance suite for both.
 
+mod fjall;
+mod memory;
+
+#[cfg(test)]
+mod conformance;
+
+pub use self::fjall::{FjallEngine, FjallOptions};
+pub use self::memory::MemoryEngine;
+
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
@@ -15,11 +24,19 @@ pub enum Space {
     History,
     /// Leases.
     Lease,
+    /// This replica's own notes; never part of a snapshot.
+    Local,
+    /// A snapshot on its way in: keys of other spaces behind the space's number.
+    Staging,
 }
 
 impl Space {
-    /// All spaces, in the order snapshots send them.
-    pub const ALL: [Space; 3] = [Space::Meta, Space::History, Space::Lease];
+    /// All spaces.
+    pub const ALL: [Space; 5] =
+        [Space::Meta, Space::History, Space::Lease, Space::Local, Space::Staging];
+
+    /// The spaces that replicas agree on, in the order snapshots send them.
+    pub const REPLICATED: [Space; 3] = [Space::Meta, Space::History, Space::Lease];
 }
 
 /// One change in a batch.
@@ -104,4 +121,32 @@ pub trait Engine: EngineRead + Send + Sync {
 
     /// Bytes on disk, roughly.
     fn disk_bytes(&self) -> u64;
+
+    /// Removes every key of a space, in batches of bounded size: *not atomic*, so a caller that
+    /// installs a snapshot first writes a marker that says so.
+    fn clear(&self, space: Space) -> Result<(), EngineError> {
+        let mut from = Vec::new();
+        loop {
+            let mut batch = WriteBatch::default();
+            self.scan(space, &from, None, &mut |key, _| {
+                batch.delete(space, Bytes::copy_from_slice(key));
+                if batch.ops.len() < CLEAR_BATCH_KEYS {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            })?;
+            // The next scan starts behind this batch, not at all the removals before it.
+            let Some(WriteOp::Delete(_, last)) = batch.ops.last() else {
+                return Ok(());
+            };
+            from.clear();
+            from.extend_from_slice(last);
+            from.push(0);
+            self.write(batch)?;
+        }
+    }
 }
+
+/// Keys that one batch of [`Engine::clear`] removes: some 100 KB of memory.
+const CLEAR_BATCH_KEYS: usize = 1024;
