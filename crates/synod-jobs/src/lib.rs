@@ -1,1 +1,41 @@
-//! Synod: synod-jobs.
+//! MapReduce: plan, split, map, combine, spill, shuffle, merge, reduce, commit.
+//!
+//! One engine for every transport. [`plan::plan`] freezes the inputs; [`map_task`] and
+//! [`reduce_task`] are plain functions that any scheduler can call; [`run_local`] drives them with
+//! threads of this process. A reducer reads runs through [`RunSource`], so where a map output lies
+//! is no concern of the engine.
+
+pub mod builtin;
+pub mod commit;
+pub mod counters;
+pub mod emit;
+pub mod error;
+pub mod hash;
+pub mod input;
+pub mod job;
+pub mod local;
+pub mod map_task;
+pub mod plan;
+pub mod progress;
+pub mod reader;
+pub mod reduce_task;
+pub mod run;
+pub mod sink;
+pub mod spec;
+
+mod buffer;
+mod merge;
+mod sample;
+
+pub use builtin::{BUILT_IN, JobVisitor, run_built_in, with_job};
+pub use counters::Counters;
+pub use emit::Emitter;
+pub use error::JobError;
+pub use job::{Block, Job, Record};
+pub use local::{JobSummary, run_local};
+pub use plan::{JobPlan, plan};
+pub use progress::{Phase, Progress, Snapshot};
+pub use reduce_task::Values;
+pub use run::RunSource;
+pub use sink::Sink;
+pub use spec::JobSpec;

@@ -1,0 +1,226 @@
+//! The combine table: open addressing over slots of 32 bytes.
+//!
+//! A slot holds the first sixteen bytes of its key and a value of up to eight bytes, so a hit on a
+//! short key touches one cache line. Longer keys and values live in an arena beside the slots;
+//! nothing is allocated per key. The table never decides to grow: it reports that it is full and
+//! its owner either gives it room or seals it.
+
+use crate::buffer::order::{Entry, Keys, sort_entries, word_at};
+use crate::hash::{HEAD_BYTES, Head, TableHash};
+use crate::run::memory::MemoryRun;
+use crate::run::record;
+
+/// Values no longer are kept in the slot.
+const INLINE_VALUE_BYTES: usize = 8;
+/// Marks a slot without a key.
+const EMPTY: u32 = u32::MAX;
+const FIRST_SLOTS: usize = 1 << 12;
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    head: [u8; HEAD_BYTES],
+    value: [u8; INLINE_VALUE_BYTES],
+    /// Arena position: of the value if it is long, then of the whole key if it is long.
+    at: u32,
+    /// Length of the key, or `EMPTY`.
+    len: u32,
+}
+
+const EMPTY_SLOT: Slot =
+    Slot { head: [0; HEAD_BYTES], value: [0; INLINE_VALUE_BYTES], at: 0, len: EMPTY };
+
+/// What became of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Upsert {
+    /// Combined into the value that was there, or inserted as a new key.
+    Done,
+    /// The table is full and unchanged.
+    Full,
+}
+
+/// Keys with one combined value each.
+pub(crate) struct CombineTable {
+    slots: Vec<Slot>,
+    arena: Vec<u8>,
+    keys: usize,
+    value_len: usize,
+    hash: TableHash,
+}
+
+impl CombineTable {
+    /// An empty table for values of exactly `value_len` bytes.
+    pub(crate) fn new(value_len: usize, seed: u64) -> CombineTable {
+        CombineTable {
+            slots: vec![EMPTY_SLOT; FIRST_SLOTS],
+            arena: Vec::new(),
+            keys: 0,
+            value_len,
+            hash: TableHash::new(seed),
+        }
+    }
+
+    /// Combines a value into its key's.
+    #[inline]
+    pub(crate) fn upsert(
+        &mut self,
+        head: Head,
+        key: &[u8],
+        value: &[u8],
+        combine: impl FnOnce(&mut [u8], &[u8]),
+    ) -> Upsert {
+        let mask = self.slots.len() - 1;
+        let mut index = self.hash.hash(head, key) as usize & mask;
+        let bytes = head_bytes(head);
+        loop {
+            let slot = &mut self.slots[index & mask];
+            if slot.len as usize == key.len() && slot.head == bytes {
+                let inline = self.value_len <= INLINE_VALUE_BYTES;
+                let key_at = slot.at as usize + if inline { 0 } else { self.value_len };
+                if key.len() <= HEAD_BYTES || self.arena[key_at..key_at + key.len()] == *key {
+                    let total = if inline {
+                        &mut slot.value[..self.value_len]
+                    } else {
+                        &mut self.arena[slot.at as usize..slot.at as usize + self.value_len]
+                    };
+                    combine(total, value);
+                    return Upsert::Done;
+                }
+            } else if slot.len == EMPTY {
+                return self.insert(index & mask, bytes, key, value);
+            }
+            index += 1;
+        }
+    }
+
+    fn insert(&mut self, index: usize, head: [u8; HEAD_BYTES], key: &[u8], value: &[u8]) -> Upsert {
+        let arena_need = self.arena_need(key.len());
+        if (self.keys + 1) * 8 > self.slots.len() * 5
+            || self.arena.len() + arena_need > self.arena.capacity()
+        {
+            return Upsert::Full;
+        }
+        let mut slot = Slot { head, value: [0; 8], at: self.arena.len() as u32, len: 0 };
+        slot.len = key.len() as u32;
+        if self.value_len <= INLINE_VALUE_BYTES {
+            slot.value[..self.value_len].copy_from_slice(value);
+        } else {
+            self.arena.extend_from_slice(value);
+        }
+        if key.len() > HEAD_BYTES {
+            self.arena.extend_from_slice(key);
+        }
+        self.slots[index] = slot;
+        self.keys += 1;
+        Upsert::Done
+    }
+
+    fn arena_need(&self, key_len: usize) -> usize {
+        let value = if self.value_len > INLINE_VALUE_BYTES { self.value_len } else { 0 };
+        value + if key_len > HEAD_BYTES { key_len } else { 0 }
+    }
+
+    /// Number of different keys.
+    pub(crate) fn keys(&self) -> usize {
+        self.keys
+    }
+
+    /// Makes room for one more key of `key_len` bytes if the table then stays within
+    /// `limit_bytes`, or if it is empty. Returns whether it did.
+    pub(crate) fn grow(&mut self, key_len: usize, limit_bytes: usize) -> bool {
+        let more_slots = (self.keys + 1) * 8 > self.slots.len() * 5;
+        let arena_want = self.arena.len() + self.arena_need(key_len);
+        let more_arena = arena_want > self.arena.capacity();
+        let slots = if more_slots { self.slots.len() * 2 } else { self.slots.len() };
+        let arena = if more_arena {
+            arena_want.max(self.arena.capacity() * 3 / 2).max(64 << 10)
+        } else {
+            self.arena.capacity()
+        };
+        let slot_bytes = size_of::<Slot>();
+        // While it moves, a larger array stands beside the old one.
+        let moving = if more_slots { self.slots.len() * slot_bytes } else { 0 };
+        let within = slots * slot_bytes + moving + arena <= limit_bytes;
+        if self.keys > 0 && (!within || arena > u32::MAX as usize || slots > u32::MAX as usize) {
+            return false;
+        }
+        if more_arena {
+            self.arena.reserve_exact(arena - self.arena.len());
+        }
+        if more_slots {
+            self.rehash(slots);
+        }
+        true
+    }
+
+    fn rehash(&mut self, slots: usize) {
+        let old = std::mem::replace(&mut self.slots, vec![EMPTY_SLOT; slots]);
+        let mask = slots - 1;
+        for slot in old.iter().filter(|slot| slot.len != EMPTY) {
+            let key = self.key_of(slot);
+            let head = [le_word(&slot.head, 0), le_word(&slot.head, 8)];
+            let mut index = self.hash.hash(head, key) as usize & mask;
+            while self.slots[index].len != EMPTY {
+                index = (index + 1) & mask;
+            }
+            self.slots[index] = *slot;
+        }
+    }
+
+    fn key_of<'s>(&'s self, slot: &'s Slot) -> &'s [u8] {
+        let len = slot.len as usize;
+        if len <= HEAD_BYTES {
+            return &slot.head[..len];
+        }
+        let at = slot.at as usize + self.arena_need(0);
+        &self.arena[at..at + len]
+    }
+
+    fn value_of<'s>(&'s self, slot: &'s Slot) -> &'s [u8] {
+        if self.value_len <= INLINE_VALUE_BYTES {
+            &slot.value[..self.value_len]
+        } else {
+            &self.arena[slot.at as usize..slot.at as usize + self.value_len]
+        }
+    }
+
+    /// Turns the content into a sorted, partitioned run and leaves the table empty and small.
+    pub(crate) fn seal(&mut self, partitions: u32, partition: impl Fn(&[u8]) -> u32) -> MemoryRun {
+        let mut entries: Vec<Vec<Entry>> = vec![Vec::new(); partitions as usize];
+        let mut bytes = 0;
+        for (at, slot) in self.slots.iter().enumerate().filter(|(_, slot)| slot.len != EMPTY) {
+            let key = self.key_of(slot);
+            let entry = Entry { word: word_at(key, 0), at: at as u32, len: slot.len };
+            entries[partition(key) as usize].push(entry);
+            bytes += record::encoded_len(key.len(), self.value_len);
+        }
+        let mut encoded = Vec::with_capacity(bytes);
+        let mut ends = Vec::with_capacity(entries.len());
+        for mut list in entries {
+            sort_entries(&mut list, self);
+            for entry in &list {
+                let slot = &self.slots[entry.at as usize];
+                record::put(&mut encoded, self.key_of(slot), self.value_of(slot));
+            }
+            ends.push((encoded.len(), list.len() as u64));
+        }
+        self.slots = vec![EMPTY_SLOT; FIRST_SLOTS];
+        self.arena = Vec::new();
+        self.keys = 0;
+        MemoryRun::in_order(encoded, ends)
+    }
+}
+
+impl Keys for CombineTable {
+    fn key(&self, at: u32) -> &[u8] {
+        self.key_of(&self.slots[at as usize])
+    }
+}
+
+#[inline]
+fn head_bytes(head: Head) -> [u8; HEAD_BYTES] {
+    (u128::from(head[0]) | u128::from(head[1]) << 64).to_le_bytes()
+}
+
+fn le_word(head: &[u8; HEAD_BYTES], at: usize) -> u64 {
+    head[at..].first_chunk::<8>().map_or(0, |word| u64::from_le_bytes(*word))
+}

@@ -1,0 +1,139 @@
+//! Counts words: the maximal runs of bytes that are not ASCII whitespace, case kept.
+//!
+//! Whitespace is what [`u8::is_ascii_whitespace`] says: space, tab, line feed, form feed, carriage
+//! return. An output line is `word<TAB>count`.
+//!
+//! A line feed separates words like any other whitespace, so a whole block is cut at once: 64
+//! bytes become a mask with one bit per byte, and the places where the class changes are the
+//! starts and ends of words.
+
+use crate::emit::Emitter;
+use crate::job::{Block, Job, Record};
+use crate::reduce_task::Values;
+use crate::sink::Sink;
+
+/// The job.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WordCount;
+
+impl WordCount {
+    /// Its name in the registry.
+    pub const NAME: &'static str = "wordcount";
+}
+
+const ONE: [u8; 8] = 1_u64.to_le_bytes();
+
+impl Job for WordCount {
+    const COMBINED_VALUE_BYTES: Option<usize> = Some(8);
+
+    fn map(&self, record: Record<'_>, out: &mut Emitter<'_, Self>) {
+        for_each_word(record.bytes, |start, end| out.emit_within(record.bytes, start..end, &ONE));
+    }
+
+    fn map_block(&self, block: Block<'_>, out: &mut Emitter<'_, Self>) {
+        for_each_word(block.bytes, |start, end| out.emit_within(block.bytes, start..end, &ONE));
+    }
+
+    #[inline]
+    fn combine(&self, total: &mut [u8], value: &[u8]) {
+        let sum = number(total).saturating_add(number(value));
+        total.copy_from_slice(&sum.to_le_bytes());
+    }
+
+    fn reduce(&self, word: &[u8], counts: &mut Values<'_, Self>, out: &mut Sink) {
+        let mut sum = 0_u64;
+        while let Some(count) = counts.next() {
+            sum = sum.saturating_add(number(count));
+        }
+        out.bytes(word);
+        out.bytes(b"\t");
+        out.decimal(sum);
+        out.end_record();
+    }
+}
+
+#[inline]
+fn number(bytes: &[u8]) -> u64 {
+    bytes.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+/// Calls `word` with the start and end of every word.
+#[inline]
+fn for_each_word(bytes: &[u8], mut word: impl FnMut(usize, usize)) {
+    let mut start = 0;
+    // Whether the byte before the current chunk was whitespace, in bit 0.
+    let mut before = 1_u64;
+    let (chunks, rest) = bytes.as_chunks::<64>();
+    let mut last = [b' '; 64];
+    last[..rest.len()].copy_from_slice(rest);
+    // The padded last chunk also ends a word that reaches the end of the bytes.
+    for (index, chunk) in chunks.iter().chain(std::iter::once(&last)).enumerate() {
+        let base = index * 64;
+        let blank = whitespace_mask(chunk);
+        let mut changes = blank ^ (blank << 1 | before);
+        let mut inside = before == 0;
+        before = blank >> 63;
+        while changes != 0 {
+            let at = base + changes.trailing_zeros() as usize;
+            changes &= changes - 1;
+            if inside {
+                word(start, at);
+            } else {
+                start = at;
+            }
+            inside = !inside;
+        }
+    }
+}
+
+/// One bit per byte, set where the byte is whitespace.
+#[inline]
+fn whitespace_mask(chunk: &[u8; 64]) -> u64 {
+    // Written so that the compiler compares sixteen bytes or more at a time.
+    let mut flags = [0_u8; 64];
+    for (flag, byte) in flags.iter_mut().zip(chunk) {
+        let control = byte.wrapping_sub(b'\t') < 5 && *byte != 0x0b;
+        *flag = u8::from((*byte == b' ') | control);
+    }
+    let mut mask = 0;
+    let (groups, _) = flags.as_chunks::<8>();
+    for (index, group) in groups.iter().enumerate() {
+        // Gathers the lowest bit of each of eight bytes into the top byte of the product.
+        let bits = u64::from_le_bytes(*group).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+        mask |= bits << (8 * index);
+    }
+    mask
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_those_of_a_naive_split_for_every_length_and_byte() {
+        let mut random = fastrand::Rng::with_seed(3);
+        for length in 0..300 {
+            let alphabet: &[u8] = b"ab \t\n\x0b\x0c\r\0\xff\x80\x20\x08\x0e";
+            let bytes: Vec<u8> =
+                (0..length).map(|_| alphabet[random.usize(..alphabet.len())]).collect();
+            let mut words = Vec::new();
+            for_each_word(&bytes, |start, end| words.push(&bytes[start..end]));
+            let naive: Vec<&[u8]> = bytes
+                .split(|byte| byte.is_ascii_whitespace())
+                .filter(|word| !word.is_empty())
+                .collect();
+            assert_eq!(words, naive);
+        }
+    }
+
+    #[test]
+    fn the_mask_agrees_with_the_definition_on_all_bytes() {
+        for base in [0_u8, 64, 128, 192] {
+            let chunk: [u8; 64] = std::array::from_fn(|index| base + index as u8);
+            for (index, byte) in chunk.iter().enumerate() {
+                let bit = whitespace_mask(&chunk) >> index & 1;
+                assert_eq!(bit == 1, byte.is_ascii_whitespace(), "{byte}");
+            }
+        }
+    }
+}

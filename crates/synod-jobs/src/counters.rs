@@ -1,0 +1,86 @@
+//! Counts of what a job did, summed over the winning attempts only.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Different names that one job may count under; more are dropped into `counters_dropped`.
+pub const MAX_USER_COUNTERS: usize = 1_000;
+
+/// Built-in counts and those of the job's own functions. Additions saturate.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Records given to map functions.
+    pub map_records_in: u64,
+    /// Bytes of those records with their terminators.
+    pub map_bytes_in: u64,
+    /// Pairs that map functions emitted.
+    pub map_pairs_out: u64,
+    /// Pairs left after combining, the ones that travel to reducers.
+    pub combined_pairs_out: u64,
+    /// Records left out because the map function panicked on them.
+    pub bad_records_skipped: u64,
+    /// Runs written to disk because the memory budget was reached, or to be fetched.
+    pub runs_written: u64,
+    /// Bytes of those runs as stored.
+    pub run_bytes_written: u64,
+    /// Groups given to reduce functions.
+    pub reduce_groups_in: u64,
+    /// Pairs given to reduce functions.
+    pub reduce_pairs_in: u64,
+    /// Records of output.
+    pub reduce_records_out: u64,
+    /// Bytes of output.
+    pub reduce_bytes_out: u64,
+    /// What the job's own functions counted.
+    pub user: BTreeMap<String, u64>,
+}
+
+impl Counters {
+    /// Adds to a counter of the job's own.
+    pub fn count(&mut self, name: &str, amount: u64) {
+        if let Some(value) = self.user.get_mut(name) {
+            *value = value.saturating_add(amount);
+        } else if self.user.len() < MAX_USER_COUNTERS {
+            self.user.insert(name.to_owned(), amount);
+        } else {
+            let dropped = self.user.entry("counters_dropped".to_owned()).or_insert(0);
+            *dropped = dropped.saturating_add(1);
+        }
+    }
+
+    /// Adds the counts of a finished task.
+    pub fn add(&mut self, other: &Counters) {
+        let Counters {
+            map_records_in,
+            map_bytes_in,
+            map_pairs_out,
+            combined_pairs_out,
+            bad_records_skipped,
+            runs_written,
+            run_bytes_written,
+            reduce_groups_in,
+            reduce_pairs_in,
+            reduce_records_out,
+            reduce_bytes_out,
+            user,
+        } = other;
+        for (mine, theirs) in [
+            (&mut self.map_records_in, map_records_in),
+            (&mut self.map_bytes_in, map_bytes_in),
+            (&mut self.map_pairs_out, map_pairs_out),
+            (&mut self.combined_pairs_out, combined_pairs_out),
+            (&mut self.bad_records_skipped, bad_records_skipped),
+            (&mut self.runs_written, runs_written),
+            (&mut self.run_bytes_written, run_bytes_written),
+            (&mut self.reduce_groups_in, reduce_groups_in),
+            (&mut self.reduce_pairs_in, reduce_pairs_in),
+            (&mut self.reduce_records_out, reduce_records_out),
+            (&mut self.reduce_bytes_out, reduce_bytes_out),
+        ] {
+            *mine = mine.saturating_add(*theirs);
+        }
+        for (name, amount) in user {
+            self.count(name, *amount);
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Takes the pairs that a map function emits.
+//!
+//! With a combiner pairs go to the combine table, unless the table turns out to absorb less than a
+//! fifth of them: then they are appended like those of a job without one. When a buffer reaches
+//! the task's share of the memory it is sorted and becomes a run. A failure to keep a run is
+//! remembered and ends the task after the current block.
+
+use crate::buffer::pairs::Pairs;
+use crate::buffer::table::{CombineTable, Upsert};
+use crate::counters::Counters;
+use crate::error::JobError;
+use crate::hash::{Head, head_of, head_within};
+use crate::job::Job;
+use crate::run::record;
+use crate::run::store::{Run, RunStore};
+use std::ops::Range;
+
+/// Pairs that a table must have seen before it is judged.
+const BYPASS_AFTER_PAIRS: u64 = 1 << 16;
+
+/// Where a map function puts its pairs and counts.
+pub struct Emitter<'t, J: Job> {
+    job: &'t J,
+    partitions: u32,
+    cuts: &'t [Vec<u8>],
+    mode: Mode,
+    table: CombineTable,
+    pairs: Pairs,
+    limit_bytes: usize,
+    store: Option<&'t RunStore>,
+    runs: Vec<Run>,
+    failure: Option<JobError>,
+    pub(crate) counters: Counters,
+    /// Pairs that the table has seen since it was empty.
+    table_pairs: u64,
+    /// Offset and number of the record being mapped.
+    pub(crate) position: (u64, u64),
+    samples: Vec<Vec<u8>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Combine,
+    Append,
+    /// Only keys are kept, to find the cut points of a range partition.
+    Sample,
+    /// A run could not be kept; the task is about to fail.
+    Discard,
+}
+
+/// Bytes kept of a sampled key: any byte string is a valid cut point.
+const SAMPLED_KEY_BYTES: usize = 256;
+
+impl<'t, J: Job> Emitter<'t, J> {
+    /// For a map task: buffers hold at most `limit_bytes`, runs go to `store`.
+    pub(crate) fn new(
+        job: &'t J,
+        partitions: u32,
+        cuts: &'t [Vec<u8>],
+        table_seed: u64,
+        limit_bytes: usize,
+        store: &'t RunStore,
+    ) -> Emitter<'t, J> {
+        let mode = if J::COMBINED_VALUE_BYTES.is_some() { Mode::Combine } else { Mode::Append };
+        Emitter {
+            job,
+            partitions,
+            cuts,
+            mode,
+            table: CombineTable::new(J::COMBINED_VALUE_BYTES.unwrap_or(0), table_seed),
+            pairs: Pairs::new(partitions),
+            limit_bytes,
+            store: Some(store),
+            runs: Vec::new(),
+            failure: None,
+            counters: Counters::default(),
+            table_pairs: 0,
+            position: (0, 0),
+            samples: Vec::new(),
+        }
+    }
+
+    /// For the sampler: keeps the beginning of every key and nothing else.
+    pub(crate) fn sampling(job: &'t J) -> Emitter<'t, J> {
+        Emitter {
+            job,
+            partitions: 1,
+            cuts: &[],
+            mode: Mode::Sample,
+            table: CombineTable::new(0, 0),
+            pairs: Pairs::new(1),
+            limit_bytes: 0,
+            store: None,
+            runs: Vec::new(),
+            failure: None,
+            counters: Counters::default(),
+            table_pairs: 0,
+            position: (0, 0),
+            samples: Vec::new(),
+        }
+    }
+
+    /// Emits a pair. With a combiner the value has the combiner's length.
+    #[inline]
+    pub fn emit(&mut self, key: &[u8], value: &[u8]) {
+        self.emit_headed(head_of(key), key, value);
+    }
+
+    /// Emits a pair whose key is `buffer[key]`. The same as [`Emitter::emit`], only faster for
+    /// short keys that lie in a larger buffer.
+    #[inline]
+    pub fn emit_within(&mut self, buffer: &[u8], key: Range<usize>, value: &[u8]) {
+        let head = head_within(buffer, key.start, key.end);
+        self.emit_headed(head, &buffer[key], value);
+    }
+
+    /// Adds to a counter of the job's own.
+    pub fn count(&mut self, name: &str, amount: u64) {
+        self.counters.count(name, amount);
+    }
+
+    /// Says which record is being mapped, for the report of a panic.
+    #[inline]
+    pub fn stand_at(&mut self, offset: u64, number: u64) {
+        self.position = (offset, number);
+    }
+
+    #[inline]
+    fn emit_headed(&mut self, head: Head, key: &[u8], value: &[u8]) {
+        if let Some(bytes) = J::COMBINED_VALUE_BYTES {
+            assert_eq!(value.len(), bytes, "every value of a job with a combiner has its length");
+            if self.mode == Mode::Combine {
+                self.table_pairs += 1;
+                let job = self.job;
+                let combine = |total: &mut [u8], value: &[u8]| job.combine(total, value);
+                if self.table.upsert(head, key, value, combine) == Upsert::Full {
+                    self.table_pairs -= 1;
+                    self.make_room_in_table(head, key, value);
+                }
+                return;
+            }
+        }
+        if self.mode == Mode::Append {
+            self.append(key, value);
+        } else if self.mode == Mode::Sample {
+            self.samples.push(key[..key.len().min(SAMPLED_KEY_BYTES)].to_vec());
+        }
+    }
+
+    #[inline]
+    fn append(&mut self, key: &[u8], value: &[u8]) {
+        self.counters.map_pairs_out += 1;
+        let partition = partition_in(self.job, self.cuts, key, self.partitions);
+        if !self.pairs.push(partition, key, value) {
+            let need = record::encoded_len(key.len(), value.len());
+            if !self.pairs.grow(need, self.limit_bytes) {
+                self.seal();
+                assert!(self.pairs.grow(need, self.limit_bytes), "an empty buffer takes any pair");
+            }
+            assert!(self.pairs.push(partition, key, value), "room was made");
+        }
+    }
+
+    #[cold]
+    fn make_room_in_table(&mut self, head: Head, key: &[u8], value: &[u8]) {
+        let useless = self.table_pairs >= BYPASS_AFTER_PAIRS
+            && self.table.keys() as u64 * 5 > self.table_pairs * 4;
+        if useless {
+            self.seal();
+            if self.mode == Mode::Combine {
+                self.mode = Mode::Append;
+            }
+        } else if !self.table.grow(key.len(), self.limit_bytes) {
+            self.seal();
+            assert!(self.table.grow(key.len(), self.limit_bytes), "an empty table takes any key");
+        }
+        self.emit_headed(head, key, value);
+    }
+
+    /// Turns what is buffered into runs.
+    fn seal(&mut self) {
+        self.counters.map_pairs_out += std::mem::take(&mut self.table_pairs);
+        let Some(store) = self.store else { return };
+        let (job, cuts, partitions) = (self.job, self.cuts, self.partitions);
+        if self.table.keys() > 0 {
+            let run = self.table.seal(partitions, |key| partition_in(job, cuts, key, partitions));
+            self.keep(store, run);
+        }
+        if self.pairs.count() > 0 {
+            let run = self.pairs.seal();
+            self.keep(store, run);
+        }
+    }
+
+    fn keep(&mut self, store: &RunStore, run: crate::run::memory::MemoryRun) {
+        if self.mode == Mode::Discard {
+            return;
+        }
+        match store.keep(self.job, run) {
+            Ok(run) => {
+                self.counters.combined_pairs_out +=
+                    (0..self.partitions).map(|partition| run.pairs(partition)).sum::<u64>();
+                self.counters.runs_written += u64::from(run.disk_bytes() > 0);
+                self.counters.run_bytes_written += run.disk_bytes();
+                self.runs.push(run);
+            }
+            Err(failure) => {
+                self.failure = Some(failure);
+                self.mode = Mode::Discard;
+            }
+        }
+    }
+
+    /// Fails if a run could not be kept.
+    pub(crate) fn check(&mut self) -> Result<(), JobError> {
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    /// Bytes that this task's runs have on disk so far.
+    pub(crate) fn spilled_bytes(&self) -> u64 {
+        self.counters.run_bytes_written
+    }
+
+    /// The runs, in emit order, and the counts.
+    pub(crate) fn finish(mut self) -> Result<(Vec<Run>, Counters), JobError> {
+        self.seal();
+        self.check()?;
+        Ok((self.runs, self.counters))
+    }
+
+    /// The sampled keys.
+    pub(crate) fn into_samples(self) -> Vec<Vec<u8>> {
+        self.samples
+    }
+}
+
+/// The partition of a key: by range if the job wants a total order, else as the job says.
+#[inline]
+fn partition_in<J: Job>(job: &J, cuts: &[Vec<u8>], key: &[u8], partitions: u32) -> u32 {
+    if J::TOTAL_ORDER {
+        cuts.partition_point(|cut| cut.as_slice() <= key) as u32
+    } else {
+        job.partition(key, partitions)
+    }
+}

@@ -1,0 +1,182 @@
+//! What can go wrong in a job, each condition with its evidence and what to do about it.
+//!
+//! Every message names the file (and where it is known the byte offset and the record) and ends
+//! with the next step for a person. Unless a variant says otherwise the job has left no output.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a plan, a task or a whole job failed.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The job description contradicts itself or a limit.
+    #[error("bad job description: {what}")]
+    BadSpec {
+        /// What is wrong and what would be right.
+        what: String,
+    },
+    /// No built-in job has this name.
+    #[error("unknown job `{name}`: the built-in jobs are {known}")]
+    UnknownJob {
+        /// The name that was asked for.
+        name: String,
+        /// The names that exist, separated by commas.
+        known: String,
+    },
+    /// An input does not exist.
+    #[error("input {} does not exist: check the path", .path.display())]
+    InputMissing {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// An input is a folder.
+    #[error("input {} is a folder: name its files, for example '{}/*'", .path.display(), .path.display())]
+    InputIsFolder {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// An input is neither a regular file nor a folder.
+    #[error("input {} is not a regular file: copy its content to a file first", .path.display())]
+    InputNotRegular {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// A pattern matched no file.
+    #[error("no file matches {}: check the pattern", .pattern.display())]
+    NothingMatches {
+        /// The pattern as given.
+        pattern: PathBuf,
+    },
+    /// An input may not be read by this user.
+    #[error("input {} cannot be read: {source}; check its permissions", .path.display())]
+    InputUnreadable {
+        /// The path as given.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// An input is not what it was when the job was planned.
+    #[error(
+        "input {} changed while the job ran ({what}): run the job again when nobody writes to it",
+        .path.display()
+    )]
+    InputChanged {
+        /// The file that changed.
+        path: PathBuf,
+        /// What differs from the frozen state.
+        what: String,
+    },
+    /// A record is longer than the job allows.
+    #[error(
+        "input {}: the record at offset {offset} is longer than {limit_bytes} bytes: \
+         raise the record limit (and the memory budget to at least four times that)",
+        .path.display()
+    )]
+    RecordTooLong {
+        /// The file it is in.
+        path: PathBuf,
+        /// Where the record starts.
+        offset: u64,
+        /// The limit it breaks.
+        limit_bytes: u64,
+    },
+    /// The job's map function panicked.
+    #[error(
+        "the map function panicked on record {record} of split {split}, input {} offset {offset}: \
+         {message}; fix the function or allow bad records to be skipped",
+        .path.display()
+    )]
+    MapPanicked {
+        /// The file it was reading.
+        path: PathBuf,
+        /// Index of the split in the plan.
+        split: usize,
+        /// Offset of the record's first byte.
+        offset: u64,
+        /// The record's number within its split, from 0.
+        record: u64,
+        /// The panic's message.
+        message: String,
+    },
+    /// The job's reduce function panicked.
+    #[error(
+        "the reduce function panicked in partition {partition} on key `{key}`: {message}; \
+         fix the function"
+    )]
+    ReducePanicked {
+        /// The partition it was reducing.
+        partition: u32,
+        /// The group's key, shortened and escaped.
+        key: String,
+        /// The panic's message.
+        message: String,
+    },
+    /// More records had to be skipped than the job allows.
+    #[error("more than {limit} bad records: the last one was {last}")]
+    TooManyBadRecords {
+        /// The limit of the job.
+        limit: u64,
+        /// The failure that broke it.
+        last: Box<JobError>,
+    },
+    /// The output folder is there already. Nothing was read or written.
+    #[error(
+        "output {} exists: choose another folder or remove it first (nothing was done)",
+        .path.display()
+    )]
+    OutputExists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// There is no room left where a file was being written.
+    #[error("no space left while writing {}: free some or use another disk", .path.display())]
+    DiskFull {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Any other failure of the file system.
+    #[error("cannot {action} {}: {source}", .path.display())]
+    Io {
+        /// What was attempted, as a verb.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Intermediate data failed its checksum or does not parse. The map task that wrote it can
+    /// run again; the data must not be used.
+    #[error("intermediate data {origin} is damaged: {what}; run its map task again")]
+    DamagedRun {
+        /// The file or the remote source it came from.
+        origin: String,
+        /// What does not fit.
+        what: &'static str,
+    },
+    /// Somebody asked the job to stop.
+    #[error("the job was cancelled")]
+    Cancelled,
+}
+
+impl JobError {
+    /// Wraps a failed file operation and tells a full disk from the rest.
+    pub fn io(action: &'static str, path: &Path, source: io::Error) -> JobError {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                JobError::DiskFull { path: path.to_owned() }
+            }
+            _ => JobError::Io { action, path: path.to_owned(), source },
+        }
+    }
+}
+
+/// The text of a caught panic.
+pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "no message".to_owned()
+    }
+}

@@ -1,0 +1,105 @@
+//! How far a job has got, and the switch that stops it.
+//!
+//! Tasks add to atomic counters; a user interface polls [`Progress::snapshot`] and works out rates
+//! with its own clock. Nothing here decides anything: a lost update would only look odd.
+
+use crate::error::JobError;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+
+/// The step a job is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Phase {
+    /// Inputs are being looked up, cut into splits and sampled.
+    Planning = 0,
+    /// Map tasks run.
+    Map = 1,
+    /// Reduce tasks run.
+    Reduce = 2,
+    /// Part files are being published.
+    Commit = 3,
+    /// The output is complete.
+    Done = 4,
+}
+
+/// Shared by everyone who works on a job or watches it.
+#[derive(Debug, Default)]
+pub struct Progress {
+    phase: AtomicU8,
+    cancelled: AtomicBool,
+    pub(crate) bytes_total: AtomicU64,
+    pub(crate) bytes_read: AtomicU64,
+    pub(crate) maps_total: AtomicU64,
+    pub(crate) maps_done: AtomicU64,
+    pub(crate) reduces_total: AtomicU64,
+    pub(crate) reduces_done: AtomicU64,
+    pub(crate) bytes_spilled: AtomicU64,
+    pub(crate) bytes_written: AtomicU64,
+}
+
+/// The counters at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The step the job is in.
+    pub phase: Phase,
+    /// Input bytes of the whole job.
+    pub bytes_total: u64,
+    /// Input bytes that map tasks have read; falls when a failed attempt is taken back.
+    pub bytes_read: u64,
+    /// Splits of the job.
+    pub maps_total: u64,
+    /// Splits that are mapped.
+    pub maps_done: u64,
+    /// Reduce tasks of the job.
+    pub reduces_total: u64,
+    /// Reduce tasks that are finished.
+    pub reduces_done: u64,
+    /// Bytes of intermediate data that went to disk.
+    pub bytes_spilled: u64,
+    /// Bytes of output.
+    pub bytes_written: u64,
+}
+
+impl Progress {
+    /// A job that has not begun.
+    pub fn new() -> Progress {
+        Progress::default()
+    }
+
+    /// Asks the job to stop; its tasks notice at their next block.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Relaxed);
+    }
+
+    /// Fails once somebody has called [`Progress::cancel`].
+    pub fn check_cancelled(&self) -> Result<(), JobError> {
+        if self.cancelled.load(Relaxed) { Err(JobError::Cancelled) } else { Ok(()) }
+    }
+
+    /// The counters now.
+    pub fn snapshot(&self) -> Snapshot {
+        let phase = match self.phase.load(Relaxed) {
+            0 => Phase::Planning,
+            1 => Phase::Map,
+            2 => Phase::Reduce,
+            3 => Phase::Commit,
+            _ => Phase::Done,
+        };
+        Snapshot {
+            phase,
+            bytes_total: self.bytes_total.load(Relaxed),
+            bytes_read: self.bytes_read.load(Relaxed),
+            maps_total: self.maps_total.load(Relaxed),
+            maps_done: self.maps_done.load(Relaxed),
+            reduces_total: self.reduces_total.load(Relaxed),
+            reduces_done: self.reduces_done.load(Relaxed),
+            bytes_spilled: self.bytes_spilled.load(Relaxed),
+            bytes_written: self.bytes_written.load(Relaxed),
+        }
+    }
+
+    /// Moves to `phase`. Whoever coordinates the job calls this.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Relaxed);
+    }
+}

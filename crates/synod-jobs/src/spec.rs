@@ -1,0 +1,141 @@
+//! The description of a job: plain data that can be stored, sent and compared.
+//!
+//! A spec says what to do, never how far it got. Sizes carry their unit in the name. Everything
+//! is checked once, in [`JobSpec::check`], before an input is opened.
+
+use crate::error::JobError;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Largest part of the input that one map task reads, unless the spec says otherwise.
+pub const DEFAULT_SPLIT_BYTES: u64 = 64 << 20;
+/// No automatic split is smaller: below it the cost of a task outweighs its work.
+pub const MIN_AUTO_SPLIT_BYTES: u64 = 1 << 20;
+/// Intermediate data kept in memory by one job, unless the spec says otherwise.
+pub const DEFAULT_MEMORY_BYTES: u64 = 1 << 30;
+/// Longest record, unless the spec says otherwise; never more than a quarter of the memory.
+pub const DEFAULT_MAX_RECORD_BYTES: u64 = 256 << 20;
+/// Longest record that a spec may ask for: positions in a sort buffer are 32 bits wide.
+pub const LARGEST_MAX_RECORD_BYTES: u64 = 1 << 30;
+/// Most reduce tasks of one job.
+pub const MAX_REDUCES: u32 = 10_000;
+/// Input bytes per reduce task when the spec leaves their number open.
+pub const BYTES_PER_REDUCE: u64 = 64 << 20;
+/// Attempts of one task before the job fails.
+pub const MAX_ATTEMPTS: u32 = 4;
+
+const _: () = assert!(DEFAULT_MAX_RECORD_BYTES * 4 <= DEFAULT_MEMORY_BYTES);
+const _: () = assert!(LARGEST_MAX_RECORD_BYTES < u32::MAX as u64 / 2);
+
+/// What to run, on what, with which limits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobSpec {
+    /// Name of the job in the registry, or a free name for a job of one's own.
+    pub job: String,
+    /// Files to read, in this order. The last part of a path may be a pattern with `*`.
+    pub inputs: Vec<PathBuf>,
+    /// Folder to create; it must not exist.
+    pub output: PathBuf,
+    /// Number of reduce tasks and of part files; `None` chooses by the size of the input.
+    #[serde(default)]
+    pub reduces: Option<u32>,
+    /// Size of a split; `None` chooses 64 MiB, less for small inputs.
+    #[serde(default)]
+    pub split_bytes: Option<u64>,
+    /// Budget for intermediate data in memory; what exceeds it is spilled to disk.
+    #[serde(default = "default_memory")]
+    pub memory_bytes: u64,
+    /// Longest record; `None` is 256 MiB, or a quarter of the memory if that is less.
+    #[serde(default)]
+    pub max_record_bytes: Option<u64>,
+    /// How many records may be left out because the map function panics on them.
+    #[serde(default)]
+    pub skip_bad_records: u64,
+    /// Map and reduce tasks that run at once; `None` is one per core.
+    #[serde(default)]
+    pub slots: Option<u32>,
+    /// Folder for spilled data; `None` keeps it under the output's `_temporary`.
+    #[serde(default)]
+    pub spill_folder: Option<PathBuf>,
+    /// Whether the part files are on stable storage before `_SUCCESS` appears.
+    #[serde(default = "default_sync")]
+    pub sync_output: bool,
+    /// Seed of the combine tables. It cannot influence the output; a random one keeps a hostile
+    /// input from choosing keys that collide.
+    #[serde(default)]
+    pub table_seed: u64,
+    /// Settings of the job itself.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+}
+
+fn default_memory() -> u64 {
+    DEFAULT_MEMORY_BYTES
+}
+
+fn default_sync() -> bool {
+    true
+}
+
+impl JobSpec {
+    /// A job over `inputs` into `output` with every default.
+    pub fn new(
+        job: impl Into<String>,
+        inputs: impl IntoIterator<Item = impl Into<PathBuf>>,
+        output: impl Into<PathBuf>,
+    ) -> JobSpec {
+        JobSpec {
+            job: job.into(),
+            inputs: inputs.into_iter().map(Into::into).collect(),
+            output: output.into(),
+            reduces: None,
+            split_bytes: None,
+            memory_bytes: DEFAULT_MEMORY_BYTES,
+            max_record_bytes: None,
+            skip_bad_records: 0,
+            slots: None,
+            spill_folder: None,
+            sync_output: true,
+            table_seed: 0,
+            options: BTreeMap::new(),
+        }
+    }
+
+    /// The longest record this job accepts.
+    pub fn max_record(&self) -> u64 {
+        self.max_record_bytes
+            .unwrap_or_else(|| DEFAULT_MAX_RECORD_BYTES.min((self.memory_bytes / 4).max(64 << 10)))
+    }
+
+    /// Refuses a spec that breaks a limit.
+    pub fn check(&self) -> Result<(), JobError> {
+        let bad = |what: String| Err(JobError::BadSpec { what });
+        if self.inputs.is_empty() {
+            return bad("no input: name at least one file".to_owned());
+        }
+        if let Some(reduces) = self.reduces
+            && !(1..=MAX_REDUCES).contains(&reduces)
+        {
+            return bad(format!("{reduces} reduce tasks: 1 to {MAX_REDUCES} are possible"));
+        }
+        if self.split_bytes == Some(0) {
+            return bad("a split of 0 bytes: at least 1 is needed, 16 to 64 MiB are usual".into());
+        }
+        if self.slots == Some(0) {
+            return bad("0 slots: at least 1 task must run at a time".to_owned());
+        }
+        if self.memory_bytes == 0 {
+            return bad("a memory budget of 0 bytes: give at least 1 MiB".to_owned());
+        }
+        if let Some(limit) = self.max_record_bytes
+            && !(1..=LARGEST_MAX_RECORD_BYTES).contains(&limit)
+        {
+            return bad(format!(
+                "a record limit of {limit} bytes: 1 to {LARGEST_MAX_RECORD_BYTES} are possible"
+            ));
+        }
+        Ok(())
+    }
+}
