@@ -366,7 +366,7 @@ pub trait Core {
     /// A snapshot message is stepped only once the engine holds the state of its position (or a later
     /// one) and everything handed out before has been applied. The log then follows the engine, even if
     /// the message has become stale meanwhile; entries that the engine holds already are not handed
-    /// out again.
+    /// out again. A crash between the two: see [`CoreStart::follow_snapshot`].
     fn step(&mut self, from: NodeId, body: Bytes) -> Result<(), StepError>;
 
     /// Leader only: appends one entry per payload, all in one message per follower.

@@ -13,6 +13,11 @@ use crate::core::{MemberChange, Membership, MembershipChange, Role};
 /// What an entry counts for beyond its payload when messages are filled up to a size.
 pub(super) const ENTRY_OVERHEAD_BYTES: usize = 16;
 
+/// What an entry counts for in a message.
+pub(super) fn entry_bytes(entry: &pb::Entry) -> usize {
+    entry.data.len() + entry.context.len() + ENTRY_OVERHEAD_BYTES
+}
+
 pub(super) fn entry_to_raft(entry: &Entry) -> pb::Entry {
     let mut out = pb::Entry::default();
     out.index = entry.index.0;

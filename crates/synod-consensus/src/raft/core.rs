@@ -22,7 +22,7 @@ use super::admission::{self, Admission};
 use super::in_flight::{WriteRecord, WritesInFlight};
 use super::log::MemoryLog;
 use super::timeout::ElectionTimeout;
-use super::{convert, membership, start, wire};
+use super::{convert, membership, outgoing, start, wire};
 use crate::core::{
     Core, CoreStart, CoreStartError, CoreStatus, Membership, MembershipChange, Message, Output,
     Progress, ProposeError, ReadContext, ReadRefused, StepError, Write,
@@ -186,8 +186,8 @@ impl RaftCore {
         let write = Write { number, entries, hard_state, snapshot };
         let (empty, has_hard_state) = (write.is_empty(), write.hard_state.is_some());
 
-        let at_once = encode_all(&ready.take_messages());
-        let after_write = encode_all(&ready.take_persisted_messages());
+        let at_once = outgoing::encode_all(ready.take_messages());
+        let after_write = outgoing::encode_all(ready.take_persisted_messages());
         let committed = ready.take_committed_entries();
         let reads = ready.take_read_states();
         self.node.advance_append_async(ready);
@@ -314,7 +314,7 @@ impl Core for RaftCore {
         message.from = self.node.raft.id;
         message.term = self.node.raft.term;
         message.set_snapshot(convert::snapshot_to_raft(at, membership));
-        encode_all(&[message]).pop()
+        Some(wire::encode(&message))
     }
 
     fn on_persisted(&mut self, number: u64) {
@@ -422,14 +422,6 @@ impl Core for RaftCore {
         assert!(!self.leads() || raft.promotable(), "a leader that is no voter");
         assert!(self.membership.all().is_empty() || self.membership.validate().is_ok());
     }
-}
-
-fn encode_all(messages: &[pb::Message]) -> Vec<Message> {
-    let mut out = Vec::with_capacity(messages.len());
-    for message in messages {
-        wire::encode(message, &mut out);
-    }
-    out
 }
 
 /// Reads are matched by their bytes alone: those that are not this node's are not answered here.

@@ -8,7 +8,8 @@
 //! - `in_flight`: writes that are not durable yet;
 //! - `timeout`: election timeouts from our own seed;
 //! - `log`: the replicated log in memory;
-//! - `convert`, `wire`: our types and bytes to the crate's and back.
+//! - `convert`, `wire`: our types and bytes to the crate's and back;
+//! - `outgoing`: messages merged and encoded.
 
 mod admission;
 mod convert;
@@ -16,8 +17,12 @@ mod core;
 mod in_flight;
 mod log;
 mod membership;
+mod outgoing;
 mod start;
 mod timeout;
 mod wire;
 
 pub use self::core::RaftCore;
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use raft::eraftpb as pb;
 use raft::{Config, RawNode, ReadOnlyOption};
-use synod_base::{HardState, NodeId, Term};
+use synod_base::{HardState, LogStart, NodeId, Term};
 
 use super::convert;
 use super::log::MemoryLog;
@@ -22,6 +22,30 @@ const MAX_COMMITTED_BYTES_PER_OUTPUT: u64 = 16 * 1024 * 1024;
 
 const _: () = assert!(MAX_UNCOMMITTED_BYTES >= MAX_APPEND_TARGET_BYTES);
 
+impl CoreStart {
+    /// Finishes a snapshot's installation that a crash cut short between the engine and the log.
+    ///
+    /// The engine reaches the state of a snapshot before the log is told to begin after it. A host that
+    /// finds its engine at a position `installed` by a snapshot calls this before `RaftCore::new`. If
+    /// the log does not hold that entry (it ends before, or has another one that was never committed),
+    /// the log now begins after it and is empty; `true` says that the host must make that durable too.
+    /// Without it the core would refuse to start, or count the other entry as applied.
+    pub fn follow_snapshot(&mut self, installed: LogStart) -> bool {
+        let held = if installed.index <= self.start.index {
+            true
+        } else {
+            let mut entries = self.entries.iter();
+            entries.any(|e| e.index == installed.index && e.term == installed.term)
+        };
+        if !held {
+            self.start = installed;
+            self.entries.clear();
+            self.applied = self.applied.max(installed.index);
+        }
+        !held
+    }
+}
+
 /// Builds the raft crate's node over our log. Returns also the hard state it stands at.
 pub(super) fn node_from(
     start: CoreStart,
@@ -36,7 +60,7 @@ pub(super) fn node_from(
     let mut log = MemoryLog::new(start.start, (initial, conf_state));
     log.append(&start.entries);
     let term = log.term_of(start.applied).expect("applied lies in the log: it was checked");
-    let applied_at = synod_base::LogStart { index: start.applied, term };
+    let applied_at = LogStart { index: start.applied, term };
     log.set_snapshot(Some((applied_at, start.membership.clone())));
     let logger = slog::Logger::root(slog::Discard, slog::o!());
     let node = RawNode::new(&settings(&start), log, &logger)
@@ -59,7 +83,9 @@ fn settings(start: &CoreStart) -> Config {
         read_only_option: ReadOnlyOption::Safe,
         // Followers would learn of the last commit only by the next append.
         skip_bcast_commit: false,
-        batch_append: true,
+        // The crate merges an append into an empty one without comparing their positions, and so makes
+        // appends with a gap. `outgoing` merges instead.
+        batch_append: false,
         max_uncommitted_size: MAX_UNCOMMITTED_BYTES,
         max_committed_size_per_ready: MAX_COMMITTED_BYTES_PER_OUTPUT,
         ..Config::default()

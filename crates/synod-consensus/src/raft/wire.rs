@@ -13,72 +13,35 @@ use synod_base::{DecodeError, Decoder, Encoder, Entry, LogIndex, LogStart, NodeI
 use super::convert;
 use crate::core::{Membership, Message, MessageKind, ReadContext, StepError};
 
-/// A message of appended entries is cut into several above this: the raft crate merges appends without
-/// a bound, a frame between nodes has one. A single larger entry still goes as one message.
-pub(super) const MAX_APPEND_BYTES: usize = 4 * 1024 * 1024;
-
 /// Terms and positions above this are refused: the raft crate adds to them without looking.
 const MAX_POSITION: u64 = u64::MAX >> 1;
 
-const _: () = assert!(
-    MAX_APPEND_BYTES + synod_base::limits::MAX_ENTRY_BYTES
-        < synod_base::limits::MAX_PEER_FRAME_BYTES
-);
-
-/// Encodes a message of the raft crate as one or, for many entries, several messages.
-pub(super) fn encode(message: &pb::Message, out: &mut Vec<Message>) {
-    let to = NodeId(message.to);
+/// Encodes a message of the raft crate.
+pub(super) fn encode(message: &pb::Message) -> Message {
     let kind = match message.get_msg_type() {
-        MessageType::MsgAppend => return encode_append(message, out),
         MessageType::MsgSnapshot => {
             let (at, _) = convert::snapshot_from_raft(message.get_snapshot());
             MessageKind::Snapshot { at }
         }
         _ => MessageKind::Ordinary,
     };
-    let mut body = Encoder::with_capacity(64);
-    encode_head(message, &mut body);
-    encode_rest(message, &mut body);
-    out.push(Message { to, kind, body: body.into_bytes() });
-}
-
-fn encode_head(message: &pb::Message, body: &mut Encoder) {
+    let payloads: usize = message.entries.iter().map(convert::entry_bytes).sum();
+    let mut body = Encoder::with_capacity(64 + payloads);
     body.u8(message.get_msg_type() as u8).u64(message.to).u64(message.from).var(message.term);
-}
-
-/// Entries in pieces of at most [`MAX_APPEND_BYTES`], each a message that stands for itself.
-fn encode_append(message: &pb::Message, out: &mut Vec<Message>) {
-    let (mut previous_index, mut previous_term) = (message.index, message.log_term);
-    let mut rest: &[pb::Entry] = &message.entries;
-    loop {
-        let mut bytes = 0;
-        let fitting = rest
-            .iter()
-            .take_while(|e| {
-                bytes += e.data.len() + e.context.len() + convert::ENTRY_OVERHEAD_BYTES;
-                bytes <= MAX_APPEND_BYTES
-            })
-            .count();
-        let (piece, after) = rest.split_at(fitting.max(1).min(rest.len()));
-        let mut body = Encoder::with_capacity(bytes.min(MAX_APPEND_BYTES) + 64 + 8 * piece.len());
-        encode_head(message, &mut body);
-        body.var(previous_term).var(previous_index).var(message.commit).var(piece.len() as u64);
-        for entry in piece {
-            convert::entry_from_raft(entry).encode(&mut body);
-            (previous_index, previous_term) = (entry.index, entry.term);
-        }
-        let to = NodeId(message.to);
-        out.push(Message { to, kind: MessageKind::Ordinary, body: body.into_bytes() });
-        rest = after;
-        if rest.is_empty() {
-            return;
-        }
-    }
+    encode_rest(message, &mut body);
+    Message { to: NodeId(message.to), kind, body: body.into_bytes() }
 }
 
 fn encode_rest(message: &pb::Message, body: &mut Encoder) {
     use MessageType as M;
     match message.get_msg_type() {
+        M::MsgAppend => {
+            body.var(message.log_term).var(message.index).var(message.commit);
+            body.var(message.entries.len() as u64);
+            for entry in &message.entries {
+                convert::entry_from_raft(entry).encode(body);
+            }
+        }
         M::MsgAppendResponse => {
             body.var(message.index).var(message.commit).bool(message.reject);
             if message.reject {

@@ -1,0 +1,93 @@
+//! Power cuts, bad networks, and that a seed tells the whole story.
+
+use synod_base::{NodeId, Term};
+
+use super::cluster::Cluster;
+use crate::core::*;
+
+#[test]
+fn a_restart_keeps_the_vote_the_term_and_the_entries() {
+    let mut cluster = Cluster::led_by(3, &[1, 2, 3], 1);
+    cluster.propose(1, "kept").unwrap();
+    cluster.settle();
+    let before = cluster.status(2);
+    let hard_state = cluster.host(2).disk.hard_state;
+    assert_eq!((hard_state.term, hard_state.voted_for), (Term(2), NodeId(1)));
+    cluster.crash(2, 0);
+    let after = cluster.status(2);
+    assert_eq!((after.term, after.last_index), (before.term, before.last_index));
+    // It still refuses another candidate of that term.
+    let vote = super::messages::encoded(raft::eraftpb::MessageType::MsgRequestVote, 3, 2, 2, |m| {
+        (m.index, m.log_term) = (99, 2)
+    });
+    cluster.host(2).core.step(NodeId(3), vote).unwrap();
+    cluster.host(2).pump();
+    assert_eq!(cluster.host(2).disk.hard_state, hard_state);
+    cluster.heal();
+    assert_eq!(cluster.host(2).payloads().len(), 2);
+}
+
+#[test]
+fn a_power_cut_of_all_nodes_keeps_everything_that_was_applied() {
+    let mut cluster = Cluster::led_by(3, &[1, 2, 3], 1);
+    for n in 0..50 {
+        cluster.propose(1, &format!("{n}")).unwrap();
+        cluster.settle();
+    }
+    cluster.propose(1, "perhaps").unwrap();
+    cluster.host(1).eager = false;
+    cluster.host(1).pump();
+    for id in 1..=3 {
+        cluster.crash(id, 0);
+        cluster.host(id).eager = true;
+    }
+    cluster.heal();
+    assert!(cluster.host(1).payloads().len() >= 51);
+}
+
+#[test]
+fn bad_networks_and_power_cuts_lose_no_committed_entry() {
+    for seed in 0..150 {
+        let voters: &[u64] = [&[1, 2, 3][..], &[1, 2, 3, 4, 5], &[1]][seed as usize % 3];
+        let mut cluster = Cluster::new(seed, voters);
+        cluster.stir(1500);
+        cluster.heal();
+    }
+}
+
+#[test]
+fn bad_networks_and_power_cuts_do_no_harm_while_members_change() {
+    for seed in 0..80 {
+        let mut cluster = Cluster::new(seed, &[1, 2, 3]);
+        cluster.run_ticks(30);
+        cluster.add_newcomer(4);
+        cluster.add_newcomer(5);
+        for _ in 0..12 {
+            cluster.stir(120);
+            let Some(leader) = cluster.leader() else { continue };
+            // Nodes 1 to 3 stay voters; 4 and 5 come as learners or voters, alone or together.
+            let mut changes = Vec::new();
+            for _ in 0..cluster.rng.u64(1..=2) {
+                let node = NodeId(cluster.rng.u64(4..=5));
+                changes.push(match cluster.rng.bool() {
+                    true => MemberChange::AddVoter(node),
+                    false => MemberChange::AddLearner(node),
+                });
+            }
+            let _ = cluster.host(leader.0).core.propose_change(&MembershipChange::of(changes));
+        }
+        cluster.heal();
+    }
+}
+
+#[test]
+fn one_seed_gives_one_trace() {
+    for seed in 0..5 {
+        let run = || {
+            let mut cluster = Cluster::new(seed, &[1, 2, 3]);
+            cluster.stir(2000);
+            cluster.trace
+        };
+        assert_eq!(run(), run());
+    }
+}
