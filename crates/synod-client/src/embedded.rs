@@ -70,7 +70,7 @@ impl NodeHandle {
         let stream = StreamId(self.next_stream.fetch_add(1, Ordering::Relaxed));
         let (sender, deliveries) = mpsc::channel(WATCH_CHANNEL_DELIVERIES);
         self.inbox.send(Inbound::OpenStream(stream, sender)).await.ok()?;
-        Some(WatchStream { stream, inbox: self.inbox.clone(), deliveries })
+        Some(WatchStream { stream, inbox: self.inbox.clone(), deliveries, undrained_bytes: 0 })
     }
 }
 
@@ -80,6 +80,8 @@ pub struct WatchStream {
     stream: StreamId,
     inbox: mpsc::Sender<Inbound>,
     deliveries: mpsc::Receiver<WatchDelivery>,
+    /// Taken, but the node does not know yet.
+    undrained_bytes: usize,
 }
 
 impl WatchStream {
@@ -95,13 +97,25 @@ impl WatchStream {
     }
 
     /// The next delivery; `None` when the node has stopped or has closed a stream that would not read.
-    /// Taking it tells the node that there is room for more.
+    /// Taking it tells the node that there is room for more. Cancel-safe: a delivery is given or not
+    /// taken.
     pub async fn next(&mut self) -> Option<WatchDelivery> {
+        if self.undrained_bytes > 0 {
+            let place = self.inbox.reserve().await.ok()?;
+            place.send(Inbound::Watch(drained(self.stream, &mut self.undrained_bytes)));
+        }
         let delivery = self.deliveries.recv().await?;
-        let drained = WatchRequest::Drained { stream: self.stream, bytes: delivery.bytes };
-        self.inbox.send(Inbound::Watch(drained)).await.ok()?;
+        self.undrained_bytes += delivery.bytes;
+        // No await may stand between taking a delivery and giving it; a full inbox waits until the next.
+        if let Ok(place) = self.inbox.try_reserve() {
+            place.send(Inbound::Watch(drained(self.stream, &mut self.undrained_bytes)));
+        }
         Some(delivery)
     }
+}
+
+fn drained(stream: StreamId, undrained_bytes: &mut usize) -> WatchRequest {
+    WatchRequest::Drained { stream, bytes: std::mem::take(undrained_bytes) }
 }
 
 impl Drop for WatchStream {
