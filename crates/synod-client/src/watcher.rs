@@ -5,6 +5,7 @@ use synod_node::{RequestError, WatchDelivery, WatchKind};
 use crate::embedded::WatchStream;
 use crate::error::ClientError;
 use crate::kv::WatchBatch;
+use crate::remote::RemoteWatch;
 
 /// An open watch.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub struct Watcher {
 #[derive(Debug)]
 enum Source {
     Embedded(WatchStream),
+    // Boxed: it holds a whole stream, and a watcher is moved about.
+    Remote(Box<RemoteWatch>),
 }
 
 impl Watcher {
@@ -22,10 +25,15 @@ impl Watcher {
         Watcher { source: Source::Embedded(stream) }
     }
 
+    pub(crate) fn remote(watch: RemoteWatch) -> Self {
+        Watcher { source: Source::Remote(Box::new(watch)) }
+    }
+
     /// The next batch. An error is the watch's end. Cancel-safe: a batch is given or not taken.
     pub async fn next(&mut self) -> Result<WatchBatch, ClientError> {
         match &mut self.source {
             Source::Embedded(stream) => embedded_next(stream).await,
+            Source::Remote(watch) => watch.next().await,
         }
     }
 }

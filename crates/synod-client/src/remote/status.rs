@@ -1,0 +1,130 @@
+//! From a gRPC status to [`ClientError`]: etcd's exact codes and strings, read back.
+
+use std::error::Error;
+
+use synod_base::Revision;
+use synod_node::{Happened, RequestError};
+use synod_state::kv::Refusal;
+use tonic::{Code, Status};
+
+use crate::error::ClientError;
+
+/// What the status means. `is_read` tells "timed out" of a read from that of a write, which the
+/// wire does not.
+pub(crate) fn to_error(endpoint: &str, status: &Status, is_read: bool) -> ClientError {
+    // Only a status that this process made up has a source: the server's words come without.
+    if let Some(source) = status.source() {
+        return of_transport(endpoint, source);
+    }
+    if let Some(error) = of_server(status.message(), is_read) {
+        return ClientError::Request(error);
+    }
+    ClientError::Status {
+        code: format!("{:?}", status.code()),
+        message: status.message().to_owned(),
+        happened: happened(status.code()),
+    }
+}
+
+fn of_transport(endpoint: &str, source: &(dyn Error + 'static)) -> ClientError {
+    let mut deepest = source;
+    let mut connecting = source.is::<tonic::ConnectError>();
+    while let Some(cause) = deepest.source() {
+        deepest = cause;
+        connecting |= cause.is::<tonic::ConnectError>();
+    }
+    let (endpoint, reason) = (endpoint.to_owned(), deepest.to_string());
+    if connecting {
+        ClientError::Unreachable { endpoint, reason }
+    } else {
+        ClientError::ConnectionLost { endpoint, reason }
+    }
+}
+
+/// etcd's strings (its Go module api/v3/v3rpc/rpctypes), which Synod uses, too.
+fn of_server(message: &str, is_read: bool) -> Option<RequestError> {
+    let words = message.strip_prefix("etcdserver: ").unwrap_or(message);
+    // Some carry the reason behind a comma: "request timed out, possibly due to connection lost".
+    let refusal = |refusal| Some(RequestError::Refused(refusal));
+    match words {
+        "key is not provided" => refusal(Refusal::EmptyKey),
+        "value is provided" => refusal(Refusal::ValueProvided),
+        "lease is provided" => refusal(Refusal::LeaseProvided),
+        "key not found" => refusal(Refusal::KeyNotFound),
+        "too many operations in txn request" => refusal(Refusal::TooManyOps),
+        "duplicate key given in txn request" => refusal(Refusal::DuplicateKey),
+        "txn requests are nested too deeply" => refusal(Refusal::TooDeep),
+        "mvcc: required revision has been compacted" => {
+            refusal(Refusal::Compacted { compacted: Revision(0) })
+        }
+        "mvcc: required revision is a future revision" => {
+            refusal(Refusal::FutureRevision { current: Revision(0) })
+        }
+        "requested lease not found" => refusal(Refusal::LeaseNotFound),
+        "lease already exists" => refusal(Refusal::LeaseExists),
+        "too large lease TTL" => refusal(Refusal::LeaseTtlTooLarge),
+        "request is too large" => Some(RequestError::TooLarge),
+        "no leader" => Some(RequestError::NoLeader),
+        "leader changed" => Some(RequestError::LeaderChanged),
+        "too many requests" => Some(RequestError::Overloaded),
+        "mvcc: database space exceeded" => Some(RequestError::DiskFull),
+        "server stopped" => Some(RequestError::Stopped),
+        "member not found" => Some(RequestError::MemberNotFound),
+        "Peer URLs already exists" | "member ID already exist" => Some(RequestError::MemberExists),
+        "given member URLs are invalid" => Some(RequestError::MemberUrlInvalid),
+        "re-configuration failed due to not enough started members" => {
+            Some(RequestError::NotEnoughMembers)
+        }
+        "can only promote a learner member" => Some(RequestError::NotLearner),
+        "can only promote a learner member which is in sync with leader" => {
+            Some(RequestError::LearnerNotReady)
+        }
+        "not leader" => Some(RequestError::NotLeader),
+        "bad leader transferee" => Some(RequestError::BadTransferee),
+        _ if words.starts_with("request timed out") && is_read => Some(RequestError::ReadTimedOut),
+        _ if words.starts_with("request timed out") => Some(RequestError::TimedOut),
+        _ => None,
+    }
+}
+
+/// Whether a code without known words rules out that the request was done.
+fn happened(code: Code) -> Happened {
+    match code {
+        Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Unauthenticated => Happened::No,
+        _ => Happened::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timed_out_write_is_unknown_and_a_timed_out_read_is_not() {
+        let words = "etcdserver: request timed out, possibly due to previous leader failure";
+        let status = Status::unavailable(words);
+        assert_eq!(to_error("e", &status, false).happened(), Happened::Unknown);
+        assert_eq!(to_error("e", &status, true).happened(), Happened::No);
+    }
+
+    #[test]
+    fn a_status_without_known_words_is_unknown_unless_its_code_rules_that_out() {
+        let odd = to_error("e", &Status::internal("what"), false);
+        assert_eq!(odd.happened(), Happened::Unknown);
+        let refused = to_error("e", &Status::unimplemented("what"), false);
+        assert_eq!(refused.happened(), Happened::No);
+    }
+
+    #[test]
+    fn etcds_words_become_the_state_machines_refusals() {
+        let status = Status::not_found("etcdserver: requested lease not found");
+        assert!(to_error("e", &status, false).is_lease_not_found());
+    }
+}
