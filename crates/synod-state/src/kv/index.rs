@@ -211,8 +211,10 @@ impl KeyIndex {
     }
 }
 
+type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
 /// The range as bounds of an ordered map; `None` if it is empty (the map refuses those).
-fn bounds(range: &KeyRange) -> Option<(Bound<&[u8]>, Bound<&[u8]>)> {
+fn bounds(range: &KeyRange) -> Option<Bounds<'_>> {
     let from = Bound::Included(&range.key[..]);
     match &range.range_end[..] {
         [0] => Some((from, Bound::Unbounded)),

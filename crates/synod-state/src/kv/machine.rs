@@ -76,6 +76,14 @@ impl Kv {
         open::open(engine, WINDOW_BYTES)
     }
 
+    /// Opens with a recent-events window of another size.
+    pub fn open_with_window(
+        engine: Arc<dyn Engine>,
+        window_bytes: usize,
+    ) -> Result<Kv, open::OpenError> {
+        open::open(engine, window_bytes)
+    }
+
     /// Applies a committed command; its changes go to `batch` and are readable at once. A refused
     /// command changes nothing.
     pub fn apply(

@@ -83,8 +83,11 @@ impl Window {
     }
 
     fn drop_front(&mut self, revision: Revision) {
-        while let Some(event) = self.events.pop_front_if(|e| e.kv.mod_revision == revision) {
-            self.bytes -= cost(&event);
+        while let Some(event) = self.events.front()
+            && event.kv.mod_revision == revision
+        {
+            self.bytes -= cost(event);
+            self.events.pop_front();
         }
         self.first = revision.next();
     }
