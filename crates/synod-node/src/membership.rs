@@ -1,0 +1,296 @@
+//! Who takes part: asking for a change, proposing it, applying it.
+//!
+//! A change is checked twice: by the node that was asked, behind nothing but its own state, so that the
+//! client gets a precise error, and by the leader when it makes the entry. The leader proposes one
+//! change at a time, so what it checked is what every replica applies.
+
+use bytes::Bytes;
+use synod_base::{Decoder, Encoder, Entry, Instant, NodeId, ProposalId};
+use synod_consensus::{MemberChange, MembershipChange, Role};
+
+use crate::effects::StopReason;
+use crate::frame::{decode_proposal_id, encode_proposal_id};
+use crate::item::{ChangeOp, Item};
+use crate::member::{Member, host_and_port};
+use crate::node::Node;
+use crate::request::{Request, RequestError, RequestToken, Response};
+
+/// A learner may be promoted once it has this share of the leader's log (etcd's rule: 90 %).
+const LEARNER_READY_PERCENT: u64 = 90;
+
+impl Node {
+    /// A client wants to change who takes part, or who leads.
+    pub(crate) fn change_members(
+        &mut self,
+        deadline: Instant,
+        token: RequestToken,
+        request: Request,
+    ) -> Result<(), RequestError> {
+        let op = match request {
+            Request::MemberAdd { peer_urls, learner } => {
+                let id = self.new_member_id();
+                let is_learner = learner;
+                ChangeOp::Add(Member { id, peer_urls, is_learner, ..Member::default() })
+            }
+            Request::MemberRemove { id } => ChangeOp::Remove(id),
+            Request::MemberPromote { id } => ChangeOp::Promote(id),
+            Request::MemberUpdate { id, peer_urls } => {
+                self.check_known(id)?;
+                check_urls(&peer_urls)?;
+                self.check_urls_free(&peer_urls, id)?;
+                let item = Item::PeerUrls { member: id, peer_urls }.encode();
+                return self.proposals.push(token, deadline, item);
+            }
+            Request::MoveLeader { to } => return self.move_leader(token, to),
+            _ => return Err(RequestError::MemberNotFound),
+        };
+        self.check_change(&op)?;
+        let leads = self.view.role == Role::Leader;
+        if leads && self.change_in_progress.is_some() {
+            return Err(RequestError::ChangeInProgress);
+        }
+        if self.view.leader == NodeId::NONE {
+            return Err(RequestError::NoLeader);
+        }
+        let id = self.proposals.wait_for_change(token, deadline)?;
+        if leads {
+            self.propose_change(id, op);
+        } else {
+            let item = Item::Change(op).encode();
+            self.forward(self.view.leader, self.view.term, vec![(id, item)]);
+        }
+        Ok(())
+    }
+
+    /// Leader: makes the entry, if the change is still right here and now.
+    pub(crate) fn propose_change(&mut self, id: ProposalId, op: ChangeOp) {
+        if self.change_in_progress.is_some() || self.check_change(&op).is_err() {
+            return self.drop_change(id);
+        }
+        let change = match &op {
+            ChangeOp::Add(member) if member.is_learner => MemberChange::AddLearner(member.id),
+            ChangeOp::Add(member) => MemberChange::AddVoter(member.id),
+            ChangeOp::Promote(node) => MemberChange::AddVoter(*node),
+            ChangeOp::Remove(node) => MemberChange::Remove(*node),
+        };
+        let mut context = Encoder::new();
+        encode_proposal_id(id, &mut context);
+        op.encode(&mut context);
+        let change = MembershipChange { changes: vec![change], context: context.into_bytes() };
+        match self.core.propose_change(&change) {
+            Ok(()) => {
+                self.proposals.change_sent(id);
+                let index = self.core.status().last_index;
+                self.change_in_progress = Some((index, self.view.term));
+            }
+            Err(_) => self.drop_change(id),
+        }
+    }
+
+    /// A committed change.
+    pub(crate) fn apply_change(&mut self, entry: &Entry) {
+        if self.change_in_progress == Some((entry.index, entry.term)) {
+            self.change_in_progress = None;
+        }
+        let change = match MembershipChange::decode(&mut Decoder::new(entry.payload.clone())) {
+            Ok(change) => change,
+            Err(error) => return self.stop_on_entry(entry, &error),
+        };
+        self.applied.membership = self.core.apply_change(&change);
+        let mut finished = None;
+        // An empty context: consensus itself leaves a joint configuration.
+        if !change.context.is_empty() {
+            match decode_context(change.context) {
+                Ok((id, op)) => {
+                    let subject = self.record_change(op);
+                    finished = Some((id, subject));
+                }
+                Err(error) => return self.stop_on_entry(entry, &error),
+            }
+        }
+        self.applied.save_members(&mut self.batch);
+        self.members_changed = true;
+        if let Some((id, subject)) = finished
+            && let Some(token) = self.proposals.finish(id)
+        {
+            let response = Response::Members { members: self.members(), subject };
+            self.reply(token, Ok((self.header(), response)));
+        }
+        let me = self.config.node;
+        if !self.applied.membership.contains(me) && !self.applied.members.contains_key(&me) {
+            self.stop(StopReason::Removed);
+        }
+    }
+
+    /// Names and addresses that arrived as ordinary items.
+    pub(crate) fn apply_member_item(&mut self, id: ProposalId, item: Item) {
+        let member = match &item {
+            Item::Attributes { member, .. } | Item::PeerUrls { member, .. } => *member,
+            Item::Kv(_) | Item::Change(_) => return,
+        };
+        let known = self.applied.members.get_mut(&member);
+        let found = known.is_some();
+        if let Some(known) = known {
+            match item {
+                Item::Attributes { name, client_urls, .. } => {
+                    known.name = name;
+                    known.client_urls = client_urls;
+                }
+                Item::PeerUrls { peer_urls, .. } => known.peer_urls = peer_urls,
+                Item::Kv(_) | Item::Change(_) => {}
+            }
+            self.applied.save_members(&mut self.batch);
+            self.members_changed = true;
+        }
+        if let Some(token) = self.proposals.finish(id) {
+            let subject = self.applied.members.get(&member).cloned();
+            let response = Response::Members { members: self.members(), subject };
+            let header = self.header();
+            let reply =
+                if found { Ok((header, response)) } else { Err(RequestError::MemberNotFound) };
+            self.reply(token, reply);
+        }
+    }
+
+    /// Tells the others this node's name and client addresses, if they do not know them yet.
+    pub(crate) fn publish_attributes(&mut self) {
+        let me = self.config.node;
+        let Some(known) = self.applied.members.get(&me) else {
+            // Not brought up yet; the snapshot or the log will show this node itself.
+            return;
+        };
+        let (name, client_urls) = (self.config.name.clone(), self.config.client_urls.clone());
+        if known.name != name || known.client_urls != client_urls {
+            let item = Item::Attributes { member: me, name, client_urls };
+            self.proposals.push_own(item.encode());
+        }
+    }
+
+    fn check_change(&self, op: &ChangeOp) -> Result<(), RequestError> {
+        match op {
+            ChangeOp::Add(member) => {
+                check_urls(&member.peer_urls)?;
+                self.check_urls_free(&member.peer_urls, member.id)?;
+                if self.applied.members.contains_key(&member.id) {
+                    return Err(RequestError::MemberExists);
+                }
+                Ok(())
+            }
+            ChangeOp::Remove(node) => {
+                self.check_known(*node)?;
+                let voters = &self.applied.membership.voters;
+                if voters.contains(node) && voters.len() == 1 {
+                    return Err(RequestError::NotEnoughMembers);
+                }
+                Ok(())
+            }
+            ChangeOp::Promote(node) => {
+                self.check_known(*node)?;
+                if !self.applied.membership.learners.contains(node) {
+                    return Err(RequestError::NotLearner);
+                }
+                self.check_caught_up(*node)
+            }
+        }
+    }
+
+    /// The leader knows how far a learner is; elsewhere the question is left to it.
+    fn check_caught_up(&self, learner: NodeId) -> Result<(), RequestError> {
+        if self.view.role != Role::Leader {
+            return Ok(());
+        }
+        let last = self.core.status().last_index.0;
+        let progress = self.core.progress().into_iter().find(|p| p.node == learner);
+        let matched = progress.map_or(0, |progress| progress.matched.0);
+        if matched * 100 >= last * LEARNER_READY_PERCENT {
+            Ok(())
+        } else {
+            Err(RequestError::LearnerNotReady)
+        }
+    }
+
+    fn check_known(&self, node: NodeId) -> Result<(), RequestError> {
+        let known = self.applied.members.contains_key(&node);
+        if known { Ok(()) } else { Err(RequestError::MemberNotFound) }
+    }
+
+    fn check_urls_free(&self, urls: &[String], except: NodeId) -> Result<(), RequestError> {
+        let taken = |url: &String| {
+            self.applied.members.values().any(|member| {
+                member.id != except
+                    && member.peer_urls.iter().any(|u| host_and_port(u) == host_and_port(url))
+            })
+        };
+        if urls.iter().any(taken) { Err(RequestError::MemberExists) } else { Ok(()) }
+    }
+
+    /// A change that cannot be made any more. A client of this node is told; another node's learns it from
+    /// the missing answer.
+    fn drop_change(&mut self, id: ProposalId) {
+        if let Some(token) = self.proposals.finish(id) {
+            self.reply(token, Err(RequestError::ChangeInProgress));
+        }
+    }
+
+    /// Writes a change into the member table; returns whom it was about.
+    fn record_change(&mut self, op: ChangeOp) -> Option<Member> {
+        let subject = match op {
+            ChangeOp::Add(member) => {
+                self.applied.members.insert(member.id, member.clone());
+                Some(member)
+            }
+            ChangeOp::Remove(node) => self.applied.members.remove(&node),
+            ChangeOp::Promote(node) => {
+                let member = self.applied.members.get_mut(&node)?;
+                member.is_learner = false;
+                Some(member.clone())
+            }
+        };
+        if let Some(gone) = subject.as_ref().filter(|m| !self.applied.members.contains_key(&m.id)) {
+            self.outgoing.remove(&gone.id);
+        }
+        subject
+    }
+
+    fn new_member_id(&mut self) -> NodeId {
+        loop {
+            let id = NodeId(self.rng.u64(1..));
+            if !self.applied.members.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    fn move_leader(&mut self, token: RequestToken, to: NodeId) -> Result<(), RequestError> {
+        if self.view.role != Role::Leader {
+            return Err(RequestError::NotLeader);
+        }
+        if !self.applied.membership.voters.contains(&to) {
+            return Err(RequestError::BadTransferee);
+        }
+        self.core.transfer_leader(to);
+        // As in etcd the answer says that the hand-over has begun; the next status shows its end.
+        self.reply(token, Ok((self.header(), Response::Moved)));
+        Ok(())
+    }
+}
+
+fn decode_context(context: Bytes) -> Result<(ProposalId, ChangeOp), synod_base::DecodeError> {
+    let mut input = Decoder::new(context);
+    let id = decode_proposal_id(&mut input)?;
+    let op = ChangeOp::decode(&mut input)?;
+    input.finish()?;
+    Ok((id, op))
+}
+
+fn check_urls(urls: &[String]) -> Result<(), RequestError> {
+    let valid = |url: &String| {
+        host_and_port(url)
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+    };
+    if urls.is_empty() || !urls.iter().all(valid) {
+        return Err(RequestError::MemberUrlInvalid);
+    }
+    Ok(())
+}

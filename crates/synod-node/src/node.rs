@@ -1,0 +1,570 @@
+//! The node: consensus, state, clocks and clients' requests brought together, one turn at a time.
+//!
+//! Inputs (`on_…`) only note what happened; [`Node::turn`] does the work: ticks, proposals, read rounds,
+//! then everything consensus asks for, then answers. All commands that arrived since the last turn
+//! become one log entry, one message per follower and one sync.
+//!
+//! Invariants: an answer to a write leaves only after its entry was applied here; nothing is applied
+//! before consensus called it committed; what must be durable before a frame may leave travels in the
+//! same [`LogBatch`] as the frame; every request is answered exactly once, at the latest at its deadline.
+//!
+//! The parts: `requests.rs` (what each request needs), `proposals.rs` (writes under way), `reads.rs` (read
+//! barriers), `apply.rs` (committed entries), `membership.rs`, `lease_clock.rs`, `transfer.rs`
+//! (snapshots), `watch/`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use synod_base::{DecodeError, Instant, LogIndex, NodeId, Term};
+use synod_consensus::{Core, MessageKind, Role, StepError};
+use synod_state::kv::Kv;
+use synod_storage::engine::{Engine, EngineError, WriteBatch};
+use synod_storage::wal::LogRecord;
+use thiserror::Error;
+
+use crate::boot::NodeConfig;
+use crate::duplicates::Duplicates;
+use crate::effects::{Effects, LogBatch, StopReason};
+use crate::frame::{COORDINATION, Frame};
+use crate::lease_clock::LeaseClock;
+use crate::member::Member;
+use crate::meta::Applied;
+use crate::proposals::Proposals;
+use crate::questions::Questions;
+use crate::reads::Barrier;
+use crate::request::{Header, NodeStatus, Reply, RequestError, RequestToken};
+use crate::requests::Read;
+use crate::snapshot::{Incoming, Outgoing};
+use crate::watch::{WatchDelivery, WatchHub, WatchRequest};
+
+/// Ticks made up for at most after a pause; more would only start needless elections.
+const MAX_TICKS_PER_TURN: u32 = 10;
+
+/// Keys looked at per turn while compacted history is being removed.
+const SCRUB_KEYS_PER_TURN: usize = 512;
+
+/// How long a full engine is left alone before it is tried again.
+const ENGINE_RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// How often a node looks whether the others know its name and addresses.
+const PUBLICATION_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a frame from a peer did wrong. The node is unharmed; the connection should be closed.
+#[derive(Debug, Error)]
+pub enum FrameError {
+    /// It does not decode.
+    #[error("malformed frame: {0}")]
+    Malformed(#[from] DecodeError),
+    /// Consensus does not take it.
+    #[error(transparent)]
+    Consensus(StepError),
+}
+
+/// What a node is made of at its start (`boot.rs`).
+pub struct NodeParts {
+    /// What it was told.
+    pub config: NodeConfig,
+    /// How often it has been started, this time included.
+    pub start_number: u32,
+    /// Its consensus.
+    pub core: Box<dyn Core + Send>,
+    /// Where its state lives.
+    pub engine: Arc<dyn Engine>,
+    /// Its state.
+    pub kv: Kv,
+    /// How far it has applied, and who takes part.
+    pub applied: Applied,
+    /// Where its log begins.
+    pub log_start: LogIndex,
+}
+
+/// Who leads, as this replica saw it in its last turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct View {
+    pub term: Term,
+    pub leader: NodeId,
+    pub role: Role,
+}
+
+/// One node. See the module's text.
+pub struct Node {
+    pub(crate) config: NodeConfig,
+    pub(crate) core: Box<dyn Core + Send>,
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) kv: Kv,
+    pub(crate) applied: Applied,
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) view: View,
+
+    pub(crate) proposals: Proposals,
+    pub(crate) duplicates: Duplicates,
+    pub(crate) barrier: Barrier<Read>,
+    pub(crate) questions: Questions,
+    pub(crate) lease_clock: LeaseClock,
+    /// The term in which this node counts leases: it leads and has applied an entry of that term.
+    pub(crate) leading: Option<Term>,
+    pub(crate) hub: WatchHub,
+    pub(crate) outgoing: BTreeMap<NodeId, Outgoing>,
+    pub(crate) incoming: Option<Incoming>,
+    pub(crate) transfers: u64,
+    /// The change of membership that this leader has proposed and not yet seen applied.
+    pub(crate) change_in_progress: Option<(LogIndex, Term)>,
+
+    /// Applied in memory, not yet in the engine; longer than a turn only while the engine is full.
+    pub(crate) batch: WriteBatch,
+    pub(crate) position_moved: bool,
+    engine_retry: Option<Instant>,
+    disk_full: bool,
+    /// Engine made durable: the ticket and what was applied when it was asked for.
+    persisting: Option<(u64, LogIndex)>,
+    persist_tickets: u64,
+    /// Log batches on their way: our number, consensus' number.
+    writes: VecDeque<(u64, u64)>,
+    log_numbers: u64,
+    /// Where this replica's log begins.
+    log_start: LogIndex,
+    /// Says so in the log, with the next batch.
+    forgotten: Option<LogRecord>,
+    next_tick: Instant,
+    next_publication: Instant,
+
+    pub(crate) send: Vec<(NodeId, Bytes)>,
+    pub(crate) replies: Vec<(RequestToken, Reply)>,
+    deliveries: Vec<WatchDelivery>,
+    pub(crate) members_changed: bool,
+    pub(crate) stopped: Option<StopReason>,
+    stop_reported: bool,
+}
+
+impl Node {
+    /// A node at the start of its life; a lone voter campaigns at once.
+    #[must_use]
+    pub fn new(parts: NodeParts, now: Instant) -> Self {
+        let NodeParts { config, start_number, mut core, engine, kv, applied, log_start } = parts;
+        if applied.membership.voters == [config.node] {
+            core.campaign();
+        }
+        let seed = config.seed ^ u64::from(start_number).rotate_left(32);
+        Node {
+            rng: fastrand::Rng::with_seed(seed),
+            view: View { term: Term(0), leader: NodeId::NONE, role: Role::Follower },
+            proposals: Proposals::new(config.node, start_number),
+            duplicates: Duplicates::default(),
+            barrier: Barrier::new(config.node, start_number),
+            questions: Questions::default(),
+            lease_clock: LeaseClock::default(),
+            leading: None,
+            hub: WatchHub::new(kv.revision()),
+            outgoing: BTreeMap::new(),
+            incoming: None,
+            transfers: u64::from(start_number) << 32,
+            change_in_progress: None,
+            batch: WriteBatch::default(),
+            position_moved: false,
+            engine_retry: None,
+            disk_full: false,
+            persisting: None,
+            persist_tickets: 0,
+            writes: VecDeque::new(),
+            log_numbers: 0,
+            log_start,
+            forgotten: None,
+            next_tick: now + config.timing.tick,
+            next_publication: now,
+            send: Vec::new(),
+            replies: Vec::new(),
+            deliveries: Vec::new(),
+            members_changed: true,
+            stopped: None,
+            stop_reported: false,
+            config,
+            core,
+            engine,
+            kv,
+            applied,
+        }
+    }
+
+    /// A frame from a peer, whose identity the connection has established.
+    pub fn on_frame(&mut self, now: Instant, from: NodeId, frame: Bytes) -> Result<(), FrameError> {
+        if self.stopped.is_some() {
+            return Ok(());
+        }
+        match Frame::decode(frame)? {
+            Frame::Consensus(body) => self.step(from, body)?,
+            Frame::Propose { term, items } => self.on_forwarded(term, items),
+            Frame::AskLease { question, ask } => self.on_lease_asked(now, from, question, ask),
+            Frame::AnswerLease { question, answer } => self.on_lease_answered(question, answer),
+            Frame::SnapshotChunk { transfer, sequence, body } => {
+                self.on_snapshot_chunk(from, transfer, sequence, body);
+            }
+            Frame::SnapshotEnd { transfer, sequence, message } => {
+                self.on_snapshot_end(from, transfer, sequence, message)?;
+            }
+            Frame::SnapshotAck { transfer, next } => {
+                self.on_snapshot_ack(now, from, transfer, next);
+            }
+            Frame::SnapshotRefused { transfer } => self.on_snapshot_refused(from, transfer),
+        }
+        Ok(())
+    }
+
+    /// A watch stream asks.
+    pub fn on_watch(&mut self, now: Instant, request: WatchRequest) {
+        let header = self.header();
+        self.hub.on_request(now, header, request, &mut self.deliveries);
+    }
+
+    /// The log batch of this number, and all before it, are durable.
+    pub fn on_log_durable(&mut self, number: u64) {
+        while let Some(&(ours, core_number)) = self.writes.front() {
+            if ours > number {
+                break;
+            }
+            self.writes.pop_front();
+            self.core.on_persisted(core_number);
+        }
+    }
+
+    /// The engine is durable as of the ticket's time.
+    pub fn on_engine_persisted(&mut self, ticket: u64) {
+        let Some((expected, applied)) = self.persisting else { return };
+        if expected != ticket {
+            return;
+        }
+        self.persisting = None;
+        let first = self.log_start.0;
+        let upto = LogIndex(first + applied.0.saturating_sub(first) / 4 * 3);
+        if let Some(start) = self.core.compact(upto) {
+            self.log_start = start.index;
+            self.forgotten = Some(LogRecord::Start { group: COORDINATION, start });
+        }
+    }
+
+    /// The disk has filled up (writes are refused from now on) or has room again.
+    pub fn on_disk_full(&mut self, full: bool) {
+        self.disk_full = full;
+    }
+
+    /// The connection to a peer broke, or frames to it were dropped.
+    pub fn on_peer_unreachable(&mut self, peer: NodeId) {
+        self.core.report_unreachable(peer);
+    }
+
+    /// Does everything there is to do now; the executor does what `effects` says and calls again until
+    /// there is nothing left.
+    pub fn turn(&mut self, now: Instant, effects: &mut Effects) {
+        if self.stopped.is_none() {
+            self.run(now, effects);
+        }
+        if let Some(reason) = self.stopped.clone()
+            && !self.stop_reported
+        {
+            self.stop_reported = true;
+            self.refuse_everything();
+            effects.stopped = Some(reason);
+        }
+        effects.send.append(&mut self.send);
+        effects.replies.append(&mut self.replies);
+        effects.watch.append(&mut self.deliveries);
+        effects.members_changed |= std::mem::take(&mut self.members_changed);
+    }
+
+    /// When the node wants its next turn, if nothing happens before.
+    #[must_use]
+    pub fn next_deadline(&self) -> Instant {
+        let mut next = self.next_tick;
+        if self.hub.is_busy() || (self.kv.needs_scrub() && self.engine_retry.is_none()) {
+            return Instant::ZERO;
+        }
+        let others = [
+            self.lease_clock.next_deadline().filter(|_| self.leading.is_some()),
+            self.barrier.next_deadline(),
+            self.engine_retry,
+        ];
+        for deadline in others.into_iter().flatten() {
+            next = next.min(deadline);
+        }
+        next
+    }
+
+    /// All members, by id.
+    #[must_use]
+    pub fn members(&self) -> Vec<Member> {
+        self.applied.members.values().cloned().collect()
+    }
+
+    /// The header an answer made now carries.
+    #[must_use]
+    pub fn header(&self) -> Header {
+        Header {
+            cluster: self.config.cluster,
+            member: self.config.node,
+            revision: self.kv.revision(),
+            term: self.view.term,
+        }
+    }
+
+    /// What this node knows of itself.
+    #[must_use]
+    pub fn status(&self) -> NodeStatus {
+        let status = self.core.status();
+        NodeStatus {
+            leader: status.leader,
+            term: status.term,
+            commit_index: status.commit_index,
+            applied_index: self.applied.position.index,
+            is_learner: self.applied.membership.learners.contains(&self.config.node),
+            disk_bytes: self.engine.disk_bytes(),
+            key_count: self.kv.key_count() as u64,
+            compact_revision: self.kv.compacted_revision(),
+            disk_full: self.disk_full || self.engine_retry.is_some(),
+        }
+    }
+
+    /// The state, for checks and metrics.
+    #[must_use]
+    pub fn kv(&self) -> &Kv {
+        &self.kv
+    }
+
+    /// How many watches there are.
+    #[must_use]
+    pub fn watch_count(&self) -> usize {
+        self.hub.len()
+    }
+
+    /// Asserts what must always hold.
+    pub fn check(&self) {
+        self.core.check();
+        let status = self.core.status();
+        assert!(self.applied.position.index <= status.commit_index, "applied beyond commit");
+        assert!(self.applied.position.term <= status.term, "applied an entry of a later term");
+    }
+
+    /// Whether the disk or the engine refuses writes now.
+    pub(crate) fn is_full(&self) -> bool {
+        self.disk_full || self.engine_retry.is_some()
+    }
+
+    pub(crate) fn stop(&mut self, reason: StopReason) {
+        self.stopped.get_or_insert(reason);
+    }
+
+    pub(crate) fn stop_on(&mut self, error: EngineError) {
+        self.stop(StopReason::Storage(error.to_string()));
+    }
+
+    pub(crate) fn step(&mut self, from: NodeId, body: Bytes) -> Result<(), FrameError> {
+        match self.core.step(from, body) {
+            Ok(()) => Ok(()),
+            Err(error @ StepError::LogLost { .. }) => {
+                self.stop(StopReason::LogLost(error.to_string()));
+                Ok(())
+            }
+            Err(error) => Err(FrameError::Consensus(error)),
+        }
+    }
+
+    pub(crate) fn send_frame(&mut self, to: NodeId, frame: &Frame) {
+        self.send.push((to, frame.encode()));
+    }
+
+    pub(crate) fn reply(&mut self, token: RequestToken, reply: Reply) {
+        self.replies.push((token, reply));
+    }
+
+    fn run(&mut self, now: Instant, effects: &mut Effects) {
+        self.tick(now);
+        self.watch_view(now);
+        self.expire_leases(now);
+        self.propose(now);
+        self.start_read_round(now);
+        self.ask_about_leases(now);
+        self.obey_consensus(now, effects);
+        self.write_engine(now);
+        self.watch_view(now);
+        self.finish_reads(now);
+        self.answer_overdue(now);
+        self.resend_snapshots(now);
+        self.compact_log(effects);
+        let header = self.header();
+        if let Err(error) = self.hub.turn(now, header, &self.kv, &mut self.deliveries) {
+            self.stop_on(error);
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        let mut ticks = 0;
+        while self.next_tick <= now {
+            self.next_tick = self.next_tick + self.config.timing.tick;
+            ticks += 1;
+            if ticks <= MAX_TICKS_PER_TURN {
+                self.core.tick();
+            } else if ticks > 10 * MAX_TICKS_PER_TURN {
+                // A long pause: count from here.
+                self.next_tick = now + self.config.timing.tick;
+            }
+        }
+    }
+
+    /// Notices a change of term, leader or role, and what is lost with the old one.
+    fn watch_view(&mut self, now: Instant) {
+        let status = self.core.status();
+        let view = View { term: status.term, leader: status.leader, role: status.role };
+        if view != self.view {
+            let same_leadership = view.term == self.view.term && view.leader == self.view.leader;
+            if !same_leadership {
+                for (token, error) in self.proposals.on_leadership_change() {
+                    self.reply(token, Err(error));
+                }
+                self.barrier.on_term_change();
+                self.questions.on_leadership_change();
+            }
+            if view.role != Role::Leader {
+                self.leading = None;
+                self.lease_clock.clear();
+                self.change_in_progress = None;
+                self.outgoing.clear();
+            }
+            if view.term != self.view.term {
+                self.duplicates.clear();
+            }
+            self.view = view;
+        }
+        let leads = view.role == Role::Leader && self.applied.position.term == view.term;
+        if leads && self.leading != Some(view.term) {
+            self.leading = Some(view.term);
+            let leases = self.kv.leases().map(|(id, lease)| (id, lease.ttl_seconds));
+            self.lease_clock.restart(now, leases);
+        }
+        if view.leader != NodeId::NONE && self.next_publication <= now {
+            self.next_publication = now + PUBLICATION_INTERVAL;
+            self.publish_attributes();
+        }
+    }
+
+    fn expire_leases(&mut self, now: Instant) {
+        if self.leading.is_some() {
+            for id in self.lease_clock.expired(now) {
+                self.proposals.push_expiry(id);
+            }
+        }
+    }
+
+    fn start_read_round(&mut self, now: Instant) {
+        let core = &mut self.core;
+        self.barrier.start_round(now, |context| core.read_index(context).is_ok());
+    }
+
+    /// Takes what consensus wants done, until it wants nothing.
+    fn obey_consensus(&mut self, now: Instant, effects: &mut Effects) {
+        let mut records = Vec::new();
+        let mut send_after = Vec::new();
+        let mut last_write = None;
+        records.extend(self.forgotten.take());
+        while let Some(output) = self.core.take_output() {
+            for message in output.messages {
+                match message.kind {
+                    MessageKind::Ordinary => {
+                        let frame = Frame::Consensus(message.body);
+                        self.send_frame(message.to, &frame);
+                    }
+                    MessageKind::Snapshot { .. } => self.start_snapshot(now, message.to),
+                }
+            }
+            if let Some((start, _)) = output.write.snapshot {
+                self.log_start = start.index;
+                records.push(LogRecord::Start { group: COORDINATION, start });
+            }
+            if let Some(state) = output.write.hard_state {
+                records.push(LogRecord::HardState { group: COORDINATION, state });
+            }
+            if !output.write.entries.is_empty() {
+                let entries = output.write.entries;
+                records.push(LogRecord::Entries { group: COORDINATION, entries });
+            }
+            last_write = Some(output.write.number);
+            send_after.extend(
+                output
+                    .messages_after_write
+                    .into_iter()
+                    .map(|message| (message.to, Frame::Consensus(message.body).encode())),
+            );
+            self.apply(now, output.committed);
+            for (context, index) in output.reads {
+                self.barrier.on_answer(context, index);
+            }
+            if self.stopped.is_some() {
+                return;
+            }
+        }
+        // Frames that wait for an earlier batch wait behind it in order, also without a record of their own.
+        if records.is_empty() && send_after.is_empty() {
+            return;
+        }
+        self.log_numbers += 1;
+        if let Some(core_number) = last_write {
+            self.writes.push_back((self.log_numbers, core_number));
+        }
+        effects.log.push(LogBatch { number: self.log_numbers, records, send_after });
+    }
+
+    /// Writes what was applied to the engine, in one batch.
+    fn write_engine(&mut self, now: Instant) {
+        if self.kv.needs_scrub() && self.engine_retry.is_none() {
+            if let Err(error) = self.kv.scrub(SCRUB_KEYS_PER_TURN, &mut self.batch) {
+                return self.stop_on(error);
+            }
+        }
+        if self.engine_retry.is_some_and(|at| now < at) {
+            return;
+        }
+        if std::mem::take(&mut self.position_moved) {
+            self.applied.save_position(&mut self.batch);
+        }
+        if self.batch.is_empty() {
+            return;
+        }
+        // A full engine leaves nothing of the batch behind, so it can be offered again.
+        match self.engine.write(self.batch.clone()) {
+            Ok(()) => {
+                self.batch.ops.clear();
+                self.engine_retry = None;
+                self.kv.on_committed();
+            }
+            Err(EngineError::NoSpace(_)) => self.engine_retry = Some(now + ENGINE_RETRY_AFTER),
+            Err(error) => self.stop_on(error),
+        }
+    }
+
+    /// Asks for a durable engine once the log has grown enough to forget a part of it.
+    fn compact_log(&mut self, effects: &mut Effects) {
+        let limit = self.config.log_retention.compact_above_bytes;
+        if self.persisting.is_some()
+            || !self.batch.is_empty()
+            || self.core.log_bytes() <= limit
+            || self.applied.position.index.0 <= self.log_start.0 + 1
+        {
+            return;
+        }
+        self.persist_tickets += 1;
+        self.persisting = Some((self.persist_tickets, self.applied.position.index));
+        effects.persist_engine = Some(self.persist_tickets);
+    }
+
+    fn refuse_everything(&mut self) {
+        let tokens = self.proposals.take_all().into_iter();
+        let tokens = tokens.chain(self.questions.take_all());
+        for token in tokens.collect::<Vec<_>>() {
+            self.reply(token, Err(RequestError::Stopped));
+        }
+        for read in self.barrier.take_overdue(Instant::from_nanos(u64::MAX)) {
+            if let Some(token) = read.token() {
+                self.reply(token, Err(RequestError::Stopped));
+            }
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Writes under way: queued until there is a leader, then proposed or forwarded, then waited for until
+//! their entry is applied here.
+//!
+//! A write that was never sent anywhere did not happen (`NoLeader`). One that was sent and whose
+//! leader is gone may have happened (`LeaderChanged`), as may one without an answer (`TimedOut`). None
+//! is ever sent twice.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use synod_base::limits::{MAX_ENTRY_BYTES, MAX_WAITING_PROPOSALS};
+use synod_base::{Instant, LeaseId, NodeId, ProposalId, Term};
+use synod_consensus::{ProposeError, Role};
+use synod_state::kv::Command;
+
+use crate::frame::Frame;
+use crate::item::{self, Item};
+use crate::node::Node;
+use crate::request::{RequestError, RequestToken};
+
+/// Bytes of items per forwarded frame.
+const FORWARD_FRAME_BYTES: usize = MAX_ENTRY_BYTES;
+
+/// Where a queued item comes from, which decides what becomes of it when leadership changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Source {
+    /// A client of this node, or the node itself: waits for the next leader.
+    Own,
+    /// Another node, for this leader and term only: dropped.
+    Forwarded,
+    /// The lease clock of this leader: dropped, the next leader has its own.
+    Expiry,
+}
+
+#[derive(Debug)]
+struct Queued {
+    id: ProposalId,
+    item: Bytes,
+    source: Source,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    token: RequestToken,
+    deadline: Instant,
+}
+
+/// All proposals of one node that are not finished.
+#[derive(Debug)]
+pub struct Proposals {
+    node: NodeId,
+    start_number: u32,
+    counter: u64,
+    queue: Vec<Queued>,
+    /// Clients' proposals by counter; deadlines ascend with it.
+    waiting: BTreeMap<u64, Waiter>,
+    /// Own proposals up to this counter have been proposed or forwarded.
+    sent_through: u64,
+}
+
+impl Proposals {
+    /// None yet.
+    #[must_use]
+    pub fn new(node: NodeId, start_number: u32) -> Self {
+        Proposals {
+            node,
+            start_number,
+            counter: 0,
+            queue: Vec::new(),
+            waiting: BTreeMap::new(),
+            sent_through: 0,
+        }
+    }
+
+    /// A client's write.
+    pub fn push(
+        &mut self,
+        token: RequestToken,
+        deadline: Instant,
+        item: Bytes,
+    ) -> Result<(), RequestError> {
+        if self.waiting.len() >= MAX_WAITING_PROPOSALS {
+            return Err(RequestError::Overloaded);
+        }
+        let id = self.next_id();
+        self.waiting.insert(id.counter, Waiter { token, deadline });
+        self.queue.push(Queued { id, item, source: Source::Own });
+        Ok(())
+    }
+
+    /// The node's own, nobody waits for it.
+    pub fn push_own(&mut self, item: Bytes) {
+        let id = self.next_id();
+        self.queue.push(Queued { id, item, source: Source::Own });
+    }
+
+    /// A lease's time is over.
+    pub fn push_expiry(&mut self, lease: LeaseId) {
+        let id = self.next_id();
+        let item = Item::Kv(Command::LeaseRevoke { id: lease }).encode();
+        self.queue.push(Queued { id, item, source: Source::Expiry });
+    }
+
+    /// A follower's, for this leader in this term.
+    pub fn push_forwarded(&mut self, id: ProposalId, item: Bytes) {
+        if self.queue.len() < MAX_WAITING_PROPOSALS {
+            self.queue.push(Queued { id, item, source: Source::Forwarded });
+        }
+    }
+
+    /// A client's membership change: waits like a write, but its entry is made elsewhere.
+    pub fn wait_for_change(
+        &mut self,
+        token: RequestToken,
+        deadline: Instant,
+    ) -> Result<ProposalId, RequestError> {
+        if self.waiting.len() >= MAX_WAITING_PROPOSALS {
+            return Err(RequestError::Overloaded);
+        }
+        let id = self.next_id();
+        self.waiting.insert(id.counter, Waiter { token, deadline });
+        Ok(id)
+    }
+
+    /// A membership change has been proposed.
+    pub fn change_sent(&mut self, id: ProposalId) {
+        self.mark_sent(std::iter::once(id));
+    }
+
+    /// The entry with this proposal was applied: who waits for it here.
+    pub fn finish(&mut self, id: ProposalId) -> Option<RequestToken> {
+        if id.node != self.node || id.start_number != self.start_number {
+            return None;
+        }
+        self.waiting.remove(&id.counter).map(|waiter| waiter.token)
+    }
+
+    /// The leader or the term changed: everything sent is uncertain.
+    pub fn on_leadership_change(&mut self) -> Vec<(RequestToken, RequestError)> {
+        self.queue.retain(|queued| queued.source == Source::Own);
+        let unsent = self.waiting.split_off(&(self.sent_through + 1));
+        let sent = std::mem::replace(&mut self.waiting, unsent);
+        sent.into_values().map(|waiter| (waiter.token, RequestError::LeaderChanged)).collect()
+    }
+
+    /// Writes whose time is over.
+    pub fn take_overdue(&mut self, now: Instant) -> Vec<(RequestToken, RequestError)> {
+        let mut overdue = Vec::new();
+        while let Some(first) = self.waiting.first_entry() {
+            if first.get().deadline > now {
+                break;
+            }
+            let (counter, waiter) = first.remove_entry();
+            if counter <= self.sent_through {
+                overdue.push((waiter.token, RequestError::TimedOut));
+            } else {
+                self.queue
+                    .retain(|queued| queued.source != Source::Own || queued.id.counter != counter);
+                overdue.push((waiter.token, RequestError::NoLeader));
+            }
+        }
+        overdue
+    }
+
+    /// Everybody who waits; the node stops.
+    pub fn take_all(&mut self) -> Vec<RequestToken> {
+        self.queue.clear();
+        std::mem::take(&mut self.waiting).into_values().map(|waiter| waiter.token).collect()
+    }
+
+    fn next_id(&mut self) -> ProposalId {
+        self.counter += 1;
+        ProposalId { node: self.node, start_number: self.start_number, counter: self.counter }
+    }
+
+    fn mark_sent(&mut self, ids: impl Iterator<Item = ProposalId>) {
+        for id in ids {
+            if id.node == self.node && id.start_number == self.start_number {
+                self.sent_through = self.sent_through.max(id.counter);
+            }
+        }
+    }
+}
+
+impl Node {
+    /// Proposes or forwards what is queued.
+    pub(crate) fn propose(&mut self, _now: Instant) {
+        if self.proposals.queue.is_empty() {
+            return;
+        }
+        if self.view.role == Role::Leader {
+            self.propose_here();
+        } else if self.view.leader != NodeId::NONE && self.view.leader != self.config.node {
+            self.forward_to(self.view.leader);
+        }
+    }
+
+    /// Proposals that a follower forwarded.
+    pub(crate) fn on_forwarded(&mut self, term: Term, items: Vec<(ProposalId, Bytes)>) {
+        if self.view.role != Role::Leader || term != self.view.term || self.is_full() {
+            return;
+        }
+        for (id, item) in items {
+            // What does not decode must never become an entry: every replica would stop on it.
+            if Item::decode(item.clone()).is_err() || !self.duplicates.first_time(id) {
+                continue;
+            }
+            if let Ok(Item::Change(op)) = Item::decode(item.clone()) {
+                self.propose_change(id, op);
+            } else {
+                self.proposals.push_forwarded(id, item);
+            }
+        }
+    }
+
+    fn propose_here(&mut self) {
+        let queue = std::mem::take(&mut self.proposals.queue);
+        let items: Vec<_> = queue.iter().map(|q| (q.id, q.item.clone())).collect();
+        match self.core.propose(item::pack(&items)) {
+            Ok(()) => self.proposals.mark_sent(items.into_iter().map(|(id, _)| id)),
+            // They were appended nowhere: another turn, another leader, or their deadline.
+            Err(
+                ProposeError::Overloaded | ProposeError::Transferring | ProposeError::NotLeader,
+            ) => self.proposals.queue = queue,
+        }
+    }
+
+    fn forward_to(&mut self, leader: NodeId) {
+        let term = self.view.term;
+        let queue = std::mem::take(&mut self.proposals.queue);
+        let mut items = Vec::new();
+        let mut bytes = 0;
+        for queued in queue {
+            if bytes + queued.item.len() > FORWARD_FRAME_BYTES && !items.is_empty() {
+                self.forward(leader, term, std::mem::take(&mut items));
+                bytes = 0;
+            }
+            bytes += queued.item.len() + 32;
+            items.push((queued.id, queued.item));
+        }
+        if !items.is_empty() {
+            self.forward(leader, term, items);
+        }
+    }
+
+    /// Sends proposals to the leader of `term`.
+    pub(crate) fn forward(&mut self, leader: NodeId, term: Term, items: Vec<(ProposalId, Bytes)>) {
+        self.proposals.mark_sent(items.iter().map(|(id, _)| *id));
+        self.send_frame(leader, &Frame::Propose { term, items });
+    }
+}

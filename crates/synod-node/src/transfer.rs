@@ -1,0 +1,190 @@
+//! The node's side of snapshot transfers (`snapshot.rs`): when one starts, goes on, ends, is given up.
+
+use bytes::Bytes;
+use synod_base::{Instant, NodeId};
+use synod_state::kv::Kv;
+
+use crate::effects::StopReason;
+use crate::frame::Frame;
+use crate::meta::Applied;
+use crate::node::{FrameError, Node};
+use crate::snapshot::{self, Incoming, Outgoing, StageError, Step};
+
+impl Node {
+    /// Consensus says that this follower needs the state.
+    pub(crate) fn start_snapshot(&mut self, now: Instant, to: NodeId) {
+        if self.outgoing.contains_key(&to) {
+            return;
+        }
+        if !self.batch.is_empty() {
+            // What was applied in this turn is not in the engine yet; consensus asks again.
+            return self.core.report_snapshot(to, false);
+        }
+        self.transfers += 1;
+        let started = self
+            .engine
+            .snapshot()
+            .map_err(Into::into)
+            .and_then(|view| Outgoing::start(now, self.transfers, view));
+        match started {
+            Ok((outgoing, first)) => {
+                self.outgoing.insert(to, outgoing);
+                self.send_frame(to, &first);
+            }
+            Err(error) => self.stop(StopReason::Storage(error.to_string())),
+        }
+    }
+
+    /// The follower has a piece.
+    pub(crate) fn on_snapshot_ack(&mut self, now: Instant, from: NodeId, transfer: u64, next: u64) {
+        let Some(outgoing) = self.outgoing.get_mut(&from) else { return };
+        match outgoing.on_ack(now, transfer, next) {
+            Ok(step) => self.take_step(from, step),
+            Err(error) => self.stop_on(error),
+        }
+    }
+
+    /// The follower will not take it (any more).
+    pub(crate) fn on_snapshot_refused(&mut self, from: NodeId, transfer: u64) {
+        if self.outgoing.get(&from).is_some_and(|outgoing| outgoing.is(transfer)) {
+            self.outgoing.remove(&from);
+            self.core.report_snapshot(from, false);
+        }
+    }
+
+    /// Pieces that got no answer go out again.
+    pub(crate) fn resend_snapshots(&mut self, now: Instant) {
+        let followers: Vec<NodeId> = self.outgoing.keys().copied().collect();
+        for to in followers {
+            if let Some(outgoing) = self.outgoing.get_mut(&to) {
+                let step = outgoing.on_time(now);
+                self.take_step(to, step);
+            }
+        }
+    }
+
+    /// A piece of a state for this node.
+    pub(crate) fn on_snapshot_chunk(
+        &mut self,
+        from: NodeId,
+        transfer: u64,
+        sequence: u64,
+        body: Bytes,
+    ) {
+        let known = self.incoming.as_ref().filter(|i| i.from == from && i.transfer == transfer);
+        let next = match known {
+            Some(incoming) => incoming.next,
+            None if sequence == 0 => {
+                if let Err(error) = snapshot::clear_staging(&*self.engine) {
+                    return self.stop_on(error);
+                }
+                self.incoming = Some(Incoming { from, transfer, next: 0 });
+                0
+            }
+            None => return self.send_frame(from, &Frame::SnapshotRefused { transfer }),
+        };
+        if sequence > next {
+            return;
+        }
+        if sequence == next {
+            match snapshot::stage(&*self.engine, body) {
+                Ok(()) => {}
+                Err(StageError::Engine(error)) => {
+                    // Also a full disk: the leader asks again later.
+                    self.incoming = None;
+                    if !matches!(error, synod_storage::engine::EngineError::NoSpace(_)) {
+                        self.stop_on(error);
+                    }
+                    return self.send_frame(from, &Frame::SnapshotRefused { transfer });
+                }
+                Err(StageError::Malformed(_)) => {
+                    self.incoming = None;
+                    return self.send_frame(from, &Frame::SnapshotRefused { transfer });
+                }
+            }
+            if let Some(incoming) = &mut self.incoming {
+                incoming.next = next + 1;
+            }
+        }
+        self.send_frame(from, &Frame::SnapshotAck { transfer, next: sequence + 1 });
+    }
+
+    /// Everything has arrived: the state is moved in, then consensus hears of it.
+    pub(crate) fn on_snapshot_end(
+        &mut self,
+        from: NodeId,
+        transfer: u64,
+        sequence: u64,
+        message: Bytes,
+    ) -> Result<(), FrameError> {
+        let complete = self
+            .incoming
+            .as_ref()
+            .is_some_and(|i| i.from == from && i.transfer == transfer && i.next == sequence);
+        if !complete || !self.batch.is_empty() {
+            self.send_frame(from, &Frame::SnapshotRefused { transfer });
+            return Ok(());
+        }
+        self.incoming = None;
+        let position = match snapshot::staged_position(&*self.engine) {
+            Ok(Some(position)) if position.index > self.core.status().commit_index => position,
+            Ok(_) => {
+                self.send_frame(from, &Frame::SnapshotRefused { transfer });
+                return Ok(());
+            }
+            Err(error) => {
+                self.stop(StopReason::Storage(error.to_string()));
+                return Ok(());
+            }
+        };
+        if let Err(error) = snapshot::install(&*self.engine, position) {
+            self.stop_on(error);
+            return Ok(());
+        }
+        self.reopen();
+        if self.stopped.is_none() {
+            self.step(from, message)?;
+        }
+        Ok(())
+    }
+
+    /// Reads everything anew from the engine.
+    fn reopen(&mut self) {
+        match Applied::load(&*self.engine) {
+            Ok(applied) => self.applied = applied,
+            Err(error) => return self.stop(StopReason::Storage(error.to_string())),
+        }
+        match Kv::open(self.engine.clone()) {
+            Ok(kv) => self.kv = kv,
+            Err(error) => return self.stop(StopReason::Storage(error.to_string())),
+        }
+        self.hub.on_store_replaced(self.kv.revision());
+        self.members_changed = true;
+    }
+
+    fn take_step(&mut self, to: NodeId, step: Step) {
+        match step {
+            Step::Wait => {}
+            Step::Send(frame) => self.send_frame(to, &frame),
+            Step::Complete => self.end_snapshot(to),
+            Step::GivenUp => {
+                self.outgoing.remove(&to);
+                self.core.report_snapshot(to, false);
+            }
+        }
+    }
+
+    /// Every piece has arrived: now the consensus message. Whether it arrives, and is taken, shows in the
+    /// follower's next answer to consensus.
+    fn end_snapshot(&mut self, to: NodeId) {
+        let Some(mut outgoing) = self.outgoing.remove(&to) else { return };
+        match self.core.snapshot_message(to, outgoing.at, &outgoing.membership) {
+            Some(message) => {
+                let end = outgoing.end(message.body);
+                self.send_frame(to, &end);
+                self.core.report_snapshot(to, true);
+            }
+            None => self.core.report_snapshot(to, false),
+        }
+    }
+}
