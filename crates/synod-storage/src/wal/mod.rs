@@ -1,37 +1,25 @@
 //! The write-ahead log of one node, shared by all its groups.
+//!
+//! All records of one loop turn are one frame: one write, one sync. Frames are chained by checksum
+//! through segment files that are filled beforehand and reused. docs/formats/wal.md draws the bytes and
+//! says why a torn tail can be told from a damaged middle; [`recovery`] does the telling.
+//!
+//! The log keeps no payloads in memory and never reads while it runs: consensus has the entries it
+//! still needs, and gets the rest back from [`Wal::open`].
 
-use synod_base::{Entry, GroupId, HardState, LogStart};
+mod error;
+mod folder;
+mod frame;
+mod header;
+mod log;
+mod record;
+mod recovery;
+mod table;
+#[cfg(test)]
+mod tests;
 
-/// One record. All records of one loop turn go out as one frame: one write, one sync.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum LogRecord {
-    /// The node was started; counts from 1. Part of every proposal id and read context.
-    NodeStart {
-        /// This start's number.
-        start_number: u32,
-    },
-    /// Entries of one group, indexes without a gap. The first one may lie at or before the group's
-    /// last index: then everything from there on is replaced (Raft paper, section 5.3).
-    Entries {
-        /// Whose.
-        group: GroupId,
-        /// At least one.
-        entries: Vec<Entry>,
-    },
-    /// A group's term or vote changed.
-    HardState {
-        /// Whose.
-        group: GroupId,
-        /// Its new value.
-        state: HardState,
-    },
-    /// A group's log now begins after this position: what lies before is covered by the engine's
-    /// durable state (prefix truncation), or everything was replaced by an installed snapshot (then
-    /// `start` lies past the last entry, or at an entry of another term, and the log becomes empty).
-    Start {
-        /// Whose.
-        group: GroupId,
-        /// The new beginning.
-        start: LogStart,
-    },
-}
+pub use error::WalError;
+pub use header::WalIdentity;
+pub use log::{Wal, WalLimits};
+pub use record::LogRecord;
+pub use recovery::{Recovered, RecoveredGroup, TornTail};
