@@ -19,9 +19,8 @@ pub(super) fn entry_bytes(entry: &pb::Entry) -> usize {
 }
 
 pub(super) fn entry_to_raft(entry: &Entry) -> pb::Entry {
-    let mut out = pb::Entry::default();
-    out.index = entry.index.0;
-    out.term = entry.term.0;
+    let (index, term) = (entry.index.0, entry.term.0);
+    let mut out = pb::Entry { index, term, ..Default::default() };
     match entry.kind {
         EntryKind::Normal => out.data = entry.payload.clone(),
         EntryKind::Membership => {

@@ -126,10 +126,10 @@ impl RaftCore {
             self.handed_out = entry.index;
             if entry.index > self.applied {
                 out.push(entry);
-            } else if entry.kind == EntryKind::Membership {
-                if let Ok(change) = MembershipChange::from_payload(entry.payload) {
-                    self.membership = membership::apply(&mut self.node, &change);
-                }
+            } else if entry.kind == EntryKind::Membership
+                && let Ok(change) = MembershipChange::from_payload(entry.payload)
+            {
+                self.membership = membership::apply(&mut self.node, &change);
             }
         }
         self.advance_applied();
@@ -247,11 +247,7 @@ impl Core for RaftCore {
         let mut message = pb::Message::default();
         message.set_msg_type(MessageType::MsgPropose);
         message.from = self.node.raft.id;
-        let entry = |payload| {
-            let mut entry = pb::Entry::default();
-            entry.data = payload;
-            entry
-        };
+        let entry = |data| pb::Entry { data, ..Default::default() };
         message.set_entries(payloads.into_iter().map(entry).collect());
         // A leader that is not handing over drops proposals for one reason only.
         self.node.step(message).map_err(|_| ProposeError::Overloaded)

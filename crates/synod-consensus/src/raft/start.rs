@@ -51,11 +51,13 @@ pub(super) fn node_from(
     start: CoreStart,
 ) -> Result<(RawNode<MemoryLog>, HardState), CoreStartError> {
     let hard_state = check(&start)?;
-    let mut initial = pb::HardState::default();
-    initial.term = hard_state.term.0;
-    initial.vote = hard_state.voted_for.0;
-    // The commit index is not stored: it is at least what the engine applied, the leader tells the rest.
-    initial.commit = start.applied.0;
+    let initial = pb::HardState {
+        term: hard_state.term.0,
+        vote: hard_state.voted_for.0,
+        // Not stored: it is at least what the engine applied, and the leader tells the rest.
+        commit: start.applied.0,
+        ..Default::default()
+    };
     let conf_state = convert::membership_to_raft(&start.membership);
     let mut log = MemoryLog::new(start.start, (initial, conf_state));
     log.append(&start.entries);

@@ -170,9 +170,9 @@ fn decode_rest(
         M::MsgTimeoutNow => {}
         M::MsgReadIndex | M::MsgReadIndexResp => {
             message.index = position(input, "index")?;
-            let mut entry = pb::Entry::default();
-            entry.data = input.bytes("read context")?;
-            ReadContext::from_bytes(&entry.data)?;
+            let data = input.bytes("read context")?;
+            ReadContext::from_bytes(&data)?;
+            let entry = pb::Entry { data, ..Default::default() };
             message.set_entries(vec![entry].into());
         }
         kind => unreachable!("{kind:?} is none that peers send"),
