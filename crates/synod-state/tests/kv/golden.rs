@@ -127,9 +127,9 @@ impl Runner {
         for event in &page.events {
             let before = self.kv.prev_kv(event).unwrap();
             let before = before.map_or(String::new(), |kv| format!(" before {}", text(&kv.value)));
-            write!(out, "{:?} {}{before}\n", event.kind, show_kv(&event.kv)).unwrap();
+            writeln!(out, "{:?} {}{before}", event.kind, show_kv(&event.kv)).unwrap();
         }
-        write!(out, "next {}\n", page.next).unwrap();
+        writeln!(out, "next {}", page.next).unwrap();
         out
     }
 }
