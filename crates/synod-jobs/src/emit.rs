@@ -36,6 +36,8 @@ pub struct Emitter<'t, J: Job> {
     /// Offset and number of the record being mapped.
     pub(crate) position: (u64, u64),
     samples: Vec<Vec<u8>>,
+    /// Where a key of several parts is put together.
+    joined: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +79,7 @@ impl<'t, J: Job> Emitter<'t, J> {
             table_pairs: 0,
             position: (0, 0),
             samples: Vec::new(),
+            joined: Vec::new(),
         }
     }
 
@@ -97,6 +100,7 @@ impl<'t, J: Job> Emitter<'t, J> {
             table_pairs: 0,
             position: (0, 0),
             samples: Vec::new(),
+            joined: Vec::new(),
         }
     }
 
@@ -112,6 +116,17 @@ impl<'t, J: Job> Emitter<'t, J> {
     pub fn emit_within(&mut self, buffer: &[u8], key: Range<usize>, value: &[u8]) {
         let head = head_within(buffer, key.start, key.end);
         self.emit_headed(head, &buffer[key], value);
+    }
+
+    /// Emits a pair whose key is these parts, one after the other.
+    pub fn emit_joined(&mut self, parts: &[&[u8]], value: &[u8]) {
+        let mut key = std::mem::take(&mut self.joined);
+        key.clear();
+        for part in parts {
+            key.extend_from_slice(part);
+        }
+        self.emit(&key, value);
+        self.joined = key;
     }
 
     /// Adds to a counter of the job's own.

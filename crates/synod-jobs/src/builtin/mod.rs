@@ -1,5 +1,7 @@
 //! The built-in jobs, each one a model of the [`Job`](crate::Job) trait, and their names.
 
+mod access_log;
+pub mod loganalysis;
 pub mod sort;
 pub mod wordcount;
 
@@ -8,12 +10,14 @@ use crate::job::Job;
 use crate::local::{JobSummary, run_local};
 use crate::progress::Progress;
 use crate::spec::JobSpec;
+use loganalysis::LogAnalysis;
 use sort::Sort;
 use wordcount::WordCount;
 
 /// Names of the built-in jobs with a line about each.
-pub const BUILT_IN: [(&str, &str); 2] = [
+pub const BUILT_IN: [(&str, &str); 3] = [
     (WordCount::NAME, "how often each word occurs: word, count"),
+    (LogAnalysis::NAME, "per client address of a log: requests, bytes, distinct URLs, first, last"),
     (Sort::NAME, "lines in bytewise order over all part files"),
 ];
 
@@ -37,6 +41,7 @@ pub fn with_job<V: JobVisitor>(spec: &JobSpec, visitor: V) -> Result<V::Output, 
     }
     Ok(match spec.job.as_str() {
         WordCount::NAME => visitor.visit(&WordCount),
+        LogAnalysis::NAME => visitor.visit(&LogAnalysis),
         _ => visitor.visit(&Sort),
     })
 }
