@@ -2,7 +2,9 @@
 //!
 //! The order of calls is `apply` any number of times into one batch, `engine.write(batch)` by the owner
 //! (with its own applied index in the same batch), `on_committed`. An `EngineError` from `apply`
-//! leaves the machine between two states: its owner drops it and opens it again from the engine.
+//! leaves the machine between two states: its owner drops it and opens it again from the engine. After a
+//! failed `engine.write` (no space) nothing is lost: what was applied stays readable here, and the
+//! owner may write the same batch again later, or open anew and replay the log.
 //!
 //! How a transaction runs is in `txn.rs`, how keys are read in `range.rs`, what is forgotten in
 //! `scrub.rs`.
