@@ -32,7 +32,7 @@ pub struct FjallOptions {
 
 impl Default for FjallOptions {
     fn default() -> Self {
-        FjallOptions { cache_bytes: 16 * MIB, memtable_bytes: 16 * MIB, reserve_bytes: 64 * MIB }
+        FjallOptions { cache_bytes: 16 * MIB, memtable_bytes: 8 * MIB, reserve_bytes: 64 * MIB }
     }
 }
 
@@ -308,8 +308,8 @@ const MIB: u64 = 1024 * 1024;
 /// Room is looked up after this many bytes of writes: far less than the reserve.
 const CHECK_EVERY_BYTES: u64 = MIB;
 
-/// fjall flushes idle spaces when its journals exceed this.
-const MAX_JOURNAL_BYTES: u64 = 192 * MIB;
+/// fjall flushes spaces that rest when its journals exceed this; a restart reads them all.
+const MAX_JOURNAL_BYTES: u64 = 64 * MIB;
 
 /// Memtable of the spaces that hold little.
 const SMALL_MEMTABLE_BYTES: u64 = 4 * MIB;
