@@ -153,7 +153,6 @@ pub fn boot(
     if let Some(position) = notes.installing {
         snapshot::install(&*engine, position)?;
     }
-    let notes = Notes::load(&*engine)?;
     let applied = Applied::load(&*engine)?;
     let mut records = Vec::new();
     match start {
@@ -164,6 +163,8 @@ pub fn boot(
         }
         Start::Restart => {}
     }
+    // Read again: a bootstrap has just written them.
+    let notes = Notes::load(&*engine)?;
     let applied = Applied::load(&*engine)?;
     let group = reconcile(&applied, &notes, recovered.groups.get(&COORDINATION), &mut records);
     let start_number = recovered.start_number + 1;

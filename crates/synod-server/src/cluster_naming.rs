@@ -82,5 +82,5 @@ mod tests {
         assert_eq!(member_id("synod-cluster", "n1", "127.0.0.1:2380").0, GOLDEN_MEMBER_ID);
     }
 
-    const GOLDEN_MEMBER_ID: u64 = 0;
+    const GOLDEN_MEMBER_ID: u64 = 18_358_730_408_064_484_701;
 }

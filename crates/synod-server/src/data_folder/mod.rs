@@ -1,9 +1,11 @@
 //! The data folder: made if missing, held by one process, and with an identity.
 //!
-//!     LOCK             flock'ed by the process that uses the folder; holds its pid
-//!     identity.toml    format version, cluster, member; see `identity.rs`
-//!     engine/          the store's own files
-//!     everything else  the write-ahead log, through `Disk`
+//! ```text
+//! LOCK             flock'ed by the process that uses the folder; holds its pid
+//! identity.toml    format version, cluster, member; see `identity.rs`
+//! engine/          the store's own files
+//! everything else  the write-ahead log, through `Disk`
+//! ```
 //!
 //! An identity that is not `started` means that the first start did not come to its end: nothing was
 //! sent or acknowledged, so what it left is removed and the first start is done again.

@@ -1,8 +1,10 @@
 //! The node's loop: the one place that drives a `Node` on real sockets, disk and clock.
 //!
-//!     wait      for a request, a peer's frame, a timer, a finished persist
-//!     take      everything else that is waiting, up to a bound
-//!     settle    turn the node; send; append and sync, right here; tell it; send; answer; until quiet
+//! ```text
+//! wait      for a request, a peer's frame, a timer, a finished persist
+//! take      everything else that is waiting, up to a bound
+//! settle    turn the node; send; append and sync, right here; tell it; send; answer; until quiet
+//! ```
 //!
 //! Requests that arrive while the disk syncs gather in the inbox and become the next batch: that is all
 //! there is to group commit. The loop shares its thread with the sockets, so before it turns the node

@@ -1,8 +1,10 @@
 //! How nodes talk: framed TCP, one connection per direction. Each node dials its peers and sends on
 //! the connections it dialled; what it accepted it only reads.
 //!
-//!     frame    length u32 | crc32c of the body u32 | body
-//!     first    the dialler's `Hello`, answered by a `HelloAnswer`; then only frames, one way
+//! ```text
+//! frame    length u32 | crc32c of the body u32 | body
+//! first    the dialler's `Hello`, answered by a `HelloAnswer`; then only frames, one way
+//! ```
 //!
 //! A frame's body belongs to `synod-node`. Nothing here trusts the other side: a length is checked
 //! before anything is allocated for it, memory grows with the bytes that came, a connection that does
