@@ -59,6 +59,3 @@ pub fn routes(node: &NodeHandle) -> Routes {
         .add_service(limited!(HealthServer, HealthService))
         .prepare()
 }
-
-#[cfg(test)]
-mod tests;
