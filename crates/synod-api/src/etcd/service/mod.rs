@@ -59,3 +59,6 @@ pub fn routes(node: &NodeHandle) -> Routes {
         .add_service(limited!(HealthServer, HealthService))
         .prepare()
 }
+
+#[cfg(test)]
+mod tests;
