@@ -32,7 +32,7 @@ pub struct FjallOptions {
 
 impl Default for FjallOptions {
     fn default() -> Self {
-        FjallOptions { cache_bytes: 16 * MIB, memtable_bytes: 8 * MIB, reserve_bytes: 64 * MIB }
+        FjallOptions { cache_bytes: 16 * MIB, memtable_bytes: 16 * MIB, reserve_bytes: 64 * MIB }
     }
 }
 
