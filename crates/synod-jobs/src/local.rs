@@ -199,7 +199,7 @@ impl<J: Job> Local<'_, J> {
                 .iter()
                 .filter(|run| run.pairs(partition) > 0)
                 .map(|run| run.source(partition))
-                .collect::<Result<_, _>>()?;
+                .collect();
             let context = ReduceContext {
                 job: self.job,
                 store: &store,

@@ -111,7 +111,7 @@ pub fn run_map_task_to_file<J: Job>(
     let mut once = Some(split);
     let MapRuns { runs, mut counters } = run_map_task(context, &mut || once.take())?;
     let sources = |partition| {
-        let sources = runs.iter().map(|run| run.source(partition)).collect::<Result<_, _>>()?;
+        let sources = runs.iter().map(|run| run.source(partition)).collect();
         limit_fan_in(context.job, sources, fan_in, context.store)
     };
     let index = write_run_file(context.job, output, context.plan.reduces, sources)?;

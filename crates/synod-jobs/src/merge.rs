@@ -38,6 +38,9 @@ impl Cursor {
         if next == self.block.len() {
             if !self.source.next_block(&mut self.block)? {
                 self.pair = None;
+                // What is exhausted gives its memory back while the others go on.
+                self.block = Vec::new();
+                self.source = Box::new(Exhausted);
                 return Ok(());
             }
             next = 0;
@@ -53,6 +56,16 @@ impl Cursor {
 
     fn key(&self) -> &[u8] {
         self.pair.as_ref().map_or(&[], |pair| &self.block[pair.key.clone()])
+    }
+}
+
+/// Stands in for a source that has been read to its end.
+struct Exhausted;
+
+impl RunSource for Exhausted {
+    fn next_block(&mut self, block: &mut Vec<u8>) -> Result<bool, JobError> {
+        block.clear();
+        Ok(false)
     }
 }
 
@@ -177,7 +190,7 @@ pub(crate) fn limit_fan_in<J: Job>(
             }
             let group = std::cell::Cell::new(group);
             let run = store.write(job, 1, |_| Ok(group.take()))?;
-            merged.push(run.source(0)?);
+            merged.push(run.source(0));
         }
         sources = merged;
     }

@@ -1,5 +1,7 @@
 //! Memory, threads, spills, failures: none of them may show in the output.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod support;
 
 use std::fs;

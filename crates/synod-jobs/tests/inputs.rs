@@ -1,5 +1,7 @@
 //! Inputs that break naive readers, through whole jobs.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod support;
 
 use std::fs;

@@ -45,11 +45,11 @@ impl<R: Read + Send> SectionSource<R> {
     }
 }
 
+/// A section of a local file.
+pub type FileSource = SectionSource<BufReader<Take<File>>>;
+
 /// Opens one partition of a run file.
-pub fn open_section(
-    path: &Path,
-    section: Section,
-) -> Result<SectionSource<BufReader<Take<File>>>, JobError> {
+pub fn open_section(path: &Path, section: Section) -> Result<FileSource, JobError> {
     let mut file = File::open(path).map_err(|error| JobError::io("open", path, error))?;
     file.seek(SeekFrom::Start(section.offset))
         .map_err(|error| JobError::io("position", path, error))?;

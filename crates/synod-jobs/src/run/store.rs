@@ -6,7 +6,7 @@ use crate::error::JobError;
 use crate::job::Job;
 use crate::merge::{Merge, write_merged};
 use crate::run::RunSource;
-use crate::run::file::open_section;
+use crate::run::file::{FileSource, open_section};
 use crate::run::memory::MemoryRun;
 use crate::run::writer::{RunIndex, RunWriter};
 use std::fs::File;
@@ -73,14 +73,10 @@ pub enum Run {
 
 impl Run {
     /// Reads one partition.
-    pub fn source(&self, partition: u32) -> Result<Box<dyn RunSource>, JobError> {
+    pub fn source(&self, partition: u32) -> Box<dyn RunSource> {
         match self {
-            Run::Memory(run, _) => Ok(Box::new(run.source(partition))),
-            Run::Disk(run) => {
-                let section = run.index.sections[partition as usize];
-                let source = open_section(&run.path, section)?;
-                Ok(Box::new(Held { source, _run: Arc::clone(run) }))
-            }
+            Run::Memory(run, _) => Box::new(run.source(partition)),
+            Run::Disk(run) => Box::new(DiskSource { run: Arc::clone(run), partition, open: None }),
         }
     }
 
@@ -101,15 +97,24 @@ impl Run {
     }
 }
 
-/// A source that keeps the file it reads alive.
-struct Held<S> {
-    source: S,
-    _run: Arc<DiskRun>,
+/// One partition of a run file. It is opened at the first read and closed at its end, so sources
+/// that wait for their turn in a merge hold neither a file nor a buffer.
+struct DiskSource {
+    run: Arc<DiskRun>,
+    partition: u32,
+    open: Option<FileSource>,
 }
 
-impl<S: RunSource> RunSource for Held<S> {
+impl RunSource for DiskSource {
     fn next_block(&mut self, block: &mut Vec<u8>) -> Result<bool, JobError> {
-        self.source.next_block(block)
+        let source = match &mut self.open {
+            Some(source) => source,
+            closed => {
+                let section = self.run.index.sections[self.partition as usize];
+                closed.insert(open_section(&self.run.path, section)?)
+            }
+        };
+        source.next_block(block)
     }
 }
 

@@ -1,0 +1,255 @@
+//! Map and reduce tasks called one by one, as a cluster does: files in between, fetched through
+//! [`RunSource`], damaged on purpose, on disks that are full.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use support::{Bench, joined, parts, run, zipf_text};
+use synod_jobs::builtin::sort::Sort;
+use synod_jobs::builtin::wordcount::WordCount;
+use synod_jobs::map_task::{MapContext, MapOutput, Skips, run_map_task, run_map_task_to_file};
+use synod_jobs::reduce_task::{ReduceContext, run_reduce_task};
+use synod_jobs::run::file::{SectionSource, open_section, read_index};
+use synod_jobs::run::store::{MemoryBudget, RunStore};
+use synod_jobs::{Job, JobError, JobPlan, JobSpec, Progress, RunSource, plan};
+
+fn store(bench: &Bench, name: &str) -> RunStore {
+    RunStore::new(bench.path("spill"), name, MemoryBudget::new(0))
+}
+
+fn map_to_file<J: Job>(
+    bench: &Bench,
+    job: &J,
+    plan: &JobPlan,
+    split: usize,
+    buffer_bytes: u64,
+    output: &Path,
+) -> Result<MapOutput, JobError> {
+    let context = MapContext {
+        job,
+        plan,
+        store: &store(bench, &format!("m{split}")),
+        buffer_bytes,
+        skips: &Skips::new(),
+        progress: &Progress::new(),
+    };
+    run_map_task_to_file(&context, split, output, 3)
+}
+
+fn reduce<J: Job>(
+    bench: &Bench,
+    job: &J,
+    partition: u32,
+    sources: Vec<Box<dyn RunSource>>,
+    output: &Path,
+) -> Result<synod_jobs::reduce_task::ReduceOutput, JobError> {
+    let context = ReduceContext {
+        job,
+        store: &store(bench, &format!("r{partition}")),
+        fan_in: 2,
+        sync: false,
+        progress: &Progress::new(),
+    };
+    run_reduce_task(&context, partition, sources, output)
+}
+
+/// Runs every task of a job by hand, in an order of its own.
+fn run_by_hand<J: Job>(bench: &Bench, job: &J, spec: &JobSpec) -> Vec<(String, Vec<u8>)> {
+    let plan = plan(job, spec, 1).unwrap();
+    let text = serde_json::to_string(&plan).unwrap();
+    let plan: JobPlan = serde_json::from_str(&text).unwrap();
+    let mut outputs: Vec<MapOutput> = (0..plan.splits.len())
+        .rev()
+        .map(|split| {
+            let path = bench.path(&format!("map-{split}"));
+            map_to_file(bench, job, &plan, split, 200_000, &path).unwrap()
+        })
+        .collect();
+    outputs.reverse();
+    (0..plan.reduces)
+        .map(|partition| {
+            let sources = outputs.iter().map(|output| {
+                assert_eq!(read_index(&output.path).unwrap(), output.index);
+                let section = output.index.sections[partition as usize];
+                // As a reducer elsewhere gets it: nothing but the section's bytes.
+                let file = fs::read(&output.path).unwrap();
+                let from = section.offset as usize;
+                let bytes = file[from..from + section.bytes as usize].to_vec();
+                let name = output.path.display().to_string();
+                Box::new(SectionSource::new(std::io::Cursor::new(bytes), section.bytes, name)) as _
+            });
+            let name = format!("part-{partition:05}");
+            let path = bench.path(&name);
+            let output = reduce(bench, job, partition, sources.collect(), &path).unwrap();
+            let bytes = fs::read(&path).unwrap();
+            assert_eq!(output.bytes, bytes.len() as u64);
+            assert_eq!(output.crc32c, crc32c::crc32c(&bytes));
+            (name, bytes)
+        })
+        .collect()
+}
+
+#[test]
+fn tasks_through_files_give_the_bytes_of_a_run_in_one_process() {
+    let bench = Bench::new();
+    let path = bench.file("in", &zipf_text(21, 1 << 20, 20_000));
+    for name in ["wordcount", "sort"] {
+        let mut spec = bench.spec(name, &[&path]);
+        spec.split_bytes = Some(300_000);
+        spec.reduces = Some(3);
+        run(&spec).unwrap();
+        let by_hand = match name {
+            "sort" => run_by_hand(&bench, &Sort, &spec),
+            _ => run_by_hand(&bench, &WordCount, &spec),
+        };
+        assert!(by_hand == parts(&spec.output), "{name}");
+        let left = fs::read_dir(bench.path("spill")).map_or(0, Iterator::count);
+        assert_eq!(left, 0, "runs go away with their tasks");
+    }
+}
+
+fn one_map_output(bench: &Bench) -> MapOutput {
+    let path = bench.file("in", &zipf_text(22, 400_000, 5_000));
+    let plan = plan(&WordCount, &bench.spec("wordcount", &[&path]), 1).unwrap();
+    map_to_file(bench, &WordCount, &plan, 0, 1 << 20, &bench.path("map")).unwrap()
+}
+
+fn reduce_file(bench: &Bench, output: &MapOutput) -> Result<(), JobError> {
+    let source = open_section(&output.path, output.index.sections[0])?;
+    reduce(bench, &WordCount, 0, vec![Box::new(source)], &bench.path("part"))?;
+    Ok(())
+}
+
+#[test]
+fn a_flipped_bit_anywhere_in_intermediate_data_is_found() {
+    let bench = Bench::new();
+    let output = one_map_output(&bench);
+    reduce_file(&bench, &output).unwrap();
+    let good = fs::read(&output.path).unwrap();
+    let data = output.index.sections[0].bytes as usize;
+    let places = (0..40).chain((40..data).step_by(997)).chain(data - 3..data);
+    for place in places {
+        let mut bad = good.clone();
+        bad[place] ^= 1 << (place % 8);
+        fs::write(&output.path, &bad).unwrap();
+        let error = reduce_file(&bench, &output).unwrap_err();
+        assert!(matches!(error, JobError::DamagedRun { .. }), "{place}: {error}");
+    }
+    for place in data..good.len() {
+        let mut bad = good.clone();
+        bad[place] ^= 0x10;
+        fs::write(&output.path, &bad).unwrap();
+        let error = read_index(&output.path).unwrap_err();
+        assert!(matches!(error, JobError::DamagedRun { .. }), "{place}: {error}");
+    }
+    for length in [0, 1, 15, data / 2, data - 1] {
+        fs::write(&output.path, &good[..length]).unwrap();
+        let error = reduce_file(&bench, &output).unwrap_err();
+        assert!(matches!(error, JobError::DamagedRun { .. }), "{length}: {error}");
+        assert!(read_index(&output.path).is_err());
+    }
+}
+
+#[test]
+fn a_block_that_declares_more_than_it_has_takes_no_memory() {
+    for (raw, stored) in [(u32::MAX, u32::MAX), (u32::MAX, 1), (0, 0), (1, 2), (256, 1)] {
+        let mut block = [raw.to_le_bytes(), stored.to_le_bytes(), [0; 4]].concat();
+        block.push(0);
+        let length = block.len() as u64;
+        let mut source = SectionSource::new(std::io::Cursor::new(block), length, "test".into());
+        let mut into = Vec::new();
+        let error = source.next_block(&mut into).unwrap_err();
+        assert!(matches!(error, JobError::DamagedRun { .. }), "{error}");
+        assert!(into.capacity() < 1_000);
+    }
+}
+
+#[test]
+fn a_full_disk_under_a_map_output_or_a_part_file_is_called_that() {
+    let bench = Bench::new();
+    // Every write to this device fails for lack of space.
+    let full = PathBuf::from("/dev/full");
+    let path = bench.file("in", &zipf_text(23, 400_000, 5_000));
+    let plan = plan(&WordCount, &bench.spec("wordcount", &[&path]), 1).unwrap();
+    let error = map_to_file(&bench, &WordCount, &plan, 0, 1 << 20, &full).unwrap_err();
+    assert!(matches!(&error, JobError::DiskFull { path } if *path == full), "{error}");
+    let output = one_map_output(&bench);
+    let source = open_section(&output.path, output.index.sections[0]).unwrap();
+    let error = reduce(&bench, &WordCount, 0, vec![Box::new(source)], &full).unwrap_err();
+    assert!(matches!(&error, JobError::DiskFull { path } if *path == full), "{error}");
+}
+
+#[test]
+fn a_spill_folder_that_cannot_be_used_fails_the_task_by_name() {
+    let bench = Bench::new();
+    let path = bench.file("in", &zipf_text(24, 400_000, 50_000));
+    let blocked = bench.file("blocked", b"a file, not a folder");
+    let plan = plan(&Sort, &bench.spec("sort", &[&path]), 1).unwrap();
+    let store = RunStore::new(&blocked, "m", MemoryBudget::new(0));
+    let context = MapContext {
+        job: &Sort,
+        plan: &plan,
+        store: &store,
+        buffer_bytes: 100_000,
+        skips: &Skips::new(),
+        progress: &Progress::new(),
+    };
+    let mut once = Some(0);
+    let error = run_map_task(&context, &mut || once.take()).unwrap_err();
+    assert!(error.to_string().contains(blocked.to_str().unwrap()), "{error}");
+}
+
+#[test]
+fn a_job_on_a_disk_that_fills_up_says_so_and_leaves_nothing() {
+    let bench = Bench::new();
+    let disk = bench.path("disk");
+    fs::create_dir(&disk).unwrap();
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+        .arg(&disk)
+        .output();
+    if !mounted.as_ref().is_ok_and(|done| done.status.success()) {
+        println!(
+            "no small file system can be mounted here ({mounted:?}): only /dev/full is tested"
+        );
+        return;
+    }
+    let path = bench.file("in", &zipf_text(25, 4 << 20, 50_000));
+    let mut errors = Vec::new();
+    for spill in [false, true] {
+        let mut spec = bench.spec("sort", &[&path]);
+        spec.max_record_bytes = Some(1 << 20);
+        if spill {
+            // Only what is spilled goes to the small disk.
+            spec.memory_bytes = 1;
+            spec.spill_folder = Some(disk.clone());
+        } else {
+            spec.output = disk.join("out");
+        }
+        errors.push((run(&spec).unwrap_err(), spec.output.exists()));
+    }
+    let left = fs::read_dir(&disk).unwrap().count();
+    let unmounted = std::process::Command::new("umount").arg(&disk).status();
+    assert!(unmounted.is_ok_and(|status| status.success()));
+    for (error, exists) in errors {
+        assert!(matches!(error, JobError::DiskFull { .. }), "{error}");
+        assert!(!exists);
+    }
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn many_partitions_of_many_small_map_tasks_are_all_found() {
+    let bench = Bench::new();
+    let path = bench.file("in", &zipf_text(26, 600_000, 20_000));
+    let mut spec = bench.spec("sort", &[&path]);
+    spec.reduces = Some(40);
+    spec.split_bytes = Some(20_000);
+    let by_hand = run_by_hand(&bench, &Sort, &spec);
+    run(&spec).unwrap();
+    let bytes: Vec<u8> = by_hand.into_iter().flat_map(|(_, bytes)| bytes).collect();
+    assert!(bytes == joined(&spec.output));
+}
