@@ -49,6 +49,8 @@ pub struct ServerOptions {
     pub disk_reserve_bytes: u64,
     /// Client connections open at once; one more is closed at once.
     pub max_client_connections: usize,
+    /// A client that connects asks something within this time, or is disconnected.
+    pub first_request_timeout: Duration,
     /// How long a member that joins looks for itself in the running cluster.
     pub join_timeout: Duration,
     /// Heartbeats, elections, request timeouts.
@@ -72,6 +74,7 @@ impl ServerOptions {
             insecure: false,
             disk_reserve_bytes: 64 * 1024 * 1024,
             max_client_connections: 10_000,
+            first_request_timeout: Duration::from_secs(10),
             join_timeout: Duration::from_secs(30),
             timing: synod_node::Timing::default(),
         }

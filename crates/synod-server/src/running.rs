@@ -97,7 +97,7 @@ impl Running {
             synod_api::etcd::service::routes(&handle),
             handle.clone(),
             metrics.clone(),
-            options.max_client_connections,
+            &options,
             stop.clone(),
         );
         let node_loop = NodeLoop::new(LoopParts {

@@ -1,4 +1,6 @@
 //! Three servers in one process, talking over real sockets.
+// Helpers beside the tests may unwrap, too.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

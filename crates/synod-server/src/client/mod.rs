@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use crate::metrics::Metrics;
+use crate::options::ServerOptions;
 use service::ClientService;
 
 /// The client port of one node. Cheap to clone; one `run` per socket.
@@ -34,6 +35,7 @@ struct Shared {
     http: auto::Builder<TokioExecutor>,
     slots: Arc<Semaphore>,
     max_connections: u32,
+    first_request_timeout: Duration,
     stop: watch::Receiver<bool>,
 }
 
@@ -43,11 +45,12 @@ impl ClientPort {
         routes: tonic::service::Routes,
         node: NodeHandle,
         metrics: Arc<Metrics>,
-        max_connections: usize,
+        options: &ServerOptions,
         stop: watch::Receiver<bool>,
     ) -> Self {
-        let max_connections = u32::try_from(max_connections).unwrap_or(MAX_CONNECTIONS);
-        let max_connections = max_connections.min(MAX_CONNECTIONS);
+        let max_connections = u32::try_from(options.max_client_connections)
+            .unwrap_or(MAX_CONNECTIONS)
+            .min(MAX_CONNECTIONS);
         ClientPort {
             shared: Arc::new(Shared {
                 routes: routes.prepare(),
@@ -56,6 +59,7 @@ impl ClientPort {
                 http: http_settings(),
                 slots: Arc::new(Semaphore::new(max_connections as usize)),
                 max_connections,
+                first_request_timeout: options.first_request_timeout,
                 stop,
             }),
         }
@@ -115,7 +119,7 @@ impl Shared {
         // A broken connection is the client's business; its requests say what they need to say.
         tokio::select! {
             ended = connection.as_mut() => return drop(ended),
-            () = tokio::time::sleep(FIRST_REQUEST_TIMEOUT) => {
+            () = tokio::time::sleep(self.first_request_timeout) => {
                 if !greeted.load(Ordering::Relaxed) {
                     return;
                 }
@@ -152,8 +156,6 @@ fn http_settings() -> auto::Builder<TokioExecutor> {
 
 /// Whatever the options say.
 const MAX_CONNECTIONS: u32 = 1_000_000;
-/// A client asks something within this time after it connected, or is gone.
-const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// The headers of an HTTP/1.1 request come within this time; also how long such a client may idle.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 /// An idle HTTP/2 client is asked whether it is still there.

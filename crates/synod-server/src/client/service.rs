@@ -5,12 +5,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::future::Either;
 use hyper::body::Incoming;
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response};
 use synod_client::NodeHandle;
+use tonic::Status;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tower::Service as _;
@@ -28,7 +30,7 @@ pub(super) struct ClientService {
 }
 
 type Answer = Result<Response<Body>, Infallible>;
-type HttpFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
+type BoxedAnswer = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 impl ClientService {
     /// For a new connection.
@@ -42,10 +44,37 @@ impl ClientService {
     }
 }
 
+/// The answer, or gRPC's word for one that came too late. A stream is in time once it has begun; its
+/// client ends it.
+async fn in_time(patience: Duration, answer: impl Future<Output = Answer>) -> Answer {
+    match tokio::time::timeout(patience, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Ok(Status::deadline_exceeded("context deadline exceeded").into_http()),
+    }
+}
+
+/// The `grpc-timeout` header: up to eight digits and a unit. What does not parse is no timeout.
+fn grpc_timeout(value: &HeaderValue) -> Option<Duration> {
+    let (digits, unit) = value.to_str().ok()?.split_at_checked(value.len().checked_sub(1)?)?;
+    if digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let amount: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(amount * 3600)),
+        "M" => Some(Duration::from_secs(amount * 60)),
+        "S" => Some(Duration::from_secs(amount)),
+        "m" => Some(Duration::from_millis(amount)),
+        "u" => Some(Duration::from_micros(amount)),
+        "n" => Some(Duration::from_nanos(amount)),
+        _ => None,
+    }
+}
+
 impl hyper::service::Service<Request<Incoming>> for ClientService {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Either<<Routes as tower::Service<Request<Incoming>>>::Future, HttpFuture>;
+    type Future = Either<<Routes as tower::Service<Request<Incoming>>>::Future, BoxedAnswer>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.seen.store(true, Ordering::Relaxed);
@@ -54,8 +83,13 @@ impl hyper::service::Service<Request<Incoming>> for ClientService {
             .get(CONTENT_TYPE)
             .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
         if is_grpc {
+            let patience = request.headers().get("grpc-timeout").and_then(grpc_timeout);
             // The routes are always ready; a clone of them is a pointer.
-            Either::Left(self.routes.clone().call(request))
+            let answer = self.routes.clone().call(request);
+            match patience {
+                None => Either::Left(answer),
+                Some(patience) => Either::Right(Box::pin(in_time(patience, answer))),
+            }
         } else {
             let (parts, body) = request.into_parts();
             // No path here reads a body.
@@ -63,5 +97,28 @@ impl hyper::service::Service<Request<Incoming>> for ClientService {
             let (node, metrics) = (self.node.clone(), self.metrics.clone());
             Either::Right(Box::pin(async move { Ok(http::answer(&parts, &node, &metrics).await) }))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_timeouts_are_digits_and_a_unit() {
+        let parse = |text| grpc_timeout(&HeaderValue::from_static(text));
+        assert_eq!(parse("5S"), Some(Duration::from_secs(5)));
+        assert_eq!(parse("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(parse("20m"), Some(Duration::from_millis(20)));
+        assert_eq!(parse("7n"), Some(Duration::from_nanos(7)));
+        for odd in ["", "S", "5", "+5S", "5.0S", "5s", "123456789S"] {
+            assert_eq!(parse(odd), None, "{odd}");
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn an_answer_that_takes_longer_than_the_client_waits_is_deadline_exceeded() {
+        let answer = in_time(Duration::from_millis(1), std::future::pending()).await;
+        assert_eq!(answer.unwrap().headers().get("grpc-status").unwrap(), "4");
     }
 }

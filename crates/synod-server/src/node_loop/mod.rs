@@ -11,6 +11,7 @@
 //! it lets the connections' tasks run once.
 
 mod disk_room;
+mod hand_over;
 mod log_writer;
 mod request_kind;
 mod streams;
@@ -184,6 +185,7 @@ impl NodeLoop {
             }
             self.take_waiting();
         }
+        self.hand_over().await?;
         self.log.witness()?;
         // A restart is quicker from here; what was acknowledged is in the log anyway.
         self.engine.persist()?;

@@ -35,7 +35,8 @@ fn start() -> Rig {
         name: "n1".into(),
         client_urls: Vec::new(),
         seed: 1,
-        timing: Timing::default(),
+        // The request that finds the disk full waits for this long.
+        timing: Timing { request_timeout: Duration::from_millis(500), ..Timing::default() },
         log_retention: LogRetention::default(),
         // Segments begin empty and grow, so that a full disk is felt at once.
         wal_limits: WalLimits { segment_bytes: 1024 * 1024, max_spares: 0 },

@@ -110,6 +110,11 @@ impl Link {
         }
     }
 
+    /// Whether there is a connection now.
+    pub(super) fn is_connected(&self) -> bool {
+        self.state().stream.is_some()
+    }
+
     /// Keeps a connection for ever; ended by aborting its task.
     pub(super) async fn run(self: Arc<Self>, local: Local, events: mpsc::Sender<PeerEvent>) {
         let mut pause = MIN_PAUSE;

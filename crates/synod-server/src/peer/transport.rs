@@ -83,6 +83,11 @@ impl Transport {
         lost
     }
 
+    /// Whether there is a connection to this peer now.
+    pub(crate) fn is_connected(&self, peer: NodeId) -> bool {
+        self.peers.get(&peer).is_some_and(|p| p.link.is_connected())
+    }
+
     fn add(&mut self, id: NodeId, address: &str, is_member: bool) {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.link.set_address(address);
