@@ -1,0 +1,121 @@
+//! The command line: one file per command. This one knows them all, picks one, and says how it ended.
+//!
+//! Every command has an example in its help. An error is one line on stderr that says what to do.
+
+mod connect;
+mod elect;
+mod etcd;
+mod failure;
+mod get;
+mod lease;
+mod lock;
+mod member;
+mod output;
+mod parse;
+mod put;
+mod run;
+mod server;
+mod signals;
+mod status;
+mod txn;
+mod up;
+mod watch;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::Failure;
+
+/// How a command ends.
+type Outcome = Result<(), Failure>;
+
+/// One binary for building distributed systems: agreed state, locks, ids, batch work.
+#[derive(Parser, Debug)]
+#[command(name = "synod", version, max_term_width = 100, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  synod up                                 one node here, data in ./synod-data
+  synod put greeting hello                 then: synod get greeting
+  synod run wordcount *.txt --output out   count words, no server needed";
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Up(up::Up),
+    Server(server::ServerCommand),
+    Etcd(etcd::Etcd),
+    Run(run::Run),
+    Put(put::Put),
+    Get(get::Get),
+    Del(get::Del),
+    Watch(watch::Watch),
+    Txn(txn::Txn),
+    Lease(lease::Lease),
+    Lock(lock::Lock),
+    Elect(elect::Elect),
+    Member(member::MemberCommand),
+    Status(status::Status),
+}
+
+/// Does what the arguments say.
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(as_synod(arguments)) {
+        Ok(cli) => cli,
+        Err(error) => return failure::wrong_use(&error),
+    };
+    let outcome = match cli.command {
+        Command::Up(command) => command.run(),
+        Command::Server(command) => command.run(),
+        Command::Etcd(command) => command.run(),
+        Command::Run(command) => command.run(),
+        Command::Put(command) => command.run(),
+        Command::Get(command) => command.run(),
+        Command::Del(command) => command.run(),
+        Command::Watch(command) => command.run(),
+        Command::Txn(command) => command.run(),
+        Command::Lease(command) => command.run(),
+        Command::Lock(command) => command.run(),
+        Command::Elect(command) => command.run(),
+        Command::Member(command) => command.run(),
+        Command::Status(command) => command.run(),
+    };
+    outcome.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
+}
+
+/// Called by the name `etcd`, the arguments are those of `synod etcd`.
+fn as_synod(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let called = arguments.first().and_then(|path| Path::new(path).file_stem());
+    if called.is_some_and(|name| name == "etcd") {
+        arguments.splice(0..1, ["synod".into(), "etcd".into()]);
+    }
+    if arguments.get(1).is_some_and(|command| command == "etcd") {
+        let rest = arguments.split_off(2);
+        arguments.extend(rest.into_iter().map(etcd::two_dashes));
+    }
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_binary_called_etcd_takes_etcds_arguments() {
+        let arguments = ["/usr/bin/etcd", "-name", "a", "--data-dir=b"].map(OsString::from);
+        let read = as_synod(arguments.to_vec());
+        assert_eq!(read, ["synod", "etcd", "--name", "a", "--data-dir=b"].map(OsString::from));
+    }
+}
