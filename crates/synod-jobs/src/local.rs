@@ -19,7 +19,7 @@ use crate::reduce_task::{ReduceContext, ReduceOutput, run_reduce_task};
 use crate::run::store::{MemoryBudget, Run, RunStore};
 use crate::spec::{JobSpec, MAX_ATTEMPTS};
 use std::collections::{BTreeMap, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -60,7 +60,7 @@ pub fn run_local<J: Job>(
     progress.reduces_total.store(plan.reduces.into(), Relaxed);
     progress.check_cancelled()?;
     let output = OutputFolder::create(&spec.output)?;
-    let spill = SpillFolder::new(spec, &output);
+    let spill = SpillFolder::new(spec, &output)?;
     let local = Local {
         spec,
         job,
@@ -295,22 +295,26 @@ impl MapBoard {
         self.changed.notify_all();
         if let JobError::MapPanicked { split, offset, .. } = &error {
             let (split, offset) = (*split, *offset);
-            let records = state.failures.entry(split).or_default();
+            let MapState { failures, skips, .. } = &mut *state;
+            let records = failures.entry(split).or_default();
             let times = records.entry(offset).or_insert(0);
             *times += 1;
             let twice = *times >= 2;
-            let unstable = records.len() as u32 >= MAX_ATTEMPTS && self.skip_limit == 0;
+            let skipped_here = skips.get(&split).map_or(0, |skips| skips.len() as u32);
+            // A function that fails elsewhere every time is not a matter of bad records.
+            let times_all: u32 = records.values().sum();
+            let unstable = times_all - 2 * skipped_here >= MAX_ATTEMPTS;
             if !twice && !unstable {
                 state.again.extend(splits);
                 return;
             }
-            if twice && state.skipped < self.skip_limit {
+            if twice && !unstable && state.skipped < self.skip_limit {
                 state.skipped += 1;
                 state.skips.entry(split).or_default().insert(offset);
                 state.again.extend(splits);
                 return;
             }
-            if self.skip_limit > 0 {
+            if twice && self.skip_limit > 0 {
                 let last = Box::new(error);
                 let limit = self.skip_limit;
                 state.error.get_or_insert(JobError::TooManyBadRecords { limit, last });
@@ -336,14 +340,20 @@ struct SpillFolder {
 }
 
 impl SpillFolder {
-    fn new(spec: &JobSpec, output: &OutputFolder) -> SpillFolder {
-        match &spec.spill_folder {
-            None => SpillFolder { path: output.temporary().join("spill"), own: false },
-            Some(folder) => {
-                let name = spec.output.file_name().unwrap_or_default().to_string_lossy();
-                let process = std::process::id();
-                let path = Path::new(folder).join(format!("synod-spill-{name}-{process}"));
-                SpillFolder { path, own: true }
+    fn new(spec: &JobSpec, output: &OutputFolder) -> Result<SpillFolder, JobError> {
+        let Some(folder) = &spec.spill_folder else {
+            return Ok(SpillFolder { path: output.temporary().join("spill"), own: false });
+        };
+        std::fs::create_dir_all(folder).map_err(|error| JobError::io("create", folder, error))?;
+        let name = spec.output.file_name().unwrap_or_default().to_string_lossy();
+        let mut number = 0;
+        loop {
+            // Other jobs may spill to the same place: the first free name is ours.
+            let path = folder.join(format!("synod-spill-{name}-{number}"));
+            match std::fs::create_dir(&path) {
+                Ok(()) => return Ok(SpillFolder { path, own: true }),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) => return Err(JobError::io("create", &path, error)),
             }
         }
     }
@@ -352,7 +362,7 @@ impl SpillFolder {
 impl Drop for SpillFolder {
     fn drop(&mut self) {
         if self.own {
-            // Never created unless something was spilled; a leftover is named after this job.
+            // What cannot be removed does not harm: the next job takes another name.
             let _ = std::fs::remove_dir_all(&self.path);
         }
     }

@@ -18,6 +18,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// Groups between two looks at the sink and the cancel switch.
 const GROUPS_PER_CHECK: u64 = 1_024;
+/// Pairs of one group between two looks at the cancel switch.
+const PAIRS_PER_CHECK: u64 = 1 << 16;
 /// Bytes of a key that an error shows.
 const SHOWN_KEY_BYTES: usize = 64;
 
@@ -103,7 +105,8 @@ fn reduce_groups<J: Job>(
     while let Some((key, _)) = merge.head() {
         group.clear();
         group.extend_from_slice(job.group(key));
-        let mut values = Values { merge, job, group, state: State::Fresh, failure: None, pairs: 0 };
+        let (progress, state) = (context.progress, State::Fresh);
+        let mut values = Values { merge, job, progress, group, state, failure: None, pairs: 0 };
         job.reduce(group, &mut values, sink);
         while values.advance() {}
         counters.reduce_pairs_in += values.pairs;
@@ -123,6 +126,7 @@ fn reduce_groups<J: Job>(
 pub struct Values<'m, J> {
     merge: &'m mut Merge,
     job: &'m J,
+    progress: &'m Progress,
     group: &'m [u8],
     state: State,
     failure: Option<JobError>,
@@ -160,7 +164,11 @@ impl<J: Job> Values<'_, J> {
             State::Ended => return false,
             State::Fresh => self.state = State::Given,
             State::Given => {
-                if let Err(failure) = self.merge.advance() {
+                let mut moved = self.merge.advance();
+                if moved.is_ok() && self.pairs.is_multiple_of(PAIRS_PER_CHECK) {
+                    moved = self.progress.check_cancelled();
+                }
+                if let Err(failure) = moved {
                     self.failure = Some(failure);
                     self.state = State::Ended;
                     return false;

@@ -7,6 +7,7 @@ mod support;
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 use support::{Bench, joined, parts, run, zipf_text};
+use synod_jobs::commit::OutputFolder;
 use synod_jobs::{
     Emitter, Job, JobError, Phase, Progress, Record, Sink, Values, run_built_in, run_local,
 };
@@ -323,6 +324,101 @@ fn a_cancelled_job_stops_and_leaves_nothing() {
     let error = run_local(&spec, &job, &progress).unwrap_err();
     assert!(matches!(error, JobError::Cancelled), "{error}");
     assert_eq!(bench.names(), before);
+}
+
+/// Cancels itself while it reduces.
+struct Quitter<'p>(&'p Progress);
+
+impl Job for Quitter<'_> {
+    fn map(&self, record: Record<'_>, out: &mut Emitter<'_, Self>) {
+        out.emit(record.bytes, b"");
+    }
+
+    fn reduce(&self, _: &[u8], values: &mut Values<'_, Self>, out: &mut Sink) {
+        self.0.cancel();
+        let mut seen = 0;
+        while values.next().is_some() {
+            seen += 1;
+        }
+        assert!(seen <= 1 << 16, "a cancelled group ends early");
+        out.end_record();
+    }
+}
+
+#[test]
+fn a_job_that_is_cancelled_within_one_large_group_stops_there() {
+    let bench = Bench::new();
+    let path = bench.file("in", &b"line\n".repeat(300_000));
+    let before = bench.names();
+    let progress = Progress::new();
+    let spec = bench.spec("quitter", &[&path]);
+    let error = run_local(&spec, &Quitter(&progress), &progress).unwrap_err();
+    assert!(matches!(error, JobError::Cancelled), "{error}");
+    assert_eq!(bench.names(), before);
+}
+
+#[test]
+fn of_two_jobs_with_one_output_the_second_is_refused() {
+    let bench = Bench::new();
+    let path = bench.path("out");
+    let first = OutputFolder::create(&path).unwrap();
+    let error = OutputFolder::create(&path).unwrap_err();
+    assert!(matches!(error, JobError::OutputExists { .. }), "{error}");
+    assert!(path.exists(), "the refused job leaves the other's folder alone");
+    drop(first);
+    assert!(!path.exists());
+}
+
+#[test]
+fn two_jobs_may_spill_to_one_folder() {
+    let bench = Bench::new();
+    let path = bench.file("in", &zipf_text(7, 1 << 20, 50_000));
+    let large = bench.spec("sort", &[&path]);
+    run(&large).unwrap();
+    let spill = bench.path("spill");
+    let specs = ["one", "two"].map(|parent| {
+        let mut spec = bench.spec("sort", &[&path]);
+        spec.memory_bytes = 1;
+        spec.max_record_bytes = Some(1 << 20);
+        spec.spill_folder = Some(spill.clone());
+        spec.output = bench.path(parent).join("out");
+        spec
+    });
+    std::thread::scope(|scope| {
+        for spec in &specs {
+            scope.spawn(|| run(spec).unwrap());
+        }
+    });
+    for spec in &specs {
+        assert!(joined(&spec.output) == joined(&large.output));
+    }
+    assert_eq!(fs::read_dir(&spill).unwrap().count(), 0);
+}
+
+/// Fails at another record every time.
+struct Unstable(AtomicU64);
+
+impl Job for Unstable {
+    fn map(&self, record: Record<'_>, _: &mut Emitter<'_, Self>) {
+        if record.number == self.0.load(Ordering::Relaxed) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            panic!("again");
+        }
+    }
+
+    fn reduce(&self, _: &[u8], _: &mut Values<'_, Self>, _: &mut Sink) {}
+}
+
+#[test]
+fn a_function_that_fails_elsewhere_every_time_fails_the_job_after_four_attempts() {
+    let bench = Bench::new();
+    let path = bench.file("in", &b"line\n".repeat(100));
+    for skip_bad_records in [0, 50] {
+        let mut spec = bench.spec("unstable", &[&path]);
+        spec.skip_bad_records = skip_bad_records;
+        let error = run_local(&spec, &Unstable(0.into()), &Progress::new()).unwrap_err();
+        assert!(matches!(error, JobError::MapPanicked { record: 3, .. }), "{error}");
+    }
 }
 
 #[test]
