@@ -17,6 +17,7 @@ pub(crate) use identity::{Identity, Stage};
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::FolderError;
@@ -35,7 +36,8 @@ impl DataFolder {
     pub(crate) fn open(path: &Path) -> Result<Self, FolderError> {
         let unusable = |source| FolderError::Unusable { path: path.to_owned(), source };
         if !path.is_dir() {
-            fs::create_dir_all(path).map_err(unusable)?;
+            // Keys and values are nobody else's business.
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
             if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
                 sync_dir(parent).map_err(unusable)?;
             }

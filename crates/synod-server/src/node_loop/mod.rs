@@ -10,6 +10,7 @@
 //! there is to group commit. The loop shares its thread with the sockets, so before it turns the node
 //! it lets the connections' tasks run once.
 
+mod clock;
 mod disk_room;
 mod hand_over;
 mod log_writer;
@@ -17,13 +18,14 @@ mod request_kind;
 mod streams;
 mod waiting;
 
+pub(crate) use clock::Clock;
 pub(crate) use request_kind::RequestKind;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use synod_base::{Instant, NodeId};
+use synod_base::NodeId;
 use synod_client::Inbound;
 use synod_node::{Effects, LogBatch, Node, Request};
 use synod_storage::engine::{Engine, EngineError};
@@ -54,28 +56,6 @@ pub(crate) struct LoopParts {
     /// Turns true when the server is to stop.
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) clock: Clock,
-}
-
-/// The node's monotonic clock.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock {
-    start: std::time::Instant,
-}
-
-impl Clock {
-    /// Starts at zero.
-    pub(crate) fn start() -> Self {
-        Clock { start: std::time::Instant::now() }
-    }
-
-    /// Now.
-    pub(crate) fn now(&self) -> Instant {
-        Instant::ZERO + self.start.elapsed()
-    }
-
-    fn at(&self, instant: Instant) -> tokio::time::Instant {
-        (self.start + (instant - Instant::ZERO)).into()
-    }
 }
 
 /// Drives one node.
@@ -125,7 +105,7 @@ impl NodeLoop {
     pub(crate) fn new(parts: LoopParts) -> Self {
         let (persist_done, persisted) = mpsc::unbounded_channel();
         let mut transport = parts.transport;
-        transport.set_members(&parts.node.members());
+        transport.add_members(&parts.node.members());
         let now = parts.clock.now();
         NodeLoop {
             node: parts.node,
@@ -202,7 +182,7 @@ impl NodeLoop {
             Some(inbound) = self.inbox.recv() => Wake::Inbound(inbound),
             Some(persisted) = self.persisted.recv() => Wake::Persisted(persisted),
             () = timer => Wake::Timer,
-            () = tokio::task::yield_now(), if spare_wanted => Wake::Idle,
+            () = tokio::time::sleep(IDLE), if spare_wanted => Wake::Idle,
         }
     }
 
@@ -228,14 +208,14 @@ impl NodeLoop {
     }
 
     fn on_inbound(&mut self, inbound: Inbound) {
-        let now = self.clock.now();
+        let since = std::time::Instant::now();
+        let now = self.clock.from_system(since);
         match inbound {
             Inbound::Request(request, reply) => {
                 let kind = RequestKind::of(&request);
                 if matches!(request, Request::Write(_)) {
                     self.metrics.proposals.inc();
                 }
-                let since = std::time::Instant::now();
                 let token = self.waiting.insert(WaitingRequest { reply, kind, since });
                 self.node.on_request(now, token, request);
             }
@@ -300,12 +280,17 @@ impl NodeLoop {
 
     /// In the order that `Effects` demands.
     fn do_effects(&mut self, effects: &mut Effects) -> Result<(), ServerError> {
-        if std::mem::take(&mut effects.members_changed) {
-            self.transport.set_members(&self.node.members());
+        let members_changed = std::mem::take(&mut effects.members_changed);
+        if members_changed {
+            self.transport.add_members(&self.node.members());
         }
         self.send(effects.send.drain(..));
         if !effects.log.is_empty() {
             self.write_log(effects.log.drain(..))?;
+        }
+        if members_changed {
+            // Only now: the last frames to a removed member are on their way.
+            self.transport.drop_removed(&self.node.members());
         }
         let now = std::time::Instant::now();
         for (token, reply) in effects.replies.drain(..) {
@@ -411,6 +396,10 @@ impl NodeLoop {
 
 /// Requests, and frames, that the node takes before it must turn.
 const MAX_INPUTS_PER_TURN: usize = 4096;
+
+/// Nothing to do for this long is idle: a lone client that asks again at once shall not wait for what
+/// is done then.
+const IDLE: Duration = Duration::from_millis(2);
 
 /// A loop that is never idle prepares the next log file by a step after this many writes.
 const PREPARE_EVERY_WRITES: u32 = 16;

@@ -190,10 +190,10 @@ async fn a_peer_that_is_gone_is_reported_and_dialled_again() {
         peer_urls: vec![format!("http://{}", port.address)],
         ..Member::default()
     };
-    transport.set_members(std::slice::from_ref(&member));
+    transport.add_members(std::slice::from_ref(&member));
     assert!(matches!(port.event().await, PeerEvent::Greeted { .. }));
     // A removed member is not dialled any more, and frames to it are lost.
-    transport.set_members(&[]);
+    transport.drop_removed(&[]);
     assert_eq!(transport.send([(NodeId(2), Bytes::new())].into_iter()), [NodeId(2)]);
 }
 

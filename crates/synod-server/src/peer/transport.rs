@@ -38,8 +38,8 @@ impl Transport {
         Transport { local, events, peers: BTreeMap::new(), queued: Vec::new() }
     }
 
-    /// Follows the member table: new members are dialled, removed ones dropped, moved ones redialled.
-    pub(crate) fn set_members(&mut self, members: &[Member]) {
+    /// Follows the member table: new members are dialled, moved ones redialled.
+    pub(crate) fn add_members(&mut self, members: &[Member]) {
         for member in members {
             if let Some(address) = member.peer_address()
                 && member.id != self.local.node
@@ -47,6 +47,10 @@ impl Transport {
                 self.add(member.id, address, true);
             }
         }
+    }
+
+    /// Follows the member table: removed members are dropped.
+    pub(crate) fn drop_removed(&mut self, members: &[Member]) {
         self.peers.retain(|id, peer| {
             let is_member = members.iter().any(|m| m.id == *id);
             let removed = peer.is_member && !is_member;
