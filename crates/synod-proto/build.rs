@@ -1,6 +1,6 @@
-//! Compiles the schema: `protox` parses it (no system compiler needed), `tonic-prost-build` makes the
-//! messages, clients and servers. `bytes` fields become `bytes::Bytes`, so that a key or value is a
-//! slice of the message it came in.
+//! Compiles the schema: `protox` parses it (no system compiler needed), `tonic-prost-build` makes
+//! the messages, clients and servers. `bytes` fields become `bytes::Bytes`, so that a key or value
+//! is a slice of the message it came in.
 
 const FILES: [&str; 10] = [
     "mvccpb/kv.proto",
@@ -21,7 +21,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut schema = protox::compile(FILES, ["proto"])?;
     for file in &mut schema.file {
         for field in file.message_type.iter_mut().flat_map(|message| &mut message.field) {
-            // The generator would spell these `peer_ur_ls` and `client_ur_ls`. Names are not on the wire.
+            // The generator would spell these `peer_ur_ls` and `client_ur_ls`. Names are not on the
+            // wire.
             match field.name() {
                 "peerURLs" => field.name = Some("peer_urls".into()),
                 "clientURLs" => field.name = Some("client_urls".into()),

@@ -1,9 +1,9 @@
 //! The etcd v3 schema (and gRPC's health check), as Rust types, clients and servers.
 //!
 //! Generated from `proto/`, which was written for Synod: names, field numbers and types are etcd's
-//! interface, the comments are ours. The packages are etcd's, so full method names are, too. Unknown
-//! fields are skipped, as protobuf wants, so newer clients are understood. The Auth service is not
-//! here. Nothing in this crate decides anything; `synod-api` turns messages into requests.
+//! interface, the comments are ours. The packages are etcd's, so full method names are, too.
+//! Unknown fields are skipped, as protobuf wants, so newer clients are understood. The Auth service
+//! is not here. Nothing in this crate decides anything; `synod-api` turns messages into requests.
 
 #![allow(missing_docs, reason = "fields that speak for themselves have no comment in the schema")]
 #![allow(clippy::all, clippy::large_futures, reason = "generated code")]

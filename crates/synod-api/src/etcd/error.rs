@@ -1,9 +1,10 @@
-//! Every reason for not answering, as etcd says it: the one table from our errors to gRPC codes and texts.
+//! Every reason for not answering, as etcd says it: the one table from our errors to gRPC codes and
+//! texts.
 //!
 //! Clients match both (etcd's own client decides by the text what to retry), so a row that etcd has
 //! must never change. Rows without a model in etcd say so. Whether a refused request happened is
-//! [`RequestError::happened`]; over the wire the text tells it: only "leader changed", "request timed
-//! out" after a write, and "server stopped" leave it open.
+//! [`RequestError::happened`]; over the wire the text tells it: only "leader changed", "request
+//! timed out" after a write, and "server stopped" leave it open.
 
 use synod_client::{ClientError, OwnershipError};
 use synod_node::{Reply, RequestError};

@@ -1,8 +1,8 @@
 //! Maintenance: what operators ask of one member.
 //!
-//! Alarms are not kept here: NOSPACE stands as long as the node takes no writes for want of disk, and
-//! ends by itself. So alarms can be asked for, but not raised by hand, and clearing one clears nothing.
-//! Defragmentation has nothing to do, the engine gives space back as it goes.
+//! Alarms are not kept here: NOSPACE stands as long as the node takes no writes for want of disk,
+//! and ends by itself. So alarms can be asked for, but not raised by hand, and clearing one clears
+//! nothing. Defragmentation has nothing to do, the engine gives space back as it goes.
 
 use synod_base::{NodeId, Revision};
 use synod_node::{Header, NodeStatus, Reply, Request, Response};
@@ -16,7 +16,7 @@ pub const HASH_UNSUPPORTED: Rejection =
     Rejection::Unsupported("synod: Hash is not supported, members differ on disk; use HashKV");
 /// See [`HASH_UNSUPPORTED`].
 pub const SNAPSHOT_UNSUPPORTED: Rejection = Rejection::Unsupported(
-    "synod: Snapshot is not supported, there is no bbolt file to send; stop a node and copy its data",
+    "synod: Snapshot is not supported, there is no bbolt file to send; copy a stopped node's data",
 );
 /// See [`HASH_UNSUPPORTED`].
 pub const DOWNGRADE_UNSUPPORTED: Rejection =

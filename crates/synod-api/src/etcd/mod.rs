@@ -1,9 +1,9 @@
 //! The etcd v3 API over a node.
 //!
 //! One file per family, each with two pure functions per call: message to [`synod_node::Request`],
-//! [`synod_node::Reply`] to message. What etcd refuses at its API's edge is refused here with its codes
-//! and words (`error.rs`), so a bad request never reaches the node. `service/` serves them over a
-//! [`synod_client::NodeHandle`].
+//! [`synod_node::Reply`] to message. What etcd refuses at its API's edge is refused here with its
+//! codes and words (`error.rs`), so a bad request never reaches the node. `service/` serves them
+//! over a [`synod_client::NodeHandle`].
 
 pub mod cluster;
 pub mod error;

@@ -1,7 +1,7 @@
 //! KV.Txn: conditions and two lists of operations, nested as deep as the state allows.
 //!
-//! The decoder bounds how deep a message may nest before this recursion sees it; `validate_txn` holds
-//! it to our own bound. Order of the checks: what the schema cannot say (unknown enums, empty
+//! The decoder bounds how deep a message may nest before this recursion sees it; `validate_txn`
+//! holds it to our own bound. Order of the checks: what the schema cannot say (unknown enums, empty
 //! operations), then what the state refuses unseen.
 
 use synod_base::{LeaseId, Revision};
@@ -17,7 +17,8 @@ use super::header::{header, inner_header};
 use super::kv;
 
 /// KV.Txn, to the node. A transaction that cannot write is a read: linearizable, unless each of its
-/// operations is a range that asks for less (etcd's rule; without any operation, we keep the promise).
+/// operations is a range that asks for less (etcd's rule; without any operation, we keep the
+/// promise).
 pub fn txn_request(request: pb::TxnRequest) -> Result<Request, Rejection> {
     kv::must_fit(&request)?;
     let linearizable = !is_serializable(&request);
@@ -42,10 +43,9 @@ pub fn txn_response(reply: Reply) -> Result<pb::TxnResponse, Rejection> {
 fn is_serializable(request: &pb::TxnRequest) -> bool {
     let mut ops = request.success.iter().chain(&request.failure).peekable();
     ops.peek().is_some()
-        && ops.all(|op| {
-            let range =
-                |op| matches!(op, &pb::request_op::Request::RequestRange(ref r) if r.serializable);
-            op.request.as_ref().is_some_and(range)
+        && ops.all(|op| match &op.request {
+            Some(pb::request_op::Request::RequestRange(range)) => range.serializable,
+            _ => false,
         })
 }
 
@@ -69,7 +69,8 @@ fn op(op: pb::RequestOp) -> Result<TxnOp, Rejection> {
     })
 }
 
-/// A target without its value, or with another target's, is compared with zero or nothing, as in etcd.
+/// A target without its value, or with another target's, is compared with zero or nothing, as in
+/// etcd.
 fn compare(compare: pb::Compare) -> Result<Compare, Rejection> {
     use pb::compare::{CompareResult as Result_, CompareTarget as Target, TargetUnion as Value};
     let result = match Result_::try_from(compare.result) {

@@ -1,7 +1,7 @@
 //! Watch: a stream's requests to the node, its deliveries to the client.
 //!
-//! The node does the watching: order, ids, progress, fragments. Here is what etcd refuses at its edge,
-//! and how etcd's messages look.
+//! The node does the watching: order, ids, progress, fragments. Here is what etcd refuses at its
+//! edge, and how etcd's messages look.
 
 use bytes::Bytes;
 use synod_base::Revision;
@@ -87,7 +87,7 @@ fn watch_spec(create: pb::WatchCreateRequest) -> Result<WatchSpec, CreateRefused
     if !range.is_single() && !open_end && range.key >= range.range_end {
         return Err(CreateRefused("mvcc: watcher range is empty"));
     }
-    let filters = |wanted| create.filters.iter().any(|filter| *filter == wanted as i32);
+    let filters = |wanted| create.filters.contains(&(wanted as i32));
     Ok(WatchSpec {
         watch_id: create.watch_id,
         range,

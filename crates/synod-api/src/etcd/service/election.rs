@@ -1,5 +1,5 @@
-//! `v3electionpb.Election`: the client crate's election, with the waiting done here. A caller that goes
-//! away while it waits leaves the line.
+//! `v3electionpb.Election`: the client crate's election, with the waiting done here. A caller that
+//! goes away while it waits leaves the line.
 
 use std::pin::Pin;
 

@@ -1,9 +1,10 @@
 //! The gRPC services: async glue between tonic and a node, nothing is decided here.
 //!
-//! A request is one call of a conversion, one message to the node's inbox, one conversion back; no task
-//! is spawned for it. Streams are driven by whoever polls their responses. Metadata `hasleader` is not
-//! looked at yet: a watch on a node that lost its leader stays open and continues when there is one.
-//! Deadlines (`grpc-timeout`) are for the server that carries these routes.
+//! A request is one call of a conversion, one message to the node's inbox, one conversion back; no
+//! task is spawned for it. Streams are driven by whoever polls their responses. Metadata
+//! `hasleader` is not looked at yet: a watch on a node that lost its leader stays open and
+//! continues when there is one. Deadlines (`grpc-timeout`) are for the server that carries these
+//! routes.
 
 mod cluster;
 mod election;
@@ -35,8 +36,8 @@ pub use lock::LockService;
 pub use maintenance::MaintenanceService;
 pub use watch::WatchService;
 
-/// Largest message that is decoded, in bytes: above `MAX_REQUEST_BYTES` by as much as etcd allows, so
-/// that a request that is too large gets our own answer. What declares more is refused unread.
+/// Largest message that is decoded, in bytes: above `MAX_REQUEST_BYTES` by as much as etcd allows,
+/// so that a request that is too large gets our own answer. What declares more is refused unread.
 pub const MAX_DECODED_BYTES: usize = MAX_REQUEST_BYTES + 512 * 1024;
 
 /// All services over one node. Methods and services that are not here answer UNIMPLEMENTED.

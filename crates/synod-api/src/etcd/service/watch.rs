@@ -1,8 +1,8 @@
 //! `etcdserverpb.Watch`: one node stream per client stream.
 //!
-//! Requests and deliveries are taken by whoever polls the responses, so a client that does not read is
-//! not read from, either, and the node's window for the stream bounds what waits for it. As in etcd, a
-//! client that ends its side keeps its watches; they end with the stream.
+//! Requests and deliveries are taken by whoever polls the responses, so a client that does not read
+//! is not read from, either, and the node's window for the stream bounds what waits for it. As in
+//! etcd, a client that ends its side keeps its watches; they end with the stream.
 
 use std::pin::Pin;
 
@@ -76,8 +76,8 @@ where
 {
     async fn next(&mut self) -> Result<pb::WatchResponse, Status> {
         loop {
-            // Requests first: a cancel must not wait for the events that it wants to be rid of. Both
-            // sides can be dropped while they wait without losing anything.
+            // Requests first: a cancel must not wait for the events that it wants to be rid of.
+            // Both sides can be dropped while they wait without losing anything.
             tokio::select! {
                 biased;
                 request = self.requests.next(), if !self.requests_ended => match request {
