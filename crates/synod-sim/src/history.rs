@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use synod_base::{LeaseId, Revision};
+use synod_base::{LeaseId, NodeId, Revision};
 use synod_node::{Request, RequestError, Response, WatchKind};
 use synod_state::kv::{Event, KeyRange};
 
@@ -17,6 +17,8 @@ pub type TrueTime = u64;
 pub struct Operation {
     /// Which client; each has at most one request under way.
     pub client: u32,
+    /// The node it was sent to.
+    pub node: NodeId,
     /// When it was called.
     pub called: TrueTime,
     /// What was asked. Every put of the workload has a value that no other put has.
@@ -88,4 +90,12 @@ pub struct Violation {
     pub promise: &'static str,
     /// What was seen.
     pub what: String,
+}
+
+impl Violation {
+    /// A broken promise and what was seen of it.
+    #[must_use]
+    pub fn new(promise: &'static str, what: impl Into<String>) -> Self {
+        Violation { promise, what: what.into() }
+    }
 }

@@ -4,4 +4,12 @@
 //! random workload and note what they asked and what they were told ([`history`]); the checkers compare
 //! that with what the replicas agreed on. Same seed, same trace.
 
+pub mod check;
+pub mod cli;
+pub mod faults;
 pub mod history;
+pub mod host;
+pub mod network;
+pub mod run;
+pub mod workload;
+pub mod world;

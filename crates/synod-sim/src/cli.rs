@@ -1,0 +1,80 @@
+//! `cargo xtask sim`: runs seeds, prints what broke and how to see it again, and one summary line.
+
+use std::collections::BTreeMap;
+
+use crate::run::{Report, run};
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct SimArgs {
+    /// How many seeds.
+    pub seeds: u64,
+    /// The first of them; the others follow.
+    pub first: u64,
+    /// A line per seed.
+    pub verbose: bool,
+}
+
+/// Nanoseconds in an hour.
+const HOUR: f64 = 3.6e12;
+
+/// Violations printed per seed.
+const SHOWN: usize = 5;
+
+/// Runs the seeds; the exit code is 1 if any promise was broken.
+#[must_use]
+pub fn run_seeds(args: &SimArgs) -> i32 {
+    let mut counters: BTreeMap<&'static str, u64> = BTreeMap::new();
+    let mut simulated = 0.0;
+    let mut violations = 0;
+    if !is_deterministic(args.first) {
+        violations += 1;
+    }
+    for seed in args.first..args.first + args.seeds {
+        let report = run(seed);
+        simulated += report.simulated as f64 / HOUR;
+        for (name, count) in &report.counters {
+            *counters.entry(name).or_default() += count;
+        }
+        violations += report.violations.len();
+        show(args, &report);
+    }
+    let counters: Vec<String> = counters.iter().map(|(name, n)| format!("{name}={n}")).collect();
+    println!(
+        "sim: seeds={} simulated_hours={simulated:.2} {} violations={violations}",
+        args.seeds,
+        counters.join(" ")
+    );
+    i32::from(violations > 0)
+}
+
+/// Runs one seed twice: every event at the same time, in the same order, or nothing here is worth much.
+fn is_deterministic(seed: u64) -> bool {
+    let (first, second) = (run(seed), run(seed));
+    let same = first.trace == second.trace && first.counters == second.counters;
+    if same {
+        println!("sim: seed {seed} twice: same trace {:08x}", first.trace);
+    } else {
+        println!("sim: seed {seed} twice: traces {:08x} and {:08x}", first.trace, second.trace);
+    }
+    same
+}
+
+fn show(args: &SimArgs, report: &Report) {
+    if args.verbose {
+        println!(
+            "sim: seed {} trace {:08x} operations {} revisions {} violations {}",
+            report.seed,
+            report.trace,
+            report.counters["operations"],
+            report.counters["revisions"],
+            report.violations.len()
+        );
+    }
+    for violation in report.violations.iter().take(SHOWN) {
+        println!("sim: seed {}: {}: {}", report.seed, violation.promise, violation.what);
+    }
+    if !report.violations.is_empty() {
+        println!("sim: replay with: cargo xtask sim --seeds 1 --first {} --verbose", report.seed);
+    }
+}
