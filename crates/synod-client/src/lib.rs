@@ -21,5 +21,7 @@ pub use kv::{Answer, Consistency, Deleted, Kv, LeaseGranted, WatchBatch};
 pub use queue::OwnershipError;
 pub use remote::{EndpointStatus, Remote, RemoteOptions};
 pub use session::Session;
-pub use synod_node::{Happened, Header, LeaseTimeToLive, Member, WatchEvent, WatchSpec};
+pub use synod_node::{
+    Happened, Header, LeaseTimeToLive, Member, RequestError, WatchEvent, WatchSpec,
+};
 pub use watcher::Watcher;

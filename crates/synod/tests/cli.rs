@@ -41,18 +41,18 @@ fn synod(arguments: &[&str], folder: &Path) -> Output {
         .env_remove("SYNOD_ENDPOINTS")
         .stdin(Stdio::null())
         .output()
-        .unwrap()
+        .expect("the binary can be run")
 }
 
 /// Runs it, and checks the exit code and that stderr is one line, which is given back.
 fn refused(arguments: &[&str], code: i32) -> String {
-    let folder = TempDir::new().unwrap();
+    let folder = TempDir::new().expect("a folder can be made");
     refused_in(arguments, code, folder.path())
 }
 
 fn refused_in(arguments: &[&str], code: i32, folder: &Path) -> String {
     let output = synod(arguments, folder);
-    let stderr = String::from_utf8(output.stderr).unwrap();
+    let stderr = String::from_utf8(output.stderr).expect("errors are text");
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
     assert_eq!(stderr.lines().count(), 1, "{arguments:?}: {stderr}");
     assert!(stderr.starts_with("synod: "), "{arguments:?}: {stderr}");
@@ -62,8 +62,8 @@ fn refused_in(arguments: &[&str], code: i32, folder: &Path) -> String {
 
 /// A loopback address that nobody listens on now.
 fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    listener.local_addr().expect("it is bound").to_string()
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use synod::client::{Advice, ClientError, OwnershipError};
+use synod::client::{Advice, ClientError, OwnershipError, RequestError};
 use synod::jobs::JobError;
+use synod::kv::Refusal;
 use synod::server::ServerError;
 
 /// Why a command did not do what it was asked.
@@ -77,9 +78,30 @@ impl From<ClientError> for Failure {
             (_, Advice::GoElsewhere) => {
                 "; nothing happened: try again, or name another node with --endpoints"
             }
+            (ClientError::Request(error), Advice::Stop | Advice::Fix) => fix_of(error),
             (_, Advice::Stop | Advice::Fix) => "",
         };
         Failure::Failed(format!("{error}{hint}"))
+    }
+}
+
+/// What to change before the same request can succeed.
+fn fix_of(error: &RequestError) -> &'static str {
+    match error {
+        RequestError::Refused(refusal) => match refusal {
+            Refusal::EmptyKey => "; name a key",
+            Refusal::Compacted { .. } => "; name a later revision",
+            Refusal::FutureRevision { .. } => "; name a revision that exists, see `synod status`",
+            Refusal::LeaseNotFound => "; it has ended, get a new one with `synod lease grant`",
+            Refusal::TooManyOps => "; split it",
+            Refusal::DuplicateKey => "; write each key once",
+            _ => "",
+        },
+        RequestError::TooLarge => "; at most 1.5 MiB can be sent at once",
+        RequestError::DiskFull => "; make room on the servers' disks",
+        RequestError::MemberNotFound => "; see `synod member list`",
+        RequestError::NotEnoughMembers => "; start the others first, see `synod status`",
+        _ => "",
     }
 }
 

@@ -44,7 +44,7 @@ impl Children {
         let (sender, ready) = mpsc::unbounded_channel();
         let mut children = Children { nodes: Vec::new(), ready };
         let cluster: Vec<String> =
-            plan.iter().map(|node| format!("{}={}", node.name, node.peer)).collect();
+            plan.iter().map(|node| format!("{}=http://{}", node.name, node.peer)).collect();
         for (number, node) in plan.iter().enumerate() {
             let mut process = NodeProcess::start(node, &cluster.join(","))?;
             let stdout = process.child.stdout.take();

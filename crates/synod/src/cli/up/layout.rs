@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::cli::failure::Failure;
+
 /// A node writes it when it starts for the first time.
 const IDENTITY_FILE: &str = "identity.toml";
 
@@ -12,37 +14,43 @@ pub fn node_name(number: u16) -> String {
 
 /// Refuses to start `nodes` nodes on a folder that holds something else. For a new cluster the nodes'
 /// folders are made here, all of them, so that the count can be told from the folder later.
-pub fn check(data: &Path, nodes: u16) -> Result<(), String> {
+pub fn check(data: &Path, nodes: u16) -> Result<(), Failure> {
+    refuse_another_count(data, nodes).map_err(Failure::WrongUse)?;
+    if nodes == 1 {
+        // A single node makes its own folder.
+        return Ok(());
+    }
+    for number in 1..=nodes {
+        let folder = data.join(node_name(number));
+        std::fs::create_dir_all(&folder).map_err(|error| {
+            Failure::Failed(format!(
+                "cannot create {}: {error}; choose another --data",
+                folder.display()
+            ))
+        })?;
+    }
+    Ok(())
+}
+
+fn refuse_another_count(data: &Path, nodes: u16) -> Result<(), String> {
     let found = cluster_size(data);
     let path = data.display();
     let single = data.join(IDENTITY_FILE).exists();
     match (nodes, found) {
-        (1, 0) => return Ok(()),
+        (1, 0) => Ok(()),
         (1, found) => {
-            return Err(format!(
-                "{path} holds a cluster of {found} nodes; start it with --nodes {found}"
-            ));
+            Err(format!("{path} holds a cluster of {found} nodes; start it with --nodes {found}"))
         }
-        (_, _) if single => {
-            return Err(format!(
-                "{path} holds a single node; start it with --nodes 1 and let it grow with \
-                 `synod member add`, or choose another --data"
-            ));
-        }
-        (nodes, found) if found != 0 && found != nodes => {
-            return Err(format!(
-                "{path} holds a cluster of {found} nodes, not {nodes}; start it with \
-                 --nodes {found} and let it grow with `synod member add`"
-            ));
-        }
-        (_, _) => {}
+        (_, _) if single => Err(format!(
+            "{path} holds a single node; start it with --nodes 1 and let it grow with \
+             `synod member add`, or choose another --data"
+        )),
+        (nodes, found) if found != 0 && found != nodes => Err(format!(
+            "{path} holds a cluster of {found} nodes, not {nodes}; start it with \
+             --nodes {found} and let it grow with `synod member add`"
+        )),
+        (_, _) => Ok(()),
     }
-    for number in 1..=nodes {
-        let folder = data.join(node_name(number));
-        std::fs::create_dir_all(&folder)
-            .map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
-    }
-    Ok(())
 }
 
 fn cluster_size(data: &Path) -> u16 {
@@ -56,14 +64,21 @@ mod tests {
 
     use super::*;
 
+    fn refusal(data: &Path, nodes: u16) -> String {
+        match check(data, nodes) {
+            Err(Failure::WrongUse(line)) => line,
+            other => panic!("wanted a refusal, got {other:?}"),
+        }
+    }
+
     #[test]
     fn a_cluster_is_started_again_with_as_many_nodes_only() {
         let data = TempDir::new().unwrap();
         check(data.path(), 3).unwrap();
         check(data.path(), 3).unwrap();
         for other in [1, 2, 5] {
-            let refused = check(data.path(), other).unwrap_err();
-            assert!(refused.contains("--nodes 3"), "{refused}");
+            let line = refusal(data.path(), other);
+            assert!(line.contains("--nodes 3"), "{line}");
         }
     }
 
@@ -72,14 +87,14 @@ mod tests {
         let data = TempDir::new().unwrap();
         std::fs::write(data.path().join(IDENTITY_FILE), "").unwrap();
         check(data.path(), 1).unwrap();
-        assert!(check(data.path(), 3).unwrap_err().contains("--nodes 1"));
+        assert!(refusal(data.path(), 3).contains("--nodes 1"));
     }
 
     #[test]
-    fn a_folder_that_cannot_be_made_is_an_error() {
+    fn a_folder_that_cannot_be_made_is_a_failure() {
         let data = TempDir::new().unwrap();
         let file = data.path().join("file");
         std::fs::write(&file, "").unwrap();
-        assert!(check(&file, 3).unwrap_err().starts_with("cannot create "));
+        assert!(matches!(check(&file, 3), Err(Failure::Failed(_))));
     }
 }

@@ -12,7 +12,6 @@ use clap::Args;
 use synod::server::ServerOptions;
 
 use super::Outcome;
-use super::failure::Failure;
 use super::server::{DEFAULT_DATA, serve};
 use children::Children;
 
@@ -46,7 +45,7 @@ const HIGHEST_PORT: u16 = u16::MAX - 1 - PORT_STEP * (MAX_NODES - 1);
 
 impl Up {
     pub fn run(self) -> Outcome {
-        layout::check(&self.data, self.nodes).map_err(Failure::WrongUse)?;
+        layout::check(&self.data, self.nodes)?;
         if self.nodes == 1 {
             return serve(self.single());
         }
