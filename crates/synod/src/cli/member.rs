@@ -99,7 +99,10 @@ fn print_how_to_start(added: &Member, name: &str, members: &[Member]) -> std::io
     let client = added.peer_urls.first().and_then(|url| port_below(url));
     let client = client.unwrap_or_else(|| "HOST:PORT".to_owned());
     let mut out = std::io::stdout().lock();
-    writeln!(out, "member {} added; now start it:", added.id)?;
+    let voters = members.iter().filter(|member| !member.is_learner).count();
+    let majority = voters / 2 + 1;
+    writeln!(out, "member {} added; {majority} of {voters} voters must run now", added.id)?;
+    writeln!(out, "start it with:")?;
     writeln!(
         out,
         "synod server --name {name} --data {name}-data --listen-client {client} --listen-peer {} \
