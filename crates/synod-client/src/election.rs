@@ -41,13 +41,14 @@ pub async fn campaign<K: Kv>(
     value: impl Into<Bytes>,
 ) -> Result<Leadership, OwnershipError> {
     let value = value.into();
-    let place = queue::take_place(kv, name, lease, value.clone()).await?;
+    let taken = queue::take_place(kv, name, lease, value.clone()).await?;
+    let place = &taken.place;
     if place.value != value {
         announce(kv, &place.key, place.revision, lease, value)
             .await?
             .ok_or(OwnershipError::SessionLost)?;
     }
-    let header = queue::wait_for_turn(kv, name, &place).await?;
+    let (header, place) = queue::wait_for_turn(kv, name, taken).await?;
     let name = Bytes::copy_from_slice(name);
     Ok(Leadership { name, key: place.key, revision: place.revision, lease, header })
 }

@@ -29,8 +29,8 @@ pub struct LockHeld {
 ///
 /// A caller that drops the future while it waits leaves the line.
 pub async fn lock<K: Kv>(kv: &K, name: &[u8], lease: LeaseId) -> Result<LockHeld, OwnershipError> {
-    let place = queue::take_place(kv, name, lease, Bytes::new()).await?;
-    let header = queue::wait_for_turn(kv, name, &place).await?;
+    let taken = queue::take_place(kv, name, lease, Bytes::new()).await?;
+    let (header, place) = queue::wait_for_turn(kv, name, taken).await?;
     Ok(LockHeld { key: place.key, revision: place.revision, header })
 }
 

@@ -8,12 +8,13 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use synod_base::{LeaseId, Revision};
-use synod_node::{Header, WatchSpec};
+use synod_node::{Header, RequestError, WatchSpec};
 use synod_state::kv::{
     Compare, CompareResult, CompareTarget, DeleteRangeRequest, EventKind, KeyRange, KeyValue,
     PutRequest, RangeRequest, SortOrder, SortTarget, TxnOp, TxnOpResult, TxnRequest,
 };
 use thiserror::Error;
+use tokio::sync::oneshot;
 
 use crate::error::ClientError;
 use crate::kv::{Consistency, Kv};
@@ -58,8 +59,27 @@ pub(crate) fn line_of(name: &[u8]) -> Bytes {
 }
 
 /// Takes a place, or finds the one this lease has already: calling again after an unknown outcome
-/// is safe.
+/// is safe. If the caller drops the future while the answer is under way, the place is left again.
 pub(crate) async fn take_place<K: Kv>(
+    kv: &K,
+    name: &[u8],
+    lease: LeaseId,
+    value: Bytes,
+) -> Result<LeaveOnDrop<K>, OwnershipError> {
+    let (kv, name) = (kv.clone(), Bytes::copy_from_slice(name));
+    let taking = async move {
+        let place = write_place(&kv, &name, lease, value).await?;
+        let armed = place.created;
+        Ok(LeaveOnDrop { kv, place, armed })
+    };
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return taking.await };
+    let (sender, taken) = oneshot::channel();
+    // Whoever drops the result, here or in the channel, drops the guard in it.
+    runtime.spawn(async move { drop(sender.send(taking.await)) });
+    taken.await.unwrap_or(Err(ClientError::Request(RequestError::Stopped).into()))
+}
+
+async fn write_place<K: Kv>(
     kv: &K,
     name: &[u8],
     lease: LeaseId,
@@ -93,12 +113,11 @@ pub(crate) async fn take_place<K: Kv>(
 pub(crate) async fn wait_for_turn<K: Kv>(
     kv: &K,
     name: &[u8],
-    place: &Place,
-) -> Result<Header, OwnershipError> {
-    let mut guard = LeaveOnDrop { kv: kv.clone(), place: place.clone(), armed: place.created };
-    let header = wait_in_line(kv, name, place).await?;
-    guard.armed = false;
-    Ok(header)
+    mut taken: LeaveOnDrop<K>,
+) -> Result<(Header, Place), OwnershipError> {
+    let header = wait_in_line(kv, name, &taken.place).await?;
+    taken.armed = false;
+    Ok((header, taken.place.clone()))
 }
 
 /// Deletes the contender's key if it is still the same one; whether it was.
@@ -232,9 +251,9 @@ fn tolerate_ended_watch(watches_ended: &mut u32, error: ClientError) -> Result<(
 }
 
 /// Takes the contender out of the line when it stops waiting.
-struct LeaveOnDrop<K: Kv> {
+pub(crate) struct LeaveOnDrop<K: Kv> {
     kv: K,
-    place: Place,
+    pub place: Place,
     armed: bool,
 }
 
