@@ -1,1 +1,59 @@
-fn main() {}
+//! `cargo xtask`: the developer's commands.
+//!
+//! `check` only reads, `fix` rewrites; each command is a file here. Errors are one line, exit codes as
+//! those of `synod`: 0, 1 (failed), 2 (wrong use).
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod check;
+mod planted;
+mod sim;
+mod step;
+mod tidy;
+
+/// The developer's commands.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    after_help = "Examples:\n  \
+        cargo xtask check                      format, lints, house rules, tests; changes nothing\n  \
+        cargo xtask check --quick              the same without the tests\n  \
+        cargo xtask fix                        rewrite what can be rewritten\n  \
+        cargo xtask sim --seeds 200            simulate 200 clusters under faults\n  \
+        cargo xtask sim --planted              is every planted bug still found?"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Looks at format, lints, house rules and tests, and changes nothing.
+    Check(check::Arguments),
+    /// Formats, and applies the lints' suggestions.
+    Fix,
+    /// Simulates clusters under faults, one per seed, and checks every promise.
+    Sim(sim::Arguments),
+    /// Looks at the house rules alone.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Check(arguments) => check::check(&arguments),
+        Command::Fix => check::fix(),
+        Command::Sim(arguments) => sim::sim(&arguments),
+        Command::Tidy => tidy::tidy(&step::root()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
