@@ -109,6 +109,8 @@ pub struct Node {
     pub(crate) outgoing: BTreeMap<NodeId, Outgoing>,
     pub(crate) incoming: Option<Incoming>,
     pub(crate) transfers: u64,
+    /// Where the log ended at the start, if the engine was not that far (see `requests.rs`).
+    pub(crate) behind_itself: Option<LogIndex>,
     /// The change of membership that this leader has proposed and not yet seen applied.
     pub(crate) change_in_progress: Option<(LogIndex, Term)>,
 
@@ -146,6 +148,7 @@ impl Node {
         if applied.membership.voters == [config.node] {
             core.campaign();
         }
+        let last_index = core.status().last_index;
         let seed = config.seed ^ u64::from(start_number).rotate_left(32);
         Node {
             rng: fastrand::Rng::with_seed(seed),
@@ -160,6 +163,7 @@ impl Node {
             outgoing: BTreeMap::new(),
             incoming: None,
             transfers: u64::from(start_number) << 32,
+            behind_itself: Some(last_index).filter(|last| *last > applied.position.index),
             change_in_progress: None,
             batch: WriteBatch::default(),
             position_moved: false,

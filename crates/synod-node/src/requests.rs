@@ -161,7 +161,8 @@ impl Node {
         read: Read,
         linearizable: bool,
     ) -> Result<(), RequestError> {
-        if !linearizable {
+        // A restarted node that has not caught up with itself would show an older state than it did before.
+        if !linearizable && self.caught_up_with_itself() {
             self.finish_read(Instant::ZERO, read);
         } else if self.has_room_for_reads() {
             self.barrier.push(deadline, read);
@@ -192,8 +193,21 @@ impl Node {
     /// Answers what has passed the barrier.
     pub(crate) fn finish_reads(&mut self, now: Instant) {
         for read in self.barrier.take_ready(self.applied.position.index) {
+            // Whoever has passed a barrier here has seen everything that was ever answered.
+            self.behind_itself = None;
             self.finish_read(now, read);
         }
+    }
+
+    /// Whether everything that was applied before the last restart is applied again. The engine may have
+    /// lost batches that were not durable; their entries stand in the log, but which of those are
+    /// committed only the leader knows. Until then a serializable read waits for a barrier, so that
+    /// what one node shows never goes back.
+    fn caught_up_with_itself(&mut self) -> bool {
+        if self.behind_itself.is_some_and(|last| self.applied.position.index >= last) {
+            self.behind_itself = None;
+        }
+        self.behind_itself.is_none()
     }
 
     fn finish_read(&mut self, now: Instant, read: Read) {

@@ -32,6 +32,9 @@ pub enum Fault {
     PowerLoss,
     /// A process dies; its writes survive.
     ProcessCrash,
+    /// For a while, machines lose power right after they have handed a vote or a new term to the log,
+    /// and are back within milliseconds.
+    VoteCrash,
     /// All machines lose power at once.
     Blackout,
     /// A process is stopped for a while, then goes on as if nothing had been.
@@ -50,13 +53,14 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 13] = [
+    pub const ALL: [Fault; 14] = [
         Fault::Partition,
         Fault::Isolation,
         Fault::OneWay,
         Fault::BadWeather,
         Fault::PowerLoss,
         Fault::ProcessCrash,
+        Fault::VoteCrash,
         Fault::Blackout,
         Fault::Pause,
         Fault::LeaderPause,
@@ -76,6 +80,7 @@ impl Fault {
             Fault::BadWeather => "bad_weather",
             Fault::PowerLoss => "power_loss",
             Fault::ProcessCrash => "process_crash",
+            Fault::VoteCrash => "vote_crash",
             Fault::Blackout => "blackout",
             Fault::Pause => "pause",
             Fault::LeaderPause => "leader_pause",
@@ -154,6 +159,14 @@ impl FaultPlan {
                 world.crash(victim, crash);
                 return (vec![victim], vec![(end, Cure::Start(victim))]);
             }
+            Fault::VoteCrash => {
+                // A new election, with late frames, so that more than one candidate asks in a term.
+                world.network.weather = self.weather();
+                for host in world.hosts.values_mut() {
+                    host.vote_crashes = self.rng.u32(0..4);
+                }
+                world.pause(leader.unwrap_or(victim), end - world.now);
+            }
             Fault::Blackout => {
                 let mut cures = Vec::new();
                 for id in &hosts {
@@ -219,10 +232,10 @@ impl FaultPlan {
 }
 
 impl Cure {
-    /// Does it.
-    pub fn apply(self, world: &mut World) -> Result<(), String> {
+    /// Does it; a host that is to be started is left to the caller.
+    pub fn apply(self, world: &mut World) -> Option<NodeId> {
         match self {
-            Cure::Start(id) => return world.start(id),
+            Cure::Start(id) => return Some(id),
             Cure::MendNetwork => {
                 world.network.mend();
                 world.network.weather = Weather::CALM;
@@ -239,7 +252,7 @@ impl Cure {
                 }
             }
         }
-        Ok(())
+        None
     }
 }
 

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use synod_base::disk::{Crash, VirtualDisk};
 use synod_base::{ClusterId, Instant, NodeId, Revision};
-use synod_node::{Effects, LogBatch, LogRetention, Member, Node, NodeConfig, Start, Timing, boot};
+use synod_node::{
+    BootError, Effects, LogBatch, LogRetention, Member, Node, NodeConfig, Start, Timing, boot,
+};
 use synod_storage::engine::MemoryEngine;
 use synod_storage::wal::{Wal, WalError, WalLimits};
 
@@ -92,6 +94,8 @@ pub struct Host {
     pub sync_nanos: u64,
     /// When the sync under way ends.
     pub sync_ends: TrueTime,
+    /// How many more times it loses power right after a vote was handed to the log.
+    pub vote_crashes: u32,
     /// Last revision of this host that the oracle has seen.
     pub seen: Revision,
     /// How it starts for the first time.
@@ -117,6 +121,7 @@ impl Host {
             wake_at: None,
             sync_nanos: 200_000,
             sync_ends: 0,
+            vote_crashes: 0,
             seen: Revision(0),
             first_start,
             started: false,
@@ -126,7 +131,7 @@ impl Host {
     }
 
     /// Starts the node; the error says why it does not start.
-    pub fn start(&mut self, now: TrueTime) -> Result<(), String> {
+    pub fn start(&mut self, now: TrueTime) -> Result<(), BootError> {
         assert!(self.process.is_none(), "one process at a time");
         self.generation += 1;
         let config = NodeConfig {
@@ -142,8 +147,7 @@ impl Host {
         let start = if self.started { Start::Restart } else { self.first_start.clone() };
         let disk = Arc::new(self.disk.clone());
         let engine = Arc::new(self.engine.clone());
-        let (node, wal) = boot(disk, engine, config, start, self.clock.at(now))
-            .map_err(|error| format!("host {} does not start: {error}", self.id))?;
+        let (node, wal) = boot(disk, engine, config, start, self.clock.at(now))?;
         self.started = true;
         self.seen = node.kv().revision();
         let (syncing, refused) = (VecDeque::new(), VecDeque::new());

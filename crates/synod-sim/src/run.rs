@@ -5,12 +5,18 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use fastrand::Rng;
 use synod_base::{LeaseId, NodeId, Revision};
+use synod_node::BootError;
+use synod_node::meta::MetaError;
 use synod_node::{
-    Reply, Request, RequestToken, Response, Start, StopReason, StreamId, WatchDelivery, WatchKind,
-    WatchRequest, WatchSpec,
+    Reply, Request, RequestError, RequestToken, Response, Start, StopReason, StreamId,
+    WatchDelivery, WatchKind, WatchRequest, WatchSpec,
 };
-use synod_state::kv::{Command, EventKind, KeyRange, PutRequest, TxnOpResult};
+use synod_state::kv::{Command, EventKind, KeyRange, OpenError, PutRequest, TxnOpResult};
+use synod_storage::engine::EngineError;
+use synod_storage::wal::WalError;
 
+use crate::check;
+use crate::check::leases::Watched;
 use crate::faults::{Cure, FaultPlan, MILLIS};
 use crate::history::{
     Answer, Applied, LeaseLog, Operation, TrueTime, Violation, WatchLog, WatchSeen,
@@ -27,6 +33,15 @@ const HEALING: u64 = 15_000 * MILLIS;
 
 /// Clients rest this long at the very end, so that everything under way ends.
 const REST: u64 = 9_000 * MILLIS;
+
+/// After healing there is an undisturbed leader within this time.
+const ELECTION: u64 = 5_000 * MILLIS;
+
+/// A lease may stay this long after its time.
+const LEASE_BOUND: u64 = 2_000 * MILLIS;
+
+/// Lease holders are clients, too, from this number on.
+const FIRST_LEASE_CLIENT: u32 = 1_000;
 
 /// What one seed gave.
 #[derive(Debug)]
@@ -74,7 +89,7 @@ struct Watcher {
 #[derive(Debug)]
 struct LeaseHolder {
     host: NodeId,
-    pending: Option<(RequestToken, TrueTime, LeaseStep)>,
+    pending: Option<(RequestToken, usize, LeaseStep)>,
     renewals_left: u32,
     /// How many of its keys are there.
     attached: usize,
@@ -200,11 +215,14 @@ impl Run {
     }
 
     fn heal(&mut self) {
-        Cure::MendNetwork.apply(&mut self.world).unwrap_or_default();
+        Cure::MendNetwork.apply(&mut self.world);
+        for host in self.world.hosts.values_mut() {
+            host.vote_crashes = 0;
+        }
         let ids: Vec<NodeId> = self.world.hosts.keys().copied().collect();
         for id in ids {
             for cure in [Cure::MakeRoom(id), Cure::SpeedUp(id)] {
-                cure.apply(&mut self.world).unwrap_or_default();
+                cure.apply(&mut self.world);
             }
             self.world.pause(id, 0);
             self.start_host(id);
@@ -223,6 +241,10 @@ impl Run {
             News::Applied(host, events) => self.on_applied(host, events),
             News::Skipped(..) => {}
             News::Ended(host, reason) => self.on_end(host, &reason),
+            News::LostPower(host) => {
+                self.connections_break(host);
+                self.alarm_in(30, Alarm::Cure(Cure::Start(host)));
+            }
         }
     }
 
@@ -246,8 +268,8 @@ impl Run {
             Alarm::Lease(number) => self.lease_goes_on(number),
             Alarm::Fault => self.strike(),
             Alarm::Cure(cure) => {
-                if let Err(what) = cure.apply(&mut self.world) {
-                    self.world.violations.push(Violation { promise: "start", what });
+                if let Some(host) = cure.apply(&mut self.world) {
+                    self.start_host(host);
                 }
             }
         }
@@ -313,11 +335,15 @@ impl Run {
             self.clients[number].host = self.some_host();
             return self.alarm_in(100, Alarm::Client(number));
         }
-        let index = self.operations.len();
-        let (client, called) = (number as u32, self.world.now);
-        self.operations.push(Operation { client, node: host, called, request, answer: None });
+        let index = self.note_call(number as u32, host, request);
         self.clients[number].pending = Some((token, index));
-        self.alarm_at(called + CLIENT_PATIENCE, Alarm::GiveUp(number, token));
+        self.alarm_at(self.world.now + CLIENT_PATIENCE, Alarm::GiveUp(number, token));
+    }
+
+    fn note_call(&mut self, client: u32, node: NodeId, request: Request) -> usize {
+        let called = self.world.now;
+        self.operations.push(Operation { client, node, called, request, answer: None });
+        self.operations.len() - 1
     }
 
     fn on_reply(&mut self, host: NodeId, token: RequestToken, reply: Reply) {
@@ -427,8 +453,10 @@ impl Run {
             holder.log.revoked = Some(now);
         }
         let host = holder.host;
-        if self.world.request(host, token, request) {
-            self.leases[number].pending = Some((token, now, step));
+        if self.world.request(host, token, request.clone()) {
+            let client = FIRST_LEASE_CLIENT + number as u32;
+            let index = self.note_call(client, host, request);
+            self.leases[number].pending = Some((token, index, step));
         } else {
             self.leases[number].host = self.some_host();
             self.alarm_in(200, Alarm::Lease(number));
@@ -437,8 +465,10 @@ impl Run {
 
     fn on_lease_reply(&mut self, number: usize, reply: Reply) {
         let holder = &mut self.leases[number];
-        let Some((_, called, step)) = holder.pending.take() else { return };
-        let next_in = holder.on_reply(called, step, reply);
+        let Some((_, index, step)) = holder.pending.take() else { return };
+        let operation = &mut self.operations[index];
+        operation.answer = Some((self.world.now, answer_of(reply.clone())));
+        let next_in = holder.on_reply(operation.called, step, reply);
         if let Some(millis) = next_in {
             self.alarm_in(millis, Alarm::Lease(number));
         }
@@ -476,9 +506,17 @@ impl Run {
         }
     }
 
+    /// Starts a host. One without room on its disk says so and is started again later.
     fn start_host(&mut self, id: NodeId) {
-        if let Err(what) = self.world.start(id) {
-            self.world.violations.push(Violation { promise: "start", what });
+        match self.world.start(id) {
+            Ok(()) => {}
+            Err(error) if is_no_space(&error) => {
+                self.alarm_in(500, Alarm::Cure(Cure::Start(id)));
+            }
+            Err(error) => {
+                let what = format!("{id} does not start: {error}");
+                self.world.violations.push(Violation { promise: "start", what });
+            }
         }
     }
 
@@ -510,12 +548,21 @@ impl Run {
         }
         let mut violations = std::mem::take(&mut self.world.violations);
         let watches: Vec<WatchLog> = self.watchers.into_iter().map(|w| w.log).collect();
-        let leases: Vec<LeaseLog> = self.leases.into_iter().map(|l| l.log).collect();
-        violations.extend(crate::check::everything(
+        // A lease without keys ends without a trace in the history: nothing to judge.
+        let has_key = |log: &LeaseLog| {
+            let mut events = self.applied.events.values().flatten();
+            events.any(|event| event.kind == EventKind::Put && event.kv.lease == log.id)
+        };
+        let leases: Vec<LeaseLog> =
+            self.leases.into_iter().map(|l| l.log).filter(|log| has_key(log)).collect();
+        let watched =
+            Watched { healed: self.heal_at + ELECTION, until: self.world.now, bound: LEASE_BOUND };
+        violations.extend(check::everything_watched(
             &self.operations,
             &self.applied,
             &watches,
             &leases,
+            Some(watched),
         ));
         let network = self.world.network.counts;
         let mut counters: BTreeMap<&'static str, u64> = BTreeMap::new();
@@ -632,6 +679,21 @@ impl LeaseHolder {
         }
         Some(50)
     }
+}
+
+fn is_no_space(error: &BootError) -> bool {
+    let full = |error: &EngineError| matches!(error, EngineError::NoSpace(_));
+    match error {
+        BootError::Log(error) => matches!(error, WalError::NoSpace),
+        BootError::Engine(error)
+        | BootError::Meta(MetaError::Engine(error))
+        | BootError::State(OpenError::Engine(error)) => full(error),
+        _ => false,
+    }
+}
+
+fn answer_of(reply: Reply) -> Result<Answer, RequestError> {
+    reply.map(|(header, response)| Answer { revision: header.revision, response })
 }
 
 /// A client remembers what it saw, for its next guarded write.

@@ -10,9 +10,12 @@ use bytes::Bytes;
 use fastrand::Rng;
 use synod_base::disk::Crash;
 use synod_base::{NodeId, Revision, checksum};
-use synod_node::{LogBatch, Reply, Request, RequestToken, StopReason, WatchDelivery, WatchRequest};
+use synod_node::{
+    BootError, LogBatch, Reply, Request, RequestToken, StopReason, WatchDelivery, WatchRequest,
+};
 use synod_state::kv::Event;
 use synod_storage::engine::Engine;
+use synod_storage::wal::LogRecord;
 
 use crate::history::{TrueTime, Violation};
 use crate::host::Host;
@@ -54,6 +57,8 @@ pub enum News {
     Skipped(NodeId, Revision),
     /// An alarm that the driver set.
     Alarm(u64),
+    /// A host lost power by [`Host::vote_crashes`].
+    LostPower(NodeId),
     /// A process ended by itself.
     Ended(NodeId, StopReason),
 }
@@ -146,7 +151,7 @@ impl World {
     }
 
     /// Starts a host's node.
-    pub fn start(&mut self, id: NodeId) -> Result<(), String> {
+    pub fn start(&mut self, id: NodeId) -> Result<(), BootError> {
         let now = self.now;
         let Some(host) = self.hosts.get_mut(&id) else { return Ok(()) };
         if host.is_up() {
@@ -374,6 +379,12 @@ impl World {
             let Some(host) = self.hosts.get_mut(&id) else { return };
             let Some(process) = &mut host.process else { return };
             let generation = host.generation;
+            let votes = batch.records.iter().any(|r| matches!(r, LogRecord::HardState { .. }));
+            if votes && host.vote_crashes > 0 {
+                host.vote_crashes -= 1;
+                self.news.push(News::LostPower(id));
+                return self.crash(id, Crash::LoseUnsynced);
+            }
             match process.append(batch) {
                 Ok(true) => {
                     process.node.on_disk_full(false);
