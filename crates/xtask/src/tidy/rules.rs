@@ -10,13 +10,17 @@ pub fn breaches(files: &[Source]) -> Vec<String> {
 
 fn of_file(file: &Source) -> Vec<String> {
     let mut found = Vec::new();
-    if !file.text.starts_with("//! ") {
+    if !file.is_test && !file.text.starts_with("//! ") {
         found.push(format!("{}:1: a file begins with its name-plate, '//!'", file.path));
     }
     for (number, line) in file.lines() {
         let width = line.chars().count();
         let is_comment = line.trim_start().starts_with("//");
-        let widest = if is_comment { WIDEST_COMMENT } else { WIDEST_CODE };
+        let widest = match line {
+            _ if is_comment => WIDEST_COMMENT,
+            _ if line.contains('"') => WIDEST_STRING,
+            _ => WIDEST_CODE,
+        };
         if width > widest {
             found.push(format!("{}:{number}: {width} columns; {widest} fit", file.path));
         }
@@ -47,6 +51,9 @@ const WIDEST_CODE: usize = 100;
 
 /// Prose may end its last word late.
 const WIDEST_COMMENT: usize = 110;
+
+/// A string that rustfmt does not break.
+const WIDEST_STRING: usize = 120;
 
 /// Marks of unfinished work, in comments and tests too.
 const UNFINISHED: [(&str, &str); 5] = [
@@ -134,6 +141,14 @@ const OUTSIDE: [(&str, &[&str], &[&str]); 5] = [
 const EXCUSES: &[(&str, &[&str], &str)] = &[
     ("crates/synod-base/src/disk/real.rs", &["files"], "the real disk"),
     ("crates/synod-storage/src/engine/fjall.rs", &["files", "threads"], "fjall owns its files"),
+    ("crates/synod-client/src/session.rs", &["clock"], "when to renew; no node sees it"),
+    ("crates/synod-jobs/src/local.rs", &["files", "threads"], "the runner inside one process"),
+    ("crates/synod-jobs/src/cluster/", &["files"], "the runner on a node's worker thread"),
+    ("crates/synod-jobs/src/commit.rs", &["files"], "renames outputs; workers only"),
+    ("crates/synod-jobs/src/input.rs", &["files"], "reads users' files; workers only"),
+    ("crates/synod-jobs/src/reader.rs", &["files"], "reads users' files; workers only"),
+    ("crates/synod-jobs/src/run/", &["files"], "spills to local disk; workers only"),
+    ("crates/synod-jobs/src/sink.rs", &["files"], "writes part files; workers only"),
     (
         "crates/xtask/src/tidy/rules.rs",
         &["TODO", "FIXME", "todo!", "unimplemented!", "#[ignore"],
@@ -195,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_line_too_wide_is_refused() {
-        assert_breach(SERVER, &format!("let a = \"{}\";", "x".repeat(100)), "columns");
+        assert_breach(SERVER, &format!("let a = {};", "x".repeat(100)), "columns");
         assert_breach(SERVER, &format!("// {}", "x".repeat(120)), "columns");
         assert_fine(SERVER, &format!("// {}", "x".repeat(97)));
     }

@@ -1,7 +1,7 @@
 //! The workspace's Rust files, and which of their lines are tests.
 //!
 //! No parser: rustfmt's output is regular enough. A file is a test if it lies under `tests/`, `benches/`
-//! or `examples/`, is called `tests.rs`, or is declared by a `mod` under `#[cfg(test)]`. An inline test
+//! or `examples/`, is called `tests.rs` or `.._tests.rs`, or is declared by a `mod` under `#[cfg(test)]`. An inline test
 //! module runs to the end of its file, as the house wants tests last.
 
 use std::collections::BTreeSet;
@@ -87,7 +87,9 @@ impl Source {
 
 fn is_test_path(path: &str) -> bool {
     let folders = ["/tests/", "/benches/", "/examples/"];
-    path.ends_with("/tests.rs") || folders.iter().any(|folder| path.contains(folder))
+    path.ends_with("/tests.rs")
+        || path.ends_with("_tests.rs")
+        || folders.iter().any(|folder| path.contains(folder))
 }
 
 /// A module under `#[cfg(test)]` is a test with everything below it.
