@@ -19,7 +19,7 @@ mod tidy;
     name = "cargo xtask",
     bin_name = "cargo xtask",
     after_help = "Examples:\n  \
-        cargo xtask check                      format, lints, house rules, tests; changes nothing\n  \
+        cargo xtask check                      format, lints, house rules, tests; only reads\n  \
         cargo xtask check --quick              the same without the tests\n  \
         cargo xtask fix                        rewrite what can be rewritten\n  \
         cargo xtask sim --seeds 200            simulate 200 clusters under faults\n  \

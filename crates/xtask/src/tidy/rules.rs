@@ -1,5 +1,6 @@
-//! The rules that look at lines: name-plates, width, words that must not stay, and what the crates below
-//! the executor must not touch (no clock, thread, socket, file or dice: the simulator's ground).
+//! The rules that look at lines: name-plates, width, words that must not stay, and what the crates
+//! below the executor must not touch (no clock, thread, socket, file or dice: the simulator's
+//! ground).
 
 use super::source::Source;
 

@@ -1,8 +1,9 @@
 //! The workspace's Rust files, and which of their lines are tests.
 //!
-//! No parser: rustfmt's output is regular enough. A file is a test if it lies under `tests/`, `benches/`
-//! or `examples/`, is called `tests.rs` or `.._tests.rs`, or is declared by a `mod` under `#[cfg(test)]`. An inline test
-//! module runs to the end of its file, as the house wants tests last.
+//! No parser: rustfmt's output is regular enough. A file is a test if it lies under `tests/`,
+//! `benches/` or `examples/`, is called `tests.rs` or `.._tests.rs`, or is declared by a `mod`
+//! under `#[cfg(test)]`. An inline test module runs to the end of its file, as the house wants
+//! tests last.
 
 use std::collections::BTreeSet;
 use std::fs;
