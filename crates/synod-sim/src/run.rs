@@ -93,6 +93,7 @@ struct LeaseHolder {
     renewals_left: u32,
     /// How many of its keys are there.
     attached: usize,
+    attempts: u32,
     log: LeaseLog,
 }
 
@@ -633,7 +634,14 @@ impl LeaseHolder {
                 Bytes::from(format!("lease{number}/b")),
             ],
         };
-        LeaseHolder { host, pending: None, renewals_left: rng.u32(0..20), attached: 0, log }
+        LeaseHolder {
+            host,
+            pending: None,
+            renewals_left: rng.u32(0..20),
+            attached: 0,
+            attempts: 0,
+            log,
+        }
     }
 
     /// What comes next: grant, attach two keys, renew a number of times, then let it run out or revoke.
@@ -645,7 +653,8 @@ impl LeaseHolder {
         }
         if self.attached < self.log.keys.len() {
             let key = self.log.keys[self.attached].clone();
-            let value = Bytes::from(format!("lease-{}-{}", id.0, self.attached));
+            self.attempts += 1;
+            let value = Bytes::from(format!("lease-{}-{}", id.0, self.attempts));
             let put = PutRequest { key, value, lease: id, ..PutRequest::default() };
             return (LeaseStep::Attach, Some(Request::Write(Command::Put(put))));
         }
