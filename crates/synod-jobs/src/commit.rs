@@ -69,6 +69,19 @@ impl OutputFolder {
         Ok(folder)
     }
 
+    /// The output folder of a job that several processes work on: it stays, whatever happens here.
+    pub fn adopt(path: &Path) -> Result<OutputFolder, JobError> {
+        let folder = OutputFolder { path: path.to_owned(), published: true };
+        // Publishing has removed it if it came to its end before and is being repeated.
+        let temporary = folder.temporary();
+        match fs::create_dir(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(JobError::io("create", &temporary, error))
+            }
+            _ => Ok(folder),
+        }
+    }
+
     /// The folder for attempts and spilled runs.
     pub fn temporary(&self) -> PathBuf {
         self.path.join(TEMPORARY)

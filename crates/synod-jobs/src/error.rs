@@ -153,6 +153,12 @@ pub enum JobError {
         /// What does not fit.
         what: &'static str,
     },
+    /// The job failed on a cluster; the text is the error that ended it there.
+    #[error("{message}")]
+    OnCluster {
+        /// That error.
+        message: String,
+    },
     /// Somebody asked the job to stop.
     #[error("the job was cancelled")]
     Cancelled,
@@ -167,6 +173,17 @@ impl JobError {
             }
             _ => JobError::Io { action, path: path.to_owned(), source },
         }
+    }
+
+    /// Whether another attempt, also on another machine, must fail the same way.
+    pub fn is_permanent(&self) -> bool {
+        matches!(
+            self,
+            JobError::BadSpec { .. }
+                | JobError::UnknownJob { .. }
+                | JobError::InputChanged { .. }
+                | JobError::RecordTooLong { .. }
+        )
     }
 }
 

@@ -27,7 +27,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 const BYTES_PER_SOURCE: u64 = 512 << 10;
 const FAN_IN: std::ops::RangeInclusive<u64> = 8..=256;
 /// A map task's buffer is never smaller.
-const MIN_BUFFER_BYTES: u64 = 64 << 10;
+pub(crate) const MIN_BUFFER_BYTES: u64 = 64 << 10;
+
+/// How many sources a task with this much memory merges at once.
+pub(crate) fn fan_in(bytes: u64) -> usize {
+    (bytes / BYTES_PER_SOURCE).clamp(*FAN_IN.start(), *FAN_IN.end()) as usize
+}
 
 /// What a finished job has done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,8 +194,7 @@ impl<J: Job> Local<'_, J> {
         slots: u32,
     ) -> Result<(ReduceOutput, PathBuf), JobError> {
         let file = self.work.join(part_name(partition));
-        let fan_in = self.spec.memory_bytes / 2 / u64::from(slots) / BYTES_PER_SOURCE;
-        let fan_in = fan_in.clamp(*FAN_IN.start(), *FAN_IN.end()) as usize;
+        let fan_in = fan_in(self.spec.memory_bytes / 2 / u64::from(slots));
         let mut first_attempt = true;
         loop {
             let prefix = format!("reduce-{partition}-{}", u8::from(!first_attempt));

@@ -98,6 +98,19 @@ impl Progress {
         }
     }
 
+    /// Shows how far a job is that runs elsewhere.
+    pub fn show(&self, now: &Snapshot) {
+        self.enter(now.phase);
+        self.bytes_total.store(now.bytes_total, Relaxed);
+        self.bytes_read.store(now.bytes_read, Relaxed);
+        self.maps_total.store(now.maps_total, Relaxed);
+        self.maps_done.store(now.maps_done, Relaxed);
+        self.reduces_total.store(now.reduces_total, Relaxed);
+        self.reduces_done.store(now.reduces_done, Relaxed);
+        self.bytes_spilled.store(now.bytes_spilled, Relaxed);
+        self.bytes_written.store(now.bytes_written, Relaxed);
+    }
+
     /// Moves to `phase`. Whoever coordinates the job calls this.
     pub fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Relaxed);

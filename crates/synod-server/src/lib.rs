@@ -1,12 +1,13 @@
 //! The real world around a node: options, data folder, sockets, clock, disk, signals, metrics.
 //!
 //! Everything that decides lives below, in `synod-node` and what it stands on; everything that decodes
-//! a client's protocol lives in `synod-api`. Here is what drives them on this machine.
+//! a client's protocol lives in `synod-api`, what jobs are in `synod-jobs`. Here is what drives them on this machine.
 
 mod client;
 mod cluster_naming;
 mod data_folder;
 mod error;
+mod jobs;
 mod listeners;
 mod log_limit;
 mod metrics;
@@ -17,6 +18,7 @@ mod running;
 mod server;
 
 pub use error::{FolderError, JoinError, OptionsError, ServerError};
+pub use jobs::{JobsOptions, SubmitError, submit};
 pub use listeners::Listeners;
 pub use options::{DEFAULT_CLUSTER_TOKEN, InitialState, ServerOptions};
 pub use server::{ReadyInfo, Server, run};

@@ -9,6 +9,7 @@ use std::time::Duration;
 use synod_node::member::host_and_port;
 
 use crate::error::OptionsError;
+use crate::jobs::JobsOptions;
 
 /// Whether the first start founds a cluster or joins one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -53,6 +54,8 @@ pub struct ServerOptions {
     pub first_request_timeout: Duration,
     /// How long a member that joins looks for itself in the running cluster.
     pub join_timeout: Duration,
+    /// Whether and how it takes part in MapReduce jobs.
+    pub jobs: JobsOptions,
     /// Heartbeats, elections, request timeouts.
     pub timing: synod_node::Timing,
 }
@@ -76,6 +79,7 @@ impl ServerOptions {
             max_client_connections: 10_000,
             first_request_timeout: Duration::from_secs(10),
             join_timeout: Duration::from_secs(30),
+            jobs: JobsOptions::default(),
             timing: synod_node::Timing::default(),
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use synod_base::disk::RealDisk;
 use synod_base::limits::MAX_WAITING_PROPOSALS;
-use synod_client::NodeHandle;
+use synod_client::{Embedded, NodeHandle};
 use synod_node::{LogRetention, Member, NodeConfig, Request, Start, boot, member::host_and_port};
 use synod_state::kv::{KeyRange, RangeRequest};
 use synod_storage::engine::{Engine, FjallEngine, FjallOptions};
@@ -18,6 +18,7 @@ use crate::client::ClientPort;
 use crate::cluster_naming::{cluster_id, first_members};
 use crate::data_folder::{DataFolder, Identity, Stage};
 use crate::error::ServerError;
+use crate::jobs::{JobFiles, JobService, NodeFacts};
 use crate::listeners::Listeners;
 use crate::metrics::Metrics;
 use crate::node_loop::{Clock, LoopParts, NodeLoop};
@@ -31,6 +32,7 @@ pub(crate) struct Running {
     node: NodeHandle,
     node_loop: NodeLoop,
     clients: ClientPort,
+    jobs: Option<JobService<Embedded>>,
     /// Held until the end.
     _folder: DataFolder,
 }
@@ -65,11 +67,12 @@ impl Running {
         };
         let clock = Clock::start();
         let engine = open_engine(&folder, &options)?;
+        let urls = client_urls(&options, &listeners);
         let config = NodeConfig {
             node: identity.node,
             cluster: identity.cluster,
             name: options.name.clone(),
-            client_urls: client_urls(&options, &listeners),
+            client_urls: urls.clone(),
             seed: fastrand::u64(..),
             timing: options.timing,
             log_retention: LogRetention::default(),
@@ -93,10 +96,19 @@ impl Running {
         }
         let metrics = Arc::new(Metrics::new());
         let (handle, inbox) = NodeHandle::new(MAX_WAITING_PROPOSALS);
+        let jobs = options.jobs.enabled.then(|| {
+            let address = fetch_address(&urls);
+            let facts =
+                NodeFacts { name: options.name.clone(), address, folder: folder.jobs_path() };
+            let store = Embedded::new(handle.clone());
+            JobService::new(store, facts, options.jobs.clone(), stop.clone())
+        });
+        let job_files = jobs.as_ref().map(|_| JobFiles::new(folder.jobs_path()));
         let clients = ClientPort::new(
             synod_api::etcd::service::routes(&handle),
             handle.clone(),
             metrics.clone(),
+            job_files,
             &options,
             stop.clone(),
         );
@@ -119,7 +131,7 @@ impl Running {
         for socket in client_sockets {
             tokio::spawn(clients.clone().run(socket));
         }
-        Ok(Some(Running { info, node: handle, node_loop, clients, _folder: folder }))
+        Ok(Some(Running { info, node: handle, node_loop, clients, jobs, _folder: folder }))
     }
 
     /// A handle on the node.
@@ -134,6 +146,7 @@ impl Running {
 
     /// Serves until told to stop. `ready` is called after the first linearizable read.
     pub(crate) async fn serve(self, ready: impl FnOnce(ReadyInfo)) -> Result<(), ServerError> {
+        let jobs = self.jobs.map(|jobs| tokio::spawn(jobs.run()));
         let node_loop = self.node_loop.run();
         tokio::pin!(node_loop);
         let ended = tokio::select! {
@@ -149,6 +162,10 @@ impl Running {
         };
         // Requests under way have been answered, by an error at worst: let the answers leave.
         self.clients.wait_closed(GOODBYE_TIMEOUT).await;
+        if let Some(jobs) = jobs {
+            // Its own waits have limits.
+            drop(jobs.await);
+        }
         ended
     }
 }
@@ -229,6 +246,11 @@ fn client_urls(options: &ServerOptions, listeners: &Listeners) -> Vec<String> {
         return options.advertise_client.clone();
     }
     listeners.client_addresses().iter().map(|address| format!("http://{address}")).collect()
+}
+
+/// Where other workers fetch map outputs: `host:port` of the first client URL.
+fn fetch_address(urls: &[String]) -> String {
+    urls.first().map(|url| host_and_port(url).to_owned()).unwrap_or_default()
 }
 
 /// Returns when the node has answered a linearizable read.

@@ -18,6 +18,7 @@ use synod_client::NodeHandle;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use crate::jobs::JobFiles;
 use crate::metrics::Metrics;
 use crate::options::ServerOptions;
 use service::ClientService;
@@ -32,6 +33,7 @@ struct Shared {
     routes: tonic::service::Routes,
     node: NodeHandle,
     metrics: Arc<Metrics>,
+    job_files: Option<JobFiles>,
     http: auto::Builder<TokioExecutor>,
     slots: Arc<Semaphore>,
     max_connections: u32,
@@ -40,11 +42,13 @@ struct Shared {
 }
 
 impl ClientPort {
-    /// Serves `routes` for gRPC, and health, version and metrics of `node` for HTTP.
+    /// Serves `routes` for gRPC, and health, version and metrics of `node` and its map outputs, if it
+    /// takes jobs, for HTTP.
     pub(crate) fn new(
         routes: tonic::service::Routes,
         node: NodeHandle,
         metrics: Arc<Metrics>,
+        job_files: Option<JobFiles>,
         options: &ServerOptions,
         stop: watch::Receiver<bool>,
     ) -> Self {
@@ -56,6 +60,7 @@ impl ClientPort {
                 routes: routes.prepare(),
                 node,
                 metrics,
+                job_files,
                 http: http_settings(),
                 slots: Arc::new(Semaphore::new(max_connections as usize)),
                 max_connections,
@@ -110,8 +115,12 @@ impl Shared {
             // It is gone already.
             return;
         }
-        let service =
-            ClientService::new(self.routes.clone(), self.node.clone(), self.metrics.clone());
+        let service = ClientService::new(
+            self.routes.clone(),
+            self.node.clone(),
+            self.metrics.clone(),
+            self.job_files.clone(),
+        );
         let greeted = service.requests_seen();
         let connection = self.http.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);

@@ -18,6 +18,7 @@ use tonic::service::Routes;
 use tower::Service as _;
 
 use super::http;
+use crate::jobs::JobFiles;
 use crate::metrics::Metrics;
 
 /// Answers the requests of one connection.
@@ -26,6 +27,7 @@ pub(super) struct ClientService {
     routes: Routes,
     node: NodeHandle,
     metrics: Arc<Metrics>,
+    job_files: Option<JobFiles>,
     seen: Arc<AtomicBool>,
 }
 
@@ -34,8 +36,13 @@ type BoxedAnswer = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 impl ClientService {
     /// For a new connection.
-    pub(super) fn new(routes: Routes, node: NodeHandle, metrics: Arc<Metrics>) -> Self {
-        ClientService { routes, node, metrics, seen: Arc::default() }
+    pub(super) fn new(
+        routes: Routes,
+        node: NodeHandle,
+        metrics: Arc<Metrics>,
+        job_files: Option<JobFiles>,
+    ) -> Self {
+        ClientService { routes, node, metrics, job_files, seen: Arc::default() }
     }
 
     /// Turns true with the connection's first request.
@@ -94,6 +101,9 @@ impl hyper::service::Service<Request<Incoming>> for ClientService {
             let (parts, body) = request.into_parts();
             // No path here reads a body.
             drop(body);
+            if let Some(files) = self.job_files.clone().filter(|_| JobFiles::wants(&parts)) {
+                return Either::Right(Box::pin(async move { Ok(files.answer(&parts).await) }));
+            }
             let (node, metrics) = (self.node.clone(), self.metrics.clone());
             Either::Right(Box::pin(async move { Ok(http::answer(&parts, &node, &metrics).await) }))
         }

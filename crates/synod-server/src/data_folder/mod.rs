@@ -4,6 +4,7 @@
 //! LOCK             flock'ed by the process that uses the folder; holds its pid
 //! identity.toml    format version, cluster, member; see `identity.rs`
 //! engine/          the store's own files
+//! jobs/            map outputs of running jobs; emptied at each start
 //! everything else  the write-ahead log, through `Disk`
 //! ```
 //!
@@ -55,6 +56,11 @@ impl DataFolder {
     /// Where the store keeps its files.
     pub(crate) fn engine_path(&self) -> PathBuf {
         self.path.join("engine")
+    }
+
+    /// Where map outputs are kept as long as their job lives.
+    pub(crate) fn jobs_path(&self) -> PathBuf {
+        self.path.join("jobs")
     }
 
     /// Whose folder it is; `None` if it is new, or its first start did not come to its end.

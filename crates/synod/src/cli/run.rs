@@ -1,6 +1,7 @@
 //! `synod run`: a MapReduce job, in this process or on a cluster.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,15 +10,19 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use synod::jobs::{JobError, JobSpec, JobSummary, Phase, Progress, Snapshot, run_built_in};
+use synod::server::SubmitError;
 use tokio::sync::oneshot;
 
-use super::connect::block_on;
+use super::connect::{Cluster, block_on};
 use super::failure::Failure;
 use super::signals::StopSignals;
 use super::{Outcome, output};
 
 /// How often the progress is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long one node of a cluster may take to answer.
+const NODE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Without a terminal, a line this often.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
@@ -30,7 +35,8 @@ const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
 Examples:
   synod run wordcount books/*.txt --output counts
-  synod run loganalysis access.log --output clients --reduces 4")]
+  synod run loganalysis access.log --output clients --reduces 4
+  synod run sort /shared/lines --output /shared/sorted --endpoints 127.0.0.1:2379,127.0.0.1:2389")]
 pub struct Run {
     /// Which job
     job: String,
@@ -61,7 +67,7 @@ pub struct Run {
     /// A setting of the job itself
     #[arg(long = "option", value_name = "KEY=VALUE", value_parser = key_value)]
     options: Vec<(String, String)>,
-    /// Run on this cluster instead of in this process
+    /// Run on the nodes of this cluster, which see the same files under the same paths
     #[arg(long, value_delimiter = ',', value_name = "HOST:PORT,..")]
     endpoints: Vec<String>,
 }
@@ -74,7 +80,8 @@ impl Run {
         let summary = if self.endpoints.is_empty() {
             run_here(spec, &progress)?
         } else {
-            submit(&spec, &self.endpoints)?
+            let cluster = Cluster { endpoints: self.endpoints.clone(), timeout: NODE_TIMEOUT };
+            submit(&spec, &cluster, &progress)?
         };
         let mut out = std::io::stdout().lock();
         writeln!(
@@ -106,17 +113,26 @@ impl Run {
     }
 }
 
-/// Where a job goes to a cluster. The nodes of this version do not take jobs.
-fn submit(_spec: &JobSpec, endpoints: &[String]) -> Result<JobSummary, Failure> {
-    Err(Failure::Failed(format!(
-        "the nodes at {} take no jobs in this version; leave --endpoints out to run in this process",
-        endpoints.join(",")
-    )))
+/// Has the nodes of a cluster run the job.
+fn submit(spec: &JobSpec, cluster: &Cluster, progress: &Progress) -> Result<JobSummary, Failure> {
+    let mut summary = None;
+    block_on(async {
+        let kv = cluster.connect()?;
+        let job = synod::server::submit(&kv, spec, progress);
+        let result = while_showing(progress, job).await?;
+        summary = Some(result.map_err(|error| match error {
+            SubmitError::Job(JobError::Cancelled) => Failure::Code(INTERRUPTED),
+            SubmitError::Job(error) => error.into(),
+            SubmitError::Cluster(error) => error.into(),
+        })?);
+        Ok(())
+    })?;
+    summary.ok_or_else(|| Failure::Failed("the job has no summary; please report this".into()))
 }
 
 /// Runs the job on threads of its own while this one shows its progress and hears Ctrl-C.
 fn run_here(spec: JobSpec, progress: &Arc<Progress>) -> Result<JobSummary, Failure> {
-    let (done, mut finished) = oneshot::channel();
+    let (done, finished) = oneshot::channel();
     let worker = std::thread::spawn({
         let progress = progress.clone();
         move || {
@@ -127,17 +143,8 @@ fn run_here(spec: JobSpec, progress: &Arc<Progress>) -> Result<JobSummary, Failu
         }
     });
     block_on(async {
-        let mut stop = StopSignals::listen()?;
-        let mut view = View::new();
-        let mut look = tokio::time::interval(LOOK_INTERVAL);
-        loop {
-            tokio::select! {
-                _ = &mut finished => break,
-                _ = look.tick() => view.show(&progress.snapshot()),
-                () = stop.next() => progress.cancel(),
-            }
-        }
-        view.end();
+        // The sender is dropped without a word only by a panic, which the thread tells.
+        while_showing(progress, finished).await?.ok();
         Ok(())
     })?;
     let panicked = |_| Failure::Failed("the job panicked; please report this".into());
@@ -145,6 +152,23 @@ fn run_here(spec: JobSpec, progress: &Arc<Progress>) -> Result<JobSummary, Failu
         JobError::Cancelled => Failure::Code(INTERRUPTED),
         error => error.into(),
     })
+}
+
+/// Waits for a job, shows how far it is, and cancels it at Ctrl-C.
+async fn while_showing<T>(progress: &Progress, job: impl Future<Output = T>) -> Result<T, Failure> {
+    let mut stop = StopSignals::listen()?;
+    let mut view = View::new();
+    let mut look = tokio::time::interval(LOOK_INTERVAL);
+    tokio::pin!(job);
+    let result = loop {
+        tokio::select! {
+            result = &mut job => break result,
+            _ = look.tick() => view.show(&progress.snapshot()),
+            () = stop.next() => progress.cancel(),
+        }
+    };
+    view.end();
+    Ok(result)
 }
 
 /// What shells say of a process that SIGINT ended.

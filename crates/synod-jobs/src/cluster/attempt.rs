@@ -1,0 +1,356 @@
+//! One attempt of one task, run to its end on the calling thread.
+//!
+//! A map leaves its run file in the worker's own folder. A reduce first fetches its partition of every
+//! map output, in the order of the map tasks, into memory or, beyond its share, into local files;
+//! then it merges. So connections are short, and an output that cannot be read is found early. How
+//! bytes come from another worker is behind [`Fetch`].
+
+use crate::builtin::{JobVisitor, with_job};
+use crate::cluster::names::{JobId, TaskId, TaskKind, WorkerId};
+use crate::cluster::output;
+use crate::cluster::records::{AttemptFailure, TaskOutput, UnreadableRecord, shortened};
+use crate::commit::part_name;
+use crate::error::JobError;
+use crate::job::Job;
+use crate::local::{MIN_BUFFER_BYTES, fan_in};
+use crate::map_task::{MapContext, Skips, run_map_task_to_file};
+use crate::plan::JobPlan;
+use crate::progress::Progress;
+use crate::reduce_task::{ReduceContext, run_reduce_task};
+use crate::run::RunSource;
+use crate::run::file::{FileSource, SectionSource, open_section};
+use crate::run::store::{MemoryBudget, RunStore};
+use crate::run::writer::Section;
+use crate::spec::JobSpec;
+use std::fs::{self, File};
+use std::io::{BufWriter, Cursor, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What an attempt needs to know.
+#[derive(Debug)]
+pub struct Attempt<'a> {
+    /// Of which job.
+    pub job: &'a JobId,
+    /// Which task.
+    pub task: TaskId,
+    /// Its number.
+    pub number: u32,
+    /// What to run.
+    pub spec: &'a JobSpec,
+    /// On what.
+    pub plan: &'a JobPlan,
+    /// The worker's own folder for this job; it exists.
+    pub folder: &'a Path,
+    /// Tasks that the worker runs at a time: they share the memory.
+    pub slots: u32,
+    /// Offsets of records to leave out.
+    pub skips: &'a [u64],
+    /// For a reduce: where the map outputs are, in the order of the map tasks.
+    pub maps: &'a [MapLocation],
+    /// Told how far it is, asked whether it was cancelled.
+    pub progress: &'a Progress,
+    /// Raised whenever the attempt moves.
+    pub activity: &'a Arc<AtomicU64>,
+}
+
+/// Where one partition of one map output is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MapLocation {
+    /// The map task.
+    pub map: TaskId,
+    /// Its winning attempt.
+    pub attempt: u32,
+    /// Who has it.
+    pub worker: WorkerId,
+    /// `host:port` of that worker; `None` if it is this one.
+    pub address: Option<String>,
+    /// Where in the file.
+    pub section: Section,
+}
+
+/// Gets a section of a map output from another worker.
+pub trait Fetch: Sync {
+    /// Writes exactly the section's bytes to `into`. The error is what a person should read.
+    fn fetch(
+        &self,
+        job: &JobId,
+        partition: u32,
+        from: &MapLocation,
+        into: &mut dyn Write,
+    ) -> Result<(), FetchError>;
+}
+
+/// Why a section could not be had.
+#[derive(Debug)]
+pub enum FetchError {
+    /// It cannot be read there.
+    Unreadable(String),
+    /// It cannot be written here.
+    Local(std::io::Error),
+}
+
+/// Why an attempt has no result.
+#[derive(Debug)]
+pub enum AttemptError {
+    /// It failed itself.
+    Failed(JobError),
+    /// A map output could not be read.
+    Unreadable(TaskId, UnreadableRecord),
+}
+
+impl From<JobError> for AttemptError {
+    fn from(error: JobError) -> AttemptError {
+        AttemptError::Failed(error)
+    }
+}
+
+/// Name of a map attempt's file in the worker's folder for the job.
+pub fn map_file_name(task: TaskId, attempt: u32) -> String {
+    format!("{task}-{attempt}.run")
+}
+
+/// The failure as a record keeps it.
+pub fn failure_of(error: &JobError, attempt: u32, worker: &WorkerId) -> AttemptFailure {
+    let bad_record = match error {
+        JobError::MapPanicked { offset, .. } => Some(*offset),
+        _ => None,
+    };
+    AttemptFailure {
+        attempt,
+        worker: worker.clone(),
+        message: shortened(&error.to_string()),
+        bad_record,
+        permanent: error.is_permanent(),
+    }
+}
+
+/// Removes what a finished attempt has written: it did not win. `folder` is the worker's own for the
+/// job, `output` the job's.
+pub fn remove_output(job: &JobId, task: TaskId, attempt: u32, folder: &Path, output: &Path) {
+    match task.kind {
+        TaskKind::Map => {
+            // It goes with the folder otherwise.
+            let _ = fs::remove_file(folder.join(map_file_name(task, attempt)));
+        }
+        TaskKind::Reduce => output::remove_attempt(output, job, task, attempt),
+    }
+}
+
+impl Attempt<'_> {
+    /// Runs it. Without success it leaves nothing behind.
+    pub fn run(&self, fetch: &dyn Fetch) -> Result<TaskOutput, AttemptError> {
+        let result = with_job(self.spec, RunAttempt { attempt: self, fetch });
+        let result = result.map_err(AttemptError::from).and_then(|result| result);
+        if result.is_err() {
+            remove_output(self.job, self.task, self.number, self.folder, &self.spec.output);
+        }
+        result
+    }
+
+    fn map_file(&self) -> PathBuf {
+        self.folder.join(map_file_name(self.task, self.number))
+    }
+
+    /// Begins the names of all files that do not outlive the attempt.
+    fn prefix(&self) -> String {
+        format!("tmp-{}-{}", self.task, self.number)
+    }
+
+    /// The attempt's share of half the job's memory; the other half is for what is finished.
+    fn share_bytes(&self) -> u64 {
+        (self.spec.memory_bytes / 2 / u64::from(self.slots.max(1))).max(MIN_BUFFER_BYTES)
+    }
+
+    fn map<J: Job>(&self, job: &J) -> Result<TaskOutput, AttemptError> {
+        let share = self.share_bytes();
+        let store = RunStore::new(self.folder, self.prefix(), MemoryBudget::new(share));
+        let split = self.task.number as usize;
+        let mut skips = Skips::new();
+        if !self.skips.is_empty() {
+            skips.insert(split, self.skips.iter().copied().collect());
+        }
+        let context = MapContext {
+            job,
+            plan: self.plan,
+            store: &store,
+            buffer_bytes: share,
+            skips: &skips,
+            progress: self.progress,
+        };
+        let fan_in = fan_in(share);
+        let made = run_map_task_to_file(&context, split, &self.map_file(), fan_in)?;
+        Ok(TaskOutput::of_map(&made.index, made.counters))
+    }
+
+    fn reduce<J: Job>(&self, job: &J, fetch: &dyn Fetch) -> Result<TaskOutput, AttemptError> {
+        let partition = self.task.number;
+        let folder = output::create_attempt(&self.spec.output, self.job, self.task, self.number)?;
+        let blame = Arc::new(Mutex::new(None));
+        let sources = self.collect(fetch, &blame)?;
+        let store = RunStore::new(self.folder, self.prefix(), MemoryBudget::new(0));
+        let context = ReduceContext {
+            job,
+            store: &store,
+            fan_in: fan_in(self.share_bytes()),
+            sync: self.spec.sync_output,
+            progress: self.progress,
+        };
+        let file = folder.join(part_name(partition));
+        let reduced = run_reduce_task(&context, partition, sources, &file);
+        // Damage that only the merge has found is the map output's fault, too.
+        let blamed = blame.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (reduced, blamed) {
+            (Ok(output), _) => Ok(TaskOutput::Reduce(output)),
+            (Err(_), Some((map, report))) => Err(AttemptError::Unreadable(map, report)),
+            (Err(error), None) => Err(error.into()),
+        }
+    }
+
+    /// The partition's part of every map output that has any, in order.
+    fn collect(
+        &self,
+        fetch: &dyn Fetch,
+        blame: &Blame,
+    ) -> Result<Vec<Box<dyn RunSource>>, AttemptError> {
+        let mut room = self.share_bytes();
+        let mut sources: Vec<Box<dyn RunSource>> = Vec::new();
+        for from in self.maps.iter().filter(|from| from.section.pairs > 0) {
+            self.progress.check_cancelled()?;
+            self.activity.fetch_add(1, Relaxed);
+            let bytes = from.section.bytes;
+            let inner: Box<dyn RunSource> = if from.address.is_none() {
+                let path = self.folder.join(map_file_name(from.map, from.attempt));
+                Box::new(LazySection { path, section: from.section, open: None, own: false })
+            } else if bytes <= room {
+                room -= bytes;
+                let mut fetched = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
+                self.fetch_into(fetch, from, Path::new("memory"), &mut fetched)?;
+                Box::new(SectionSource::new(Cursor::new(fetched), bytes, from.describe()))
+            } else {
+                Box::new(self.fetch_to_file(fetch, from)?)
+            };
+            sources.push(Box::new(BlamedSource {
+                inner,
+                from: from.clone(),
+                blame: Arc::clone(blame),
+                activity: Arc::clone(self.activity),
+            }));
+        }
+        Ok(sources)
+    }
+
+    fn fetch_to_file(
+        &self,
+        fetch: &dyn Fetch,
+        from: &MapLocation,
+    ) -> Result<LazySection, AttemptError> {
+        let path = self.folder.join(format!("{}-from-{}.run", self.prefix(), from.map));
+        // The guard stands before the file, so a failure half way leaves nothing behind.
+        let section = Section { offset: 0, ..from.section };
+        let source = LazySection { path: path.clone(), section, open: None, own: true };
+        let file = File::create(&path).map_err(|error| JobError::io("create", &path, error))?;
+        let mut file = BufWriter::with_capacity(1 << 20, file);
+        self.fetch_into(fetch, from, &path, &mut file)?;
+        file.flush().map_err(|error| JobError::io("write", &path, error))?;
+        Ok(source)
+    }
+
+    fn fetch_into(
+        &self,
+        fetch: &dyn Fetch,
+        from: &MapLocation,
+        path: &Path,
+        into: &mut dyn Write,
+    ) -> Result<(), AttemptError> {
+        fetch.fetch(self.job, self.task.number, from, into).map_err(|error| match error {
+            FetchError::Local(error) => JobError::io("write", path, error).into(),
+            FetchError::Unreadable(message) => {
+                AttemptError::Unreadable(from.map, from.report(&message))
+            }
+        })
+    }
+}
+
+struct RunAttempt<'a, 'b> {
+    attempt: &'a Attempt<'b>,
+    fetch: &'a dyn Fetch,
+}
+
+impl JobVisitor for RunAttempt<'_, '_> {
+    type Output = Result<TaskOutput, AttemptError>;
+
+    fn visit<J: Job>(self, job: &J) -> Self::Output {
+        match self.attempt.task.kind {
+            TaskKind::Map => self.attempt.map(job),
+            TaskKind::Reduce => self.attempt.reduce(job, self.fetch),
+        }
+    }
+}
+
+impl MapLocation {
+    fn describe(&self) -> String {
+        let address = self.address.as_deref().unwrap_or("this worker");
+        format!("of task {}, attempt {}, at {address}", self.map, self.attempt)
+    }
+
+    fn report(&self, message: &str) -> UnreadableRecord {
+        UnreadableRecord {
+            attempt: self.attempt,
+            worker: self.worker.clone(),
+            message: shortened(message),
+        }
+    }
+}
+
+/// The map output that broke a merge.
+type Blame = Arc<Mutex<Option<(TaskId, UnreadableRecord)>>>;
+
+/// A source that says whose fault it is if it cannot be read, and that the attempt moves.
+struct BlamedSource {
+    inner: Box<dyn RunSource>,
+    from: MapLocation,
+    blame: Blame,
+    activity: Arc<AtomicU64>,
+}
+
+impl RunSource for BlamedSource {
+    fn next_block(&mut self, block: &mut Vec<u8>) -> Result<bool, JobError> {
+        self.activity.fetch_add(1, Relaxed);
+        self.inner.next_block(block).inspect_err(|error| {
+            let report = self.from.report(&error.to_string());
+            let mut blame = self.blame.lock().unwrap_or_else(PoisonError::into_inner);
+            blame.get_or_insert((self.from.map, report));
+        })
+    }
+}
+
+/// A section of a file that is opened when it is read, so that waiting for its turn in a merge costs
+/// nothing.
+struct LazySection {
+    path: PathBuf,
+    section: Section,
+    open: Option<FileSource>,
+    /// The file goes with the source.
+    own: bool,
+}
+
+impl RunSource for LazySection {
+    fn next_block(&mut self, block: &mut Vec<u8>) -> Result<bool, JobError> {
+        let source = match &mut self.open {
+            Some(source) => source,
+            closed => closed.insert(open_section(&self.path, self.section)?),
+        };
+        source.next_block(block)
+    }
+}
+
+impl Drop for LazySection {
+    fn drop(&mut self) {
+        if self.own {
+            // It goes with the folder otherwise.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The output folder of a job on a cluster, seen by several nodes and touched again after crashes.
+//!
+//! Attempts write to `OUTPUT/_temporary/<job>/<task>-<attempt>/`. That path is also the mark that
+//! the folder is the job's own. Workers make the last folder only: once a failed job's output
+//! was removed, an attempt that still runs cannot bring it back.
+
+use crate::cluster::names::{JobId, TaskId};
+use crate::commit::{Manifest, OutputFolder, TEMPORARY, part_name};
+use crate::counters::Counters;
+use crate::error::JobError;
+use crate::reduce_task::ReduceOutput;
+use crate::spec::JobSpec;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Removals that are tried while attempts still write.
+const MAX_REMOVALS: u32 = 10;
+
+/// A reduce task's winner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Winner {
+    /// Its attempt.
+    pub attempt: u32,
+    /// What it wrote.
+    pub output: ReduceOutput,
+}
+
+/// Sees that the output does not exist.
+pub fn check_absent(output: &Path) -> Result<(), JobError> {
+    match output.symlink_metadata() {
+        Ok(_) => Err(JobError::OutputExists { path: output.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(JobError::io("examine", output, error)),
+    }
+}
+
+/// Makes the output folder of a job that is being prepared. It did not exist when preparation
+/// began: if it is there and empty, or bears the job's mark, an earlier coordinator has made it.
+pub fn create(output: &Path, job: &JobId) -> Result<(), JobError> {
+    if let Some(parent) = output.parent() {
+        fs::create_dir_all(parent).map_err(|error| JobError::io("create", parent, error))?;
+    }
+    let own = own_folder(output, job);
+    match fs::create_dir(output) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let list = |error| JobError::io("list", output, error);
+            let mut entries = fs::read_dir(output).map_err(list)?;
+            let other = entries.find(|entry| match entry {
+                Ok(entry) => entry.file_name() != TEMPORARY,
+                Err(_) => true,
+            });
+            let temporary = output.join(TEMPORARY);
+            let marked = own.is_dir() || !temporary.exists();
+            if other.is_some() || !marked {
+                return Err(JobError::OutputExists { path: output.to_owned() });
+            }
+        }
+        made => made.map_err(|error| JobError::io("create", output, error))?,
+    }
+    fs::create_dir_all(&own).map_err(|error| JobError::io("create", &own, error))
+}
+
+/// Makes the folder of an attempt.
+pub fn create_attempt(
+    output: &Path,
+    job: &JobId,
+    task: TaskId,
+    attempt: u32,
+) -> Result<PathBuf, JobError> {
+    let folder = attempt_folder(output, job, task, attempt);
+    match fs::create_dir(&folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(JobError::io("create", &folder, error))
+        }
+        _ => Ok(folder),
+    }
+}
+
+/// Removes what an attempt without success has written.
+pub fn remove_attempt(output: &Path, job: &JobId, task: TaskId, attempt: u32) {
+    // What stays is removed with the job's own folder.
+    let _ = fs::remove_dir_all(attempt_folder(output, job, task, attempt));
+}
+
+/// Publishes the winners' part files. May be repeated, also by another node.
+pub fn commit(
+    spec: &JobSpec,
+    job: &JobId,
+    winners: &[Winner],
+    counters: &Counters,
+) -> Result<Manifest, JobError> {
+    let folder = OutputFolder::adopt(&spec.output)?;
+    let mut outputs = Vec::with_capacity(winners.len());
+    let mut files = Vec::with_capacity(winners.len());
+    for Winner { attempt, output } in winners {
+        let part = part_name(output.partition);
+        let task = TaskId::reduce(output.partition);
+        let file = attempt_folder(&spec.output, job, task, *attempt).join(&part);
+        let target = spec.output.join(&part);
+        check_length(if file.exists() { &file } else { &target }, output.bytes)?;
+        files.push(file);
+        outputs.push(output.clone());
+    }
+    folder.publish(&spec.job, &outputs, &files, counters, spec.sync_output)
+}
+
+/// Removes the output folder of a job without success, if it is the job's own.
+pub fn clean(output: &Path, job: &JobId) -> Result<(), JobError> {
+    if !own_folder(output, job).is_dir() {
+        return Ok(());
+    }
+    let mut removals = 0;
+    loop {
+        removals += 1;
+        match fs::remove_dir_all(output) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // An attempt that has not heard of the end yet has made something new.
+            Err(error)
+                if error.kind() == io::ErrorKind::DirectoryNotEmpty && removals < MAX_REMOVALS => {}
+            Err(error) => return Err(JobError::io("remove", output, error)),
+        }
+    }
+}
+
+fn own_folder(output: &Path, job: &JobId) -> PathBuf {
+    output.join(TEMPORARY).join(job.to_string())
+}
+
+fn attempt_folder(output: &Path, job: &JobId, task: TaskId, attempt: u32) -> PathBuf {
+    own_folder(output, job).join(format!("{task}-{attempt}"))
+}
+
+/// The part that is about to be published must be the one that its worker wrote: a folder that
+/// is not the same on all nodes shows here at the latest.
+fn check_length(file: &Path, bytes: u64) -> Result<(), JobError> {
+    let found = fs::metadata(file).map_err(|error| JobError::io("examine", file, error))?.len();
+    if found == bytes {
+        return Ok(());
+    }
+    let what = format!("it has {found} bytes, its worker wrote {bytes}");
+    Err(JobError::io("publish", file, io::Error::other(what)))
+}

@@ -1,0 +1,247 @@
+//! The records of a job in the replicated store, as JSON.
+//!
+//! Only transitions are written: a task is written when it is claimed, when it ends and when its
+//! output is lost. How far a running attempt is, is said by its claim, now and then.
+
+use crate::cluster::names::{TaskId, WorkerId};
+use crate::commit::Manifest;
+use crate::counters::Counters;
+use crate::reduce_task::ReduceOutput;
+use crate::run::writer::{RunIndex, Section};
+use crate::spec::JobSpec;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Longest error text that a record keeps, in characters.
+const MAX_MESSAGE_CHARS: usize = 2_000;
+
+/// A job: what was asked for and how far it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobRecord {
+    /// What to run. Its paths are absolute and mean the same files on every node.
+    pub spec: JobSpec,
+    /// How far it is.
+    pub state: JobState,
+    /// Epoch of the coordinator that wrote this; 0 if the client did.
+    pub epoch: i64,
+    /// The program that planned it: only workers with the same one take its tasks.
+    pub build: String,
+    /// What the plan says; all 0 before there is one.
+    pub totals: Totals,
+}
+
+/// Sizes of a planned job.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Map tasks.
+    pub maps: u32,
+    /// Reduce tasks.
+    pub reduces: u32,
+    /// Bytes of input.
+    pub input_bytes: u64,
+    /// Records that the plan is stored in.
+    pub plan_pieces: u32,
+}
+
+/// How far a job is. `Done`, `Failed` and `Cancelled` are final.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JobState {
+    /// Nothing was looked at.
+    Submitted,
+    /// The output folder did not exist; inputs are being frozen and the folder is being made.
+    Preparing,
+    /// Tasks may be claimed.
+    Running,
+    /// Every reduce task has its winner; part files are being renamed.
+    Committing,
+    /// It will not succeed; what it left in the output is being removed.
+    Ending(Ended),
+    /// The output is complete.
+    Done(Manifest),
+    /// It failed and left no output.
+    Failed(String),
+    /// It was cancelled and left no output.
+    Cancelled,
+}
+
+/// Why a job ends without output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ended {
+    /// With this error.
+    Failed(String),
+    /// By wish.
+    Cancelled,
+}
+
+impl JobState {
+    /// Whether nothing will happen to it any more.
+    pub fn is_final(&self) -> bool {
+        matches!(self, JobState::Done(_) | JobState::Failed(_) | JobState::Cancelled)
+    }
+}
+
+/// A task.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskRecord {
+    /// Attempts begun; the next one gets this number.
+    pub attempts: u32,
+    /// Finished outputs that were lost with their worker or could not be read.
+    pub losses: u32,
+    /// Attempts that failed through no fault of another task.
+    pub failures: Vec<AttemptFailure>,
+    /// Offsets of records to leave out.
+    pub skips: Vec<u64>,
+    /// The attempt that won.
+    pub done: Option<TaskDone>,
+}
+
+/// The winning attempt of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskDone {
+    /// Its number.
+    pub attempt: u32,
+    /// Who ran it, and keeps its output if it is a map.
+    pub worker: WorkerId,
+    /// What it made.
+    pub output: TaskOutput,
+}
+
+/// What a finished task made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskOutput {
+    /// A run file in the worker's data folder.
+    Map {
+        /// Bytes and pairs per partition; they lie one behind the other from offset 0.
+        sections: Vec<(u64, u64)>,
+        /// What was counted.
+        counters: Counters,
+    },
+    /// A part file in the attempt's folder.
+    Reduce(ReduceOutput),
+}
+
+impl TaskOutput {
+    /// The output of a map task, from the index of its file.
+    pub fn of_map(index: &RunIndex, counters: Counters) -> TaskOutput {
+        let sections = index.sections.iter().map(|section| (section.bytes, section.pairs));
+        TaskOutput::Map { sections: sections.collect(), counters }
+    }
+
+    /// Where a partition lies in a map output; `None` if it has no such partition.
+    pub fn section(&self, partition: u32) -> Option<Section> {
+        let TaskOutput::Map { sections, .. } = self else { return None };
+        let &(bytes, pairs) = sections.get(partition as usize)?;
+        let offset = sections[..partition as usize].iter().map(|(bytes, _)| bytes).sum();
+        Some(Section { offset, bytes, pairs })
+    }
+
+    /// What the attempt counted.
+    pub fn counters(&self) -> &Counters {
+        match self {
+            TaskOutput::Map { counters, .. } => counters,
+            TaskOutput::Reduce(output) => &output.counters,
+        }
+    }
+}
+
+/// One failed attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptFailure {
+    /// Its number.
+    pub attempt: u32,
+    /// Who ran it.
+    pub worker: WorkerId,
+    /// The error, as a person should see it.
+    pub message: String,
+    /// Offset of the record that the map function panicked on.
+    pub bad_record: Option<u64>,
+    /// No other attempt can do better.
+    pub permanent: bool,
+}
+
+/// Who runs a task now. It hangs on the worker's lease; its create revision names the attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimRecord {
+    /// Who.
+    pub worker: WorkerId,
+    /// Which attempt.
+    pub attempt: u32,
+    /// How much it has moved: only that it changes means something.
+    pub activity: u64,
+    /// Bytes of input read so far.
+    pub bytes_read: u64,
+}
+
+/// A worker that takes tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerRecord {
+    /// Name of its node.
+    pub node: String,
+    /// `host:port` where its map outputs are fetched.
+    pub address: String,
+    /// Tasks it runs at a time.
+    pub slots: u32,
+    /// Its program.
+    pub build: String,
+}
+
+/// A reducer's report: this output of a map task cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreadableRecord {
+    /// The attempt whose output it is.
+    pub attempt: u32,
+    /// The worker that should have it.
+    pub worker: WorkerId,
+    /// What was seen.
+    pub message: String,
+}
+
+/// Encodes a record. Fails on a path that is not text.
+pub fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::to_vec(record)
+}
+
+/// Decodes a record.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    serde_json::from_slice(bytes).ok()
+}
+
+/// An error text as records keep it.
+pub fn shortened(message: &str) -> String {
+    message.chars().take(MAX_MESSAGE_CHARS).collect()
+}
+
+impl TaskRecord {
+    /// This task after one more failed attempt. The second failure at the same record makes it one
+    /// to skip, if the job allows that, and then neither failure counts.
+    pub fn failed(&self, failure: AttemptFailure, skips_allowed: bool) -> TaskRecord {
+        let mut after = self.clone();
+        let seen_before = failure.bad_record.is_some()
+            && self.failures.iter().any(|earlier| earlier.bad_record == failure.bad_record);
+        match failure.bad_record {
+            Some(offset) if seen_before && skips_allowed => {
+                after.failures.retain(|earlier| earlier.bad_record != Some(offset));
+                after.skips.push(offset);
+            }
+            _ => after.failures.push(failure),
+        }
+        after
+    }
+
+    /// The failure that ends the job, if there is one.
+    pub fn fatal_failure(&self, attempts_allowed: u32) -> Option<&AttemptFailure> {
+        let last = self.failures.last()?;
+        let twice = last.bad_record.is_some()
+            && self.failures.iter().filter(|f| f.bad_record == last.bad_record).count() >= 2;
+        (last.permanent || twice || self.failures.len() as u32 >= attempts_allowed).then_some(last)
+    }
+}
+
+/// A failed task in one sentence.
+pub fn sentence(task: TaskId, failure: &AttemptFailure) -> String {
+    let AttemptFailure { attempt, worker, message, .. } = failure;
+    format!("{message} (task {task}, attempt {attempt} on {worker})")
+}

@@ -1,0 +1,245 @@
+//! A node's copy of all job records, fed by a watch in the order of revisions.
+//!
+//! It may be behind the store, never torn: changes are guarded by the revisions it saw. A record
+//! that does not parse is left out; a newer program wrote it and knows what it means.
+
+use crate::cluster::names::{JobId, JobKey, Key, TaskId, TaskKind, WorkerId};
+use crate::cluster::records::{
+    ClaimRecord, JobRecord, JobState, TaskRecord, UnreadableRecord, WorkerRecord, decode,
+};
+use crate::progress::{Phase, Snapshot};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use std::collections::{BTreeMap, BTreeSet};
+use synod_base::Revision;
+use synod_state::kv::{Event, EventKind, KeyValue};
+
+/// Failures of different tasks after which a worker gets no more of the job.
+const FAILED_TASKS_PER_WORKER: usize = 3;
+
+/// A record and the revisions that vouch for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamped<T> {
+    /// The record.
+    pub record: T,
+    /// When its key was created.
+    pub created: Revision,
+    /// When it was written last.
+    pub modified: Revision,
+}
+
+/// All records.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// Workers that are alive.
+    pub workers: BTreeMap<WorkerId, Stamped<WorkerRecord>>,
+    /// Jobs, oldest first.
+    pub jobs: BTreeMap<JobId, JobView>,
+    revision: Revision,
+}
+
+/// The records of one job.
+#[derive(Debug, Clone, Default)]
+pub struct JobView {
+    /// Spec and state; absent for a moment when keys come in the order of their names.
+    pub job: Option<Stamped<JobRecord>>,
+    /// Somebody wants it to end.
+    pub cancel: bool,
+    /// Pieces of the plan.
+    pub plan: BTreeMap<u32, Bytes>,
+    /// Tasks, maps first.
+    pub tasks: BTreeMap<TaskId, Stamped<TaskRecord>>,
+    /// Tasks that are running.
+    pub claims: BTreeMap<TaskId, Stamped<ClaimRecord>>,
+    /// Reports about map outputs.
+    pub unreadable: BTreeMap<TaskId, Stamped<UnreadableRecord>>,
+    /// Last revision that changed anything of it.
+    pub changed: Revision,
+}
+
+impl View {
+    /// Everything that a range over the prefix gave, as of `revision`.
+    pub fn load(keys: &[KeyValue], revision: Revision) -> View {
+        let mut view = View::default();
+        for kv in keys {
+            view.put(kv);
+        }
+        view.revision = revision;
+        view
+    }
+
+    /// The last revision that it knows of.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Takes in one change.
+    pub fn apply(&mut self, event: &Event) {
+        match event.kind {
+            EventKind::Put => self.put(&event.kv),
+            EventKind::Delete => self.delete(&event.kv.key, event.kv.mod_revision),
+        }
+        self.revision = self.revision.max(event.kv.mod_revision);
+    }
+
+    fn put(&mut self, kv: &KeyValue) {
+        match Key::parse(&kv.key) {
+            None => {}
+            Some(Key::Worker(worker)) => {
+                if let Some(record) = stamped(kv) {
+                    self.workers.insert(worker, record);
+                }
+            }
+            Some(Key::Job(job, key)) => {
+                let job = self.jobs.entry(job).or_default();
+                job.changed = kv.mod_revision;
+                job.put(key, kv);
+            }
+        }
+    }
+
+    fn delete(&mut self, key: &[u8], revision: Revision) {
+        match Key::parse(key) {
+            None => {}
+            Some(Key::Worker(worker)) => {
+                self.workers.remove(&worker);
+            }
+            Some(Key::Job(id, key)) => {
+                let Some(job) = self.jobs.get_mut(&id) else { return };
+                job.changed = revision;
+                job.delete(key);
+                if job.is_empty() {
+                    self.jobs.remove(&id);
+                }
+            }
+        }
+    }
+
+    /// Jobs that are not at their end.
+    pub fn active(&self) -> impl Iterator<Item = (&JobId, &JobView, &Stamped<JobRecord>)> {
+        self.jobs.iter().filter_map(|(id, view)| {
+            let job = view.job.as_ref()?;
+            (!job.record.state.is_final()).then_some((id, view, job))
+        })
+    }
+
+    /// Workers that may take tasks of a job: the same program, and not failing all the time.
+    pub fn eligible(&self, job: &JobView) -> BTreeSet<&WorkerId> {
+        let build = job.job.as_ref().map_or("", |job| &job.record.build);
+        let excluded = job.excluded();
+        let same = self.workers.iter().filter(|(_, worker)| worker.record.build == build);
+        same.map(|(id, _)| id).filter(|id| !excluded.contains(id)).collect()
+    }
+}
+
+impl JobView {
+    fn put(&mut self, key: JobKey, kv: &KeyValue) {
+        match key {
+            JobKey::Record => self.job = stamped(kv).or_else(|| self.job.take()),
+            JobKey::Cancel => self.cancel = true,
+            JobKey::Plan(piece) => {
+                self.plan.insert(piece, kv.value.clone());
+            }
+            JobKey::Task(task) => insert(&mut self.tasks, task, kv),
+            JobKey::Claim(task) => insert(&mut self.claims, task, kv),
+            JobKey::Unreadable(task) => insert(&mut self.unreadable, task, kv),
+        }
+    }
+
+    fn delete(&mut self, key: JobKey) {
+        match key {
+            JobKey::Record => self.job = None,
+            JobKey::Cancel => self.cancel = false,
+            JobKey::Plan(piece) => drop(self.plan.remove(&piece)),
+            JobKey::Task(task) => drop(self.tasks.remove(&task)),
+            JobKey::Claim(task) => drop(self.claims.remove(&task)),
+            JobKey::Unreadable(task) => drop(self.unreadable.remove(&task)),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        let JobView { job, cancel, plan, tasks, claims, unreadable, changed: _ } = self;
+        job.is_none()
+            && !cancel
+            && plan.is_empty()
+            && tasks.is_empty()
+            && claims.is_empty()
+            && unreadable.is_empty()
+    }
+
+    /// Tasks of a kind, by number.
+    pub fn tasks_of(&self, kind: TaskKind) -> impl Iterator<Item = (TaskId, &Stamped<TaskRecord>)> {
+        let first = TaskId { kind, number: 0 };
+        let last = TaskId { kind, number: u32::MAX };
+        self.tasks.range(first..=last).map(|(id, task)| (*id, task))
+    }
+
+    /// Tasks of a kind that have their winner.
+    pub fn done(&self, kind: TaskKind) -> u32 {
+        self.tasks_of(kind).filter(|(_, task)| task.record.done.is_some()).count() as u32
+    }
+
+    /// Whether every map output can be had: each map is done, and its worker alive.
+    pub fn maps_are_there(&self, workers: &BTreeMap<WorkerId, Stamped<WorkerRecord>>) -> bool {
+        self.unreadable.is_empty()
+            && self.tasks_of(TaskKind::Map).all(|(_, task)| {
+                task.record.done.as_ref().is_some_and(|done| workers.contains_key(&done.worker))
+            })
+    }
+
+    /// Workers that have failed too many tasks of this job.
+    pub fn excluded(&self) -> BTreeSet<&WorkerId> {
+        let mut failed: BTreeMap<&WorkerId, BTreeSet<TaskId>> = BTreeMap::new();
+        for (id, task) in &self.tasks {
+            for failure in &task.record.failures {
+                failed.entry(&failure.worker).or_default().insert(*id);
+            }
+        }
+        let too_many = |tasks: &BTreeSet<TaskId>| tasks.len() >= FAILED_TASKS_PER_WORKER;
+        failed.into_iter().filter(|(_, tasks)| too_many(tasks)).map(|(id, _)| id).collect()
+    }
+
+    /// What a progress bar shows.
+    pub fn snapshot(&self) -> Snapshot {
+        let totals = self.job.as_ref().map(|job| job.record.totals).unwrap_or_default();
+        let done = self.tasks.values().filter_map(|task| task.record.done.as_ref());
+        let counters = done.map(|done| done.output.counters());
+        let (mut read, mut spilled, mut written) = (0, 0, 0);
+        for counters in counters {
+            read += counters.map_bytes_in;
+            spilled += counters.run_bytes_written;
+            written += counters.reduce_bytes_out;
+        }
+        let running: u64 = self.claims.values().map(|claim| claim.record.bytes_read).sum();
+        let maps_done = self.done(TaskKind::Map);
+        let phase = match self.job.as_ref().map(|job| &job.record.state) {
+            Some(JobState::Running) if maps_done < totals.maps => Phase::Map,
+            Some(JobState::Running) => Phase::Reduce,
+            Some(JobState::Committing) => Phase::Commit,
+            Some(JobState::Done(_)) => Phase::Done,
+            _ => Phase::Planning,
+        };
+        Snapshot {
+            phase,
+            bytes_total: totals.input_bytes,
+            bytes_read: (read + running).min(totals.input_bytes),
+            maps_total: totals.maps.into(),
+            maps_done: maps_done.into(),
+            reduces_total: totals.reduces.into(),
+            reduces_done: self.done(TaskKind::Reduce).into(),
+            bytes_spilled: spilled,
+            bytes_written: written,
+        }
+    }
+}
+
+fn insert<T: DeserializeOwned>(map: &mut BTreeMap<TaskId, Stamped<T>>, id: TaskId, kv: &KeyValue) {
+    if let Some(record) = stamped(kv) {
+        map.insert(id, record);
+    }
+}
+
+fn stamped<T: DeserializeOwned>(kv: &KeyValue) -> Option<Stamped<T>> {
+    let record = decode(&kv.value)?;
+    Some(Stamped { record, created: kv.create_revision, modified: kv.mod_revision })
+}

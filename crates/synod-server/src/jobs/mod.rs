@@ -1,0 +1,47 @@
+//! Jobs on this node: a worker and a candidate for coordinator, while there is a job; nothing otherwise.
+//!
+//! What is decided, and what the records look like, is in `synod_jobs::cluster`. Here are the watch
+//! that feeds it (`service.rs`), the threads that tasks run on (`threads.rs`), the HTTP that map
+//! outputs travel by (`serve.rs`, `fetch.rs`), and the client's side (`submit.rs`).
+
+mod fetch;
+mod records;
+mod serve;
+mod service;
+mod submit;
+mod threads;
+
+pub(crate) use serve::JobFiles;
+pub(crate) use service::{JobService, NodeFacts};
+pub use submit::{SubmitError, submit};
+
+use std::time::Duration;
+
+use synod_jobs::cluster::Limits;
+
+/// How this node takes part in jobs.
+#[derive(Clone, Debug)]
+pub struct JobsOptions {
+    /// Whether it does. A job reads and writes files as the user that this server runs as.
+    pub enabled: bool,
+    /// Tasks at a time; `None`: one per core.
+    pub slots: Option<u32>,
+    /// A worker that is silent for this long has lost its tasks, seconds.
+    pub lease_seconds: i64,
+    /// How long a node stays registered after the last job, so that the next one starts at once.
+    pub linger: Duration,
+    /// The coordinator's time limits.
+    pub limits: Limits,
+}
+
+impl Default for JobsOptions {
+    fn default() -> Self {
+        JobsOptions {
+            enabled: true,
+            slots: None,
+            lease_seconds: 5,
+            linger: Duration::from_secs(10),
+            limits: Limits::default(),
+        }
+    }
+}

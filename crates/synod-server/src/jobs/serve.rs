@@ -1,0 +1,182 @@
+//! Serves the map outputs of this worker: `GET /jobs/v1/<job>/map/<task>/<attempt>?partition=<n>`.
+//!
+//! Job, task and attempt are names of ours or refused, so no path from outside reaches the file
+//! system. Files are read on blocking threads, a piece at a time: a slow reader holds no thread.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::{Full, StreamBody};
+use hyper::body::Frame;
+use hyper::header::{CONTENT_LENGTH, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Response, StatusCode};
+use synod_jobs::JobError;
+use synod_jobs::cluster::attempt::map_file_name;
+use synod_jobs::cluster::{JobId, TaskId, TaskKind};
+use synod_jobs::run::file::read_index;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::body::Body;
+
+/// Under which map outputs are served.
+const PREFIX: &str = "/jobs/v1/";
+/// Outputs that are read at once; more are told to come back.
+const MAX_READERS: usize = 64;
+/// Bytes read and sent at once.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// The path of one partition of a map output.
+pub(super) fn path_of(job: &JobId, map: TaskId, attempt: u32, partition: u32) -> String {
+    format!("{PREFIX}{job}/map/{map}/{attempt}?partition={partition}")
+}
+
+/// The map outputs of this worker. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct JobFiles {
+    folder: Arc<PathBuf>,
+    readers: Arc<Semaphore>,
+}
+
+/// What a path names.
+#[derive(Debug, PartialEq, Eq)]
+struct Wanted {
+    job: JobId,
+    map: TaskId,
+    attempt: u32,
+    partition: u32,
+}
+
+impl JobFiles {
+    /// Those in this folder, which holds a folder for each job.
+    pub(crate) fn new(folder: PathBuf) -> Self {
+        JobFiles { folder: Arc::new(folder), readers: Arc::new(Semaphore::new(MAX_READERS)) }
+    }
+
+    /// Whether a request is for here.
+    pub(crate) fn wants(request: &Parts) -> bool {
+        request.uri.path().starts_with(PREFIX)
+    }
+
+    /// Answers it.
+    pub(crate) async fn answer(&self, request: &Parts) -> Response<Body> {
+        if request.method != Method::GET {
+            return refuse(StatusCode::METHOD_NOT_ALLOWED);
+        }
+        let query = request.uri.query().unwrap_or_default();
+        let Some(wanted) = parse(request.uri.path(), query) else {
+            return refuse(StatusCode::BAD_REQUEST);
+        };
+        let Ok(permit) = self.readers.clone().try_acquire_owned() else {
+            return refuse(StatusCode::SERVICE_UNAVAILABLE);
+        };
+        let name = map_file_name(wanted.map, wanted.attempt);
+        let path = self.folder.join(wanted.job.to_string()).join(name);
+        let opened = tokio::task::spawn_blocking(move || open(&path, wanted.partition)).await;
+        let (file, left) = match opened {
+            Ok(Ok(Some(opened))) => opened,
+            Ok(Ok(None)) => return refuse(StatusCode::NOT_FOUND),
+            Ok(Err(error)) => {
+                tracing::warn!("jobs: cannot serve a map output: {error}");
+                return refuse(StatusCode::GONE);
+            }
+            Err(_) => return refuse(StatusCode::INTERNAL_SERVER_ERROR),
+        };
+        let pieces = Pieces { file, left, _permit: permit };
+        let stream = futures_util::stream::try_unfold(pieces, |mut pieces| async move {
+            let read = tokio::task::spawn_blocking(move || pieces.next().map(|p| (p, pieces)));
+            let (piece, pieces) = read.await.map_err(io::Error::other)??;
+            Ok::<_, io::Error>(piece.map(|bytes| (Frame::data(bytes), pieces)))
+        });
+        let mut response = Response::new(Body::new(StreamBody::new(stream)));
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(left));
+        response
+    }
+}
+
+/// A file, positioned at a section, and the bytes to send of it.
+struct Pieces {
+    file: File,
+    left: u64,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Pieces {
+    fn next(&mut self) -> io::Result<Option<Bytes>> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let take = self.left.min(PIECE_BYTES as u64) as usize;
+        let mut piece = vec![0; take];
+        self.file.read_exact(&mut piece)?;
+        self.left -= take as u64;
+        Ok(Some(piece.into()))
+    }
+}
+
+/// The file at a partition's section; `None` if there is no such file or partition.
+fn open(path: &std::path::Path, partition: u32) -> Result<Option<(File, u64)>, JobError> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let index = read_index(path)?;
+    let Some(section) = index.sections.get(partition as usize) else { return Ok(None) };
+    let io = |error| JobError::io("open", path, error);
+    let mut file = File::open(path).map_err(io)?;
+    file.seek(SeekFrom::Start(section.offset)).map_err(io)?;
+    Ok(Some((file, section.bytes)))
+}
+
+fn parse(path: &str, query: &str) -> Option<Wanted> {
+    let mut parts = path.strip_prefix(PREFIX)?.split('/');
+    let job = parts.next()?.parse().ok()?;
+    if parts.next()? != "map" {
+        return None;
+    }
+    let map: TaskId = parts.next()?.parse().ok()?;
+    let attempt = number(parts.next()?)?;
+    let partition = number(query.strip_prefix("partition=")?)?;
+    let fits = map.kind == TaskKind::Map && parts.next().is_none();
+    fits.then_some(Wanted { job, map, attempt, partition })
+}
+
+fn number(text: &str) -> Option<u32> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
+}
+
+fn refuse(status: StatusCode) -> Response<Body> {
+    let reason = status.canonical_reason().unwrap_or("refused");
+    let mut response = Response::new(Body::new(Full::new(Bytes::from(format!("{reason}\n")))));
+    *response.status_mut() = status;
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_well_formed_names_are_looked_up() {
+        let job: JobId = "ab-1".parse().unwrap();
+        let path = path_of(&job, TaskId::map(3), 2, 9);
+        let (path, query) = path.split_once('?').unwrap();
+        let wanted = Wanted { job, map: TaskId::map(3), attempt: 2, partition: 9 };
+        assert_eq!(parse(path, query), Some(wanted));
+        for (path, query) in [
+            ("/jobs/v1/../map/m000003/2", "partition=9"),
+            ("/jobs/v1/%2e%2e/map/m000003/2", "partition=9"),
+            ("/jobs/v1/ab-1/map/r000003/2", "partition=9"),
+            ("/jobs/v1/ab-1/map/../2", "partition=9"),
+            ("/jobs/v1/ab-1/map/m000003/+2", "partition=9"),
+            ("/jobs/v1/ab-1/map/m000003/2/3", "partition=9"),
+            ("/jobs/v1/ab-1/map/m000003/2", "partition=-9"),
+            ("/jobs/v1/ab-1/map/m000003/2", "partition=99999999999"),
+            ("/jobs/v1/ab-1/map/m000003/2", ""),
+            ("/jobs/v1/", "partition=9"),
+        ] {
+            assert_eq!(parse(path, query), None, "{path}?{query}");
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The threads that tasks and file work run on: one for each, never the node's own.
+//!
+//! A panic becomes an error of its task. Results travel over a bounded channel; a thread waits for
+//! room in it, and ends quietly if the service is gone.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use synod_jobs::cluster::attempt::{Attempt, AttemptError, MapLocation};
+use synod_jobs::cluster::output::{self, Winner};
+use synod_jobs::cluster::records::{TaskOutput, decode};
+use synod_jobs::cluster::view::JobView;
+use synod_jobs::cluster::worker::Held;
+use synod_jobs::cluster::{JobId, JobRecord, TaskKind, Work, WorkerId};
+use synod_jobs::commit::Manifest;
+use synod_jobs::{Counters, Job, JobError, JobPlan, JobSpec, JobVisitor, Progress, plan, with_job};
+use tokio::sync::mpsc;
+
+use super::fetch::HttpFetch;
+
+/// Sends a result from a thread to the service.
+pub(super) type Results = mpsc::Sender<ThreadResult>;
+
+/// What a thread has done.
+#[derive(Debug)]
+pub(super) enum ThreadResult {
+    /// An attempt of a task has ended.
+    Attempt(Held, Result<TaskOutput, AttemptError>),
+    /// Work of the coordinator has ended.
+    Work(JobId, WorkResult),
+}
+
+/// What became of the coordinator's work.
+#[derive(Debug)]
+pub(super) enum WorkResult {
+    Checked(Result<(), String>),
+    Planned(Result<Box<JobPlan>, String>),
+    Committed(Result<Box<Manifest>, String>),
+    Cleaned(Result<(), String>),
+}
+
+/// A stored plan, put together and parsed by the first attempt that needs it.
+#[derive(Debug)]
+pub(super) struct StoredPlan {
+    pieces: Vec<Bytes>,
+    parsed: OnceLock<Option<JobPlan>>,
+}
+
+impl StoredPlan {
+    pub(super) fn new(job: &JobView) -> Self {
+        StoredPlan { pieces: job.plan.values().cloned().collect(), parsed: OnceLock::new() }
+    }
+
+    fn get(&self) -> Result<&JobPlan, JobError> {
+        let parsed = self.parsed.get_or_init(|| decode(&self.pieces.concat()));
+        let what = || "its stored plan does not parse: submit it again".to_owned();
+        parsed.as_ref().ok_or_else(|| JobError::BadSpec { what: what() })
+    }
+}
+
+/// What the thread of an attempt takes along.
+#[derive(Debug)]
+pub(super) struct AttemptTask {
+    pub held: Held,
+    pub spec: JobSpec,
+    pub plan: Arc<StoredPlan>,
+    pub maps: Vec<MapLocation>,
+    pub folder: PathBuf,
+    pub slots: u32,
+    pub progress: Arc<Progress>,
+    pub activity: Arc<AtomicU64>,
+}
+
+impl AttemptTask {
+    /// Runs it on a thread of its own.
+    pub(super) fn start(self, results: Results) -> std::io::Result<()> {
+        spawn(move || {
+            let result = catch_unwind(AssertUnwindSafe(|| self.run())).unwrap_or_else(|_| {
+                let error = std::io::Error::other("it panicked; the log says where");
+                Err(JobError::io("run a task in", &self.folder, error).into())
+            });
+            // The service may have stopped; then nobody wants to know.
+            drop(results.blocking_send(ThreadResult::Attempt(self.held, result)));
+        })
+    }
+
+    fn run(&self) -> Result<TaskOutput, AttemptError> {
+        let folder = &self.folder;
+        std::fs::create_dir_all(folder).map_err(|error| JobError::io("create", folder, error))?;
+        let attempt = Attempt {
+            job: &self.held.job,
+            task: self.held.task,
+            number: self.held.attempt(),
+            spec: &self.spec,
+            plan: self.plan.get()?,
+            folder,
+            slots: self.slots,
+            skips: &self.held.record.skips,
+            maps: &self.maps,
+            progress: &self.progress,
+            activity: &self.activity,
+        };
+        attempt.run(&HttpFetch::default())
+    }
+}
+
+/// Does work of the coordinator on a thread of its own. `slots` are those of all workers.
+pub(super) fn start_work(
+    work: Work,
+    id: JobId,
+    job: &JobView,
+    slots: u32,
+    results: Results,
+) -> std::io::Result<()> {
+    let Some(record) = job.job.as_ref().map(|job| job.record.clone()) else { return Ok(()) };
+    let winners = if work == Work::Commit { winners(job) } else { Winners::default() };
+    spawn(move || {
+        let done = AssertUnwindSafe(|| do_work(work, &id, &record, &winners, slots));
+        let result = catch_unwind(done).unwrap_or_else(|_| {
+            let why = "it panicked; the coordinator's log says where".to_owned();
+            match work {
+                Work::Check => WorkResult::Checked(Err(why)),
+                Work::Plan => WorkResult::Planned(Err(why)),
+                Work::Commit => WorkResult::Committed(Err(why)),
+                Work::Clean => WorkResult::Cleaned(Err(why)),
+            }
+        });
+        drop(results.blocking_send(ThreadResult::Work(id, result)));
+    })
+}
+
+fn do_work(work: Work, id: &JobId, job: &JobRecord, winners: &Winners, slots: u32) -> WorkResult {
+    let text = |error: JobError| error.to_string();
+    let output = &job.spec.output;
+    match work {
+        Work::Check => WorkResult::Checked(output::check_absent(output).map_err(text)),
+        Work::Plan => WorkResult::Planned(make_plan(&job.spec, id, slots).map_err(text)),
+        Work::Commit => {
+            let Winners { outputs, counters } = winners;
+            let manifest = output::commit(&job.spec, id, outputs, counters);
+            WorkResult::Committed(manifest.map(Box::new).map_err(text))
+        }
+        Work::Clean => WorkResult::Cleaned(output::clean(output, id).map_err(text)),
+    }
+}
+
+/// First the plan, then the folder: a job that cannot be planned touches nothing.
+fn make_plan(spec: &JobSpec, id: &JobId, slots: u32) -> Result<Box<JobPlan>, JobError> {
+    struct MakePlan<'a>(&'a JobSpec, u32);
+    impl JobVisitor for MakePlan<'_> {
+        type Output = Result<JobPlan, JobError>;
+        fn visit<J: Job>(self, job: &J) -> Self::Output {
+            plan(job, self.0, self.1)
+        }
+    }
+    let made = with_job(spec, MakePlan(spec, slots))??;
+    output::create(&spec.output, id)?;
+    Ok(Box::new(made))
+}
+
+/// What is to be committed.
+#[derive(Debug, Default)]
+struct Winners {
+    outputs: Vec<Winner>,
+    counters: Counters,
+}
+
+fn winners(job: &JobView) -> Winners {
+    let mut winners = Winners::default();
+    for task in job.tasks.values() {
+        let Some(done) = &task.record.done else { continue };
+        winners.counters.add(done.output.counters());
+        if let TaskOutput::Reduce(output) = &done.output {
+            winners.outputs.push(Winner { attempt: done.attempt, output: output.clone() });
+        }
+    }
+    winners
+}
+
+/// Where the parts of a partition are. `address_of` says `None` for this worker itself.
+pub(super) fn map_locations(
+    job: &JobView,
+    partition: u32,
+    address_of: impl Fn(&WorkerId) -> Option<String>,
+) -> Vec<MapLocation> {
+    let mut maps = Vec::new();
+    for (map, task) in job.tasks_of(TaskKind::Map) {
+        let Some(done) = &task.record.done else { continue };
+        let Some(section) = done.output.section(partition) else { continue };
+        let worker = done.worker.clone();
+        let address = address_of(&worker);
+        maps.push(MapLocation { map, attempt: done.attempt, worker, address, section });
+    }
+    maps
+}
+
+/// Removes a folder and all in it, on a thread of its own.
+pub(super) fn remove_folder(path: PathBuf) {
+    // What cannot be removed now is removed at the next start.
+    drop(spawn(move || drop(std::fs::remove_dir_all(path))));
+}
+
+/// Removes a folder and all in it, and waits for that.
+pub(super) async fn remove_folder_now(path: PathBuf) {
+    // Mostly there is none.
+    drop(tokio::task::spawn_blocking(move || std::fs::remove_dir_all(path)).await);
+}
+
+/// The version and a checksum of this program: workers with the same one have the same jobs.
+pub(super) fn build_of_this_program() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let checksum = || -> std::io::Result<u32> {
+        let mut file = std::fs::File::open(std::env::current_exe()?)?;
+        checksum_of(&mut file)
+    };
+    match checksum() {
+        Ok(checksum) => format!("{version}-{checksum:08x}"),
+        Err(_) => version.to_owned(),
+    }
+}
+
+fn checksum_of(file: &mut impl std::io::Read) -> std::io::Result<u32> {
+    let mut buffer = vec![0; 1 << 20];
+    let mut checksum = 0;
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(checksum),
+            read => checksum = synod_base::checksum::crc32c_append(checksum, &buffer[..read]),
+        }
+    }
+}
+
+fn spawn(body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    std::thread::Builder::new().name("synod-job".into()).spawn(body).map(drop)
+}
+
+/// The worker's folder for a job.
+pub(super) fn folder_of(jobs: &Path, job: &JobId) -> PathBuf {
+    jobs.join(job.to_string())
+}
