@@ -1,0 +1,89 @@
+//! Requests that are refused, through our own client; etcd's sees them in `etcdctl.rs`.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::support::cluster::Cluster;
+use crate::support::{http, refused, succeed, synod};
+
+/// The most that a request may have, in bytes.
+const MAX_REQUEST_BYTES: usize = 1536 * 1024;
+
+#[test]
+fn a_refused_request_says_what_to_change_and_changes_nothing() {
+    let cluster = Cluster::start(1);
+    let client = cluster.nodes[0].client();
+    let at = ["--endpoints", &client];
+    let refused = |arguments: &[&str]| refused(&[arguments, &at[..]].concat(), 1);
+    succeed(&[&["put", "k", "v"][..], &at].concat());
+
+    let line = refused(&["put", "", "v"]);
+    assert!(line.contains("key is not provided") && line.contains("name a key"), "{line}");
+    let line = refused(&["get", "k", "--rev", "1000"]);
+    assert!(line.contains("future revision") && line.contains("synod status"), "{line}");
+    for unknown in [&["put", "k", "w", "--lease", "123"][..], &["lease", "revoke", "123"]] {
+        let line = refused(unknown);
+        assert!(line.contains("lease not found") && line.contains("synod lease grant"), "{line}");
+    }
+    let kept = succeed(&[&["get", "", "--prefix"][..], &at].concat());
+    assert_eq!(kept, "k\nv\n");
+}
+
+#[test]
+fn a_request_over_the_limit_is_refused_and_one_below_it_is_not() {
+    let cluster = Cluster::start(1);
+    let client = cluster.nodes[0].client();
+    let file = cluster.folder().join("value");
+    let put = |bytes: usize| {
+        fs::write(&file, vec![b'v'; bytes]).unwrap();
+        let mut command = synod(&["put", "large", "-", "--endpoints", &client]);
+        command.stdin(File::open(&file).unwrap()).output().unwrap()
+    };
+    let output = put(MAX_REQUEST_BYTES - 1024);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for too_many in [MAX_REQUEST_BYTES, 3 * MAX_REQUEST_BYTES] {
+        let output = put(too_many);
+        let line = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{line}");
+        assert!(line.contains("too large") && line.contains("1.5 MiB"), "{line}");
+        assert_eq!(line.lines().count(), 1, "{line}");
+    }
+    let kept = succeed(&["get", "large", "--values-only", "--endpoints", &client]);
+    assert_eq!(kept.len(), MAX_REQUEST_BYTES - 1024 + 1);
+    assert!(http::is_healthy(&client));
+}
+
+#[test]
+fn bytes_that_are_no_request_neither_stop_nor_swell_the_client_port() {
+    let mut cluster = Cluster::start(1);
+    let client = cluster.nodes[0].client();
+    assert!(http::is_healthy(&client));
+    let before = cluster.nodes[0].process().resident_bytes();
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    let long_target = [b"GET /".to_vec(), vec![b'a'; 1 << 20]].concat();
+    let long_header = [b"GET / HTTP/1.1\r\nA: ".to_vec(), vec![b'a'; 1 << 20]].concat();
+    let declared = b"POST /health HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n".to_vec();
+    // A settings frame that declares 16 MiB, and one of an unknown kind.
+    let long_frame = [&preface[..], &[0xff, 0xff, 0xff, 4, 0, 0, 0, 0, 0]].concat();
+    let odd_frame = [&preface[..], &[0, 0, 1, 0xee, 0xff, 0x7f, 0, 0, 1, 9]].concat();
+    for _ in 0..ROUNDS {
+        for bytes in [&long_target, &long_header, &declared, &long_frame, &odd_frame] {
+            let mut stream = TcpStream::connect(&client).unwrap();
+            stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+            // The server may hang up before all is sent; what it says then is its business.
+            drop(stream.write_all(bytes));
+            drop(stream.read(&mut [0; 1024]));
+        }
+    }
+    assert!(http::is_healthy(&client));
+    let grown = cluster.nodes[0].process().resident_bytes().saturating_sub(before);
+    assert!(grown < MAX_GROWTH_BYTES, "grew by {grown} bytes");
+    succeed(&["put", "k", "v", "--endpoints", &client]);
+}
+
+const ROUNDS: usize = 40;
+
+/// Far less than was declared and sent.
+const MAX_GROWTH_BYTES: u64 = 32 * 1024 * 1024;
