@@ -7,6 +7,7 @@ use synod_node::{Happened, RequestError};
 use synod_state::kv::Refusal;
 use tonic::{Code, Status};
 
+use super::MAX_ANSWER_BYTES;
 use crate::error::ClientError;
 
 /// What the status means. `is_read` tells "timed out" of a read from that of a write, which the
@@ -19,10 +20,38 @@ pub(crate) fn to_error(endpoint: &str, status: &Status, is_read: bool) -> Client
     if let Some(error) = of_server(status.message(), is_read) {
         return ClientError::Request(error);
     }
+    let happened = match over_limit(status.message()) {
+        Some(Receiver::Server) => return ClientError::Request(RequestError::TooLarge),
+        Some(Receiver::Client) => Happened::Unknown,
+        None => happened(status.code()),
+    };
     ClientError::Status {
         code: format!("{:?}", status.code()),
         message: status.message().to_owned(),
-        happened: happened(status.code()),
+        happened,
+    }
+}
+
+/// Who would not take a message.
+enum Receiver {
+    Client,
+    Server,
+}
+
+/// A message over the receiver's limit is refused by its gRPC library, before etcd's words can be
+/// said: tonic's words are the first, those of etcd's library the second. A status of tonic looks the
+/// same when it was this side that refused an answer; only the limit tells.
+fn over_limit(message: &str) -> Option<Receiver> {
+    let ours = format!("the limit is: {MAX_ANSWER_BYTES} bytes");
+    match message {
+        _ if message.contains("decoded message length too large") && message.ends_with(&ours) => {
+            Some(Receiver::Client)
+        }
+        _ if message.contains("decoded message length too large") => Some(Receiver::Server),
+        _ if message.starts_with("grpc: received message larger than max") => {
+            Some(Receiver::Server)
+        }
+        _ => None,
     }
 }
 
@@ -112,6 +141,21 @@ mod tests {
         let status = Status::unavailable(words);
         assert_eq!(to_error("e", &status, false).happened(), Happened::Unknown);
         assert_eq!(to_error("e", &status, true).happened(), Happened::No);
+    }
+
+    #[test]
+    fn a_message_over_a_limit_is_told_by_who_refused_it() {
+        let over = |limit: usize| {
+            let words = "Error, decoded message length too large: found 999999999 bytes";
+            Status::out_of_range(format!("{words}, the limit is: {limit} bytes"))
+        };
+        let go = "grpc: received message larger than max (4718604 vs. 2097152)";
+        for refused in [over(2 * 1024 * 1024), Status::resource_exhausted(go)] {
+            let error = to_error("e", &refused, false);
+            assert_eq!(error, ClientError::Request(RequestError::TooLarge));
+        }
+        let own = to_error("e", &over(MAX_ANSWER_BYTES), false);
+        assert_eq!(own.happened(), Happened::Unknown, "the answer to a write that was done");
     }
 
     #[test]
