@@ -444,7 +444,9 @@ impl Node {
             let leases = self.kv.leases().map(|(id, lease)| (id, lease.ttl_seconds));
             self.lease_clock.restart(now, leases);
         }
-        if view.leader != NodeId::NONE && self.next_publication <= now {
+        // A node that joins waits for nothing once it has been brought up to its own membership.
+        let is_member = self.applied.members.contains_key(&self.config.node);
+        if is_member && view.leader != NodeId::NONE && self.next_publication <= now {
             self.next_publication = now + PUBLICATION_INTERVAL;
             self.publish_attributes();
         }

@@ -134,8 +134,11 @@ impl Node {
             *id = self.new_lease_id();
         }
         validate(&command)?;
-        // A full disk still takes what makes room.
-        let frees = matches!(command, Command::Compact { .. } | Command::LeaseRevoke { .. });
+        // A full disk still takes what makes room, as etcd does.
+        let frees = matches!(
+            command,
+            Command::DeleteRange(_) | Command::Compact { .. } | Command::LeaseRevoke { .. }
+        );
         if self.is_full() && !frees {
             return Err(RequestError::DiskFull);
         }
