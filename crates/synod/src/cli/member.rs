@@ -93,7 +93,12 @@ fn with_scheme(url: &str) -> String {
 fn print_how_to_start(added: &Member, name: &str, members: &[Member]) -> std::io::Result<()> {
     let mut all = Vec::new();
     for member in members {
-        let name = if member.id == added.id { name } else { &member.name };
+        let name = match member.name.as_str() {
+            _ if member.id == added.id => name.to_owned(),
+            // It was added a moment ago and has not told its name yet; any name will do.
+            "" => member.id.to_string(),
+            name => name.to_owned(),
+        };
         all.extend(member.peer_urls.iter().map(|url| format!("{name}={url}")));
     }
     let client = added.peer_urls.first().and_then(|url| port_below(url));
