@@ -19,3 +19,6 @@ pub use coordinator::{Coordinator, Limits, Office, Step, Work};
 pub use names::{JobId, TaskId, TaskKind, WorkerId};
 pub use records::{JobRecord, JobState, TaskRecord, WorkerRecord};
 pub use view::{JobView, Stamped, View};
+
+#[cfg(test)]
+mod tests;
