@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod check;
 mod planted;
 mod sim;
@@ -23,7 +24,8 @@ mod tidy;
         cargo xtask check --quick              the same without the tests\n  \
         cargo xtask fix                        rewrite what can be rewritten\n  \
         cargo xtask sim --seeds 200            simulate 200 clusters under faults\n  \
-        cargo xtask sim --planted              is every planted bug still found?"
+        cargo xtask sim --planted              is every planted bug still found?\n  \
+        cargo xtask bench                      beside a real etcd and hand-written jobs"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -32,6 +34,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measures Synod beside etcd, and its jobs beside hand-written ones, under the same load.
+    Bench(bench::Arguments),
     /// Looks at format, lints, house rules and tests, and changes nothing.
     Check(check::Arguments),
     /// Formats, and applies the lints' suggestions.
@@ -44,6 +48,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Bench(arguments) => bench::bench(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Fix => check::fix(),
         Command::Sim(arguments) => sim::sim(&arguments),

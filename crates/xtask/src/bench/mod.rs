@@ -55,7 +55,9 @@ enum What {
 /// Measures, and prints the tables.
 pub fn bench(arguments: &Arguments) -> Result<()> {
     if cfg!(debug_assertions) {
-        println!("bench: the load generator is a debug build; its figures are the machine's, not Synod's");
+        println!(
+            "bench: the load generator is a debug build; its figures are the machine's, not Synod's"
+        );
     }
     let work = workplace::Workplace::new(arguments.data.as_deref())?;
     let synod = match &arguments.synod_bin {

@@ -142,8 +142,7 @@ mod tests {
         let log = std::env::temp_dir().join(format!("xtask-process-{}", std::process::id()));
         let arguments = ["60".to_owned()];
         let program = installed("sleep").unwrap();
-        let mut process =
-            Process::start(&program, &arguments, log.clone(), Stdio::null()).unwrap();
+        let mut process = Process::start(&program, &arguments, log.clone(), Stdio::null()).unwrap();
         assert!(!process.has_ended());
         let own = PathBuf::from(format!("/proc/{}", process.child().id()));
         assert!(own.exists());

@@ -17,8 +17,11 @@ impl Spread {
         runs.sort_by(f64::total_cmp);
         let (min, max) = (*runs.first()?, *runs.last()?);
         let half = runs.len() / 2;
-        let median =
-            if runs.len() % 2 == 1 { runs[half] } else { f64::midpoint(runs[half - 1], runs[half]) };
+        let median = if runs.len() % 2 == 1 {
+            runs[half]
+        } else {
+            f64::midpoint(runs[half - 1], runs[half])
+        };
         Some(Spread { median, min, max })
     }
 

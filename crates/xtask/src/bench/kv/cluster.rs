@@ -138,7 +138,8 @@ fn etcd_arguments(
     peers: &[SocketAddr],
 ) -> Vec<String> {
     let cluster = peers.iter().enumerate().map(|(at, peer)| format!("{}=http://{peer}", name(at)));
-    let (client, peer) = (format!("http://{}", clients[number]), format!("http://{}", peers[number]));
+    let (client, peer) =
+        (format!("http://{}", clients[number]), format!("http://{}", peers[number]));
     strings(&[
         "--name",
         &name(number),

@@ -51,7 +51,12 @@ pub struct Options {
         value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     keys: u32,
     /// Which loads.
-    #[arg(long, value_delimiter = ',', value_name = "LOAD,..", default_value = "put,get,sget,mixed")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "LOAD,..",
+        default_value = "put,get,sget,mixed"
+    )]
     loads: Vec<Load>,
     /// Only this system.
     #[arg(long)]

@@ -38,8 +38,11 @@ struct Pair {
     input: PathBuf,
     same: fn(&Path, &Path) -> Result<bool>,
     /// How the other one is run: input and output are given.
-    command: Box<dyn Fn(&Path, &Path) -> Result<Command>>,
+    command: Box<MakeCommand>,
 }
+
+/// From an input and an output.
+type MakeCommand = dyn Fn(&Path, &Path) -> Result<Command>;
 
 /// Measures, prints a table, and returns the figures.
 pub fn run(options: &Options, synod: &Path, work: &Workplace) -> Result<Value> {
@@ -70,12 +73,7 @@ pub fn run(options: &Options, synod: &Path, work: &Workplace) -> Result<Value> {
 }
 
 /// Seconds of each run of both, after one of each that does not count but is checked.
-fn measure(
-    pair: &Pair,
-    runs: u32,
-    synod: &Path,
-    work: &Workplace,
-) -> Result<(Vec<f64>, Vec<f64>)> {
+fn measure(pair: &Pair, runs: u32, synod: &Path, work: &Workplace) -> Result<(Vec<f64>, Vec<f64>)> {
     let once = |name: &str| -> Result<(f64, PathBuf)> {
         let output = work.absent(name)?;
         let mut command = if name == OURS {
