@@ -2,8 +2,8 @@
 //!
 //! One engine for every transport. [`plan::plan`] freezes the inputs; [`map_task`] and
 //! [`reduce_task`] are plain functions that any scheduler can call; [`run_local`] drives them with
-//! threads of this process, [`cluster`] decides how the nodes of a cluster do. A reducer reads runs through [`RunSource`], so where a map output lies
-//! is no concern of the engine.
+//! threads of this process, [`cluster`] decides how the nodes of a cluster do. A reducer reads runs
+//! through [`RunSource`], so where a map output lies is no concern of the engine.
 
 pub mod builtin;
 pub mod cluster;

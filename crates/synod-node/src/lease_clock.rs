@@ -4,8 +4,9 @@
 //! answered; a new leader starts every lease in full (`restart`), because what its predecessor answered
 //! is not known; an expired lease is reported once, and stays expired until its replicated revoke has
 //! removed it. Once is enough: a leader never loses a proposal while it leads, and twice would be wrong,
-//! because the second revoke could hit a later lease of the same id. Renewals are answered after a read barrier (`reads.rs`): a
-//! leader that was deposed without knowing it cannot promise time that its successor does not grant.
+//! because the second revoke could hit a later lease of the same id. Renewals are answered after a read
+//! barrier (`reads.rs`): a leader that was deposed without knowing it cannot promise time that its
+//! successor does not grant.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! The real world around a node: options, data folder, sockets, clock, disk, signals, metrics.
 //!
 //! Everything that decides lives below, in `synod-node` and what it stands on; everything that decodes
-//! a client's protocol lives in `synod-api`, what jobs are in `synod-jobs`. Here is what drives them on this machine.
+//! a client's protocol lives in `synod-api`, what jobs are in `synod-jobs`. Here is what drives them on
+//! this machine.
 
 mod client;
 mod cluster_naming;

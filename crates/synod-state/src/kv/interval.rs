@@ -107,7 +107,8 @@ mod tests {
         fn the_set_contains_what_one_of_its_ranges_contains(ranges in ranges()) {
             let mut set = KeySet::default();
             ranges.iter().for_each(|range| set.insert(range));
-            for key in (0..3u8).flat_map(|a| [vec![a], vec![a, 0], vec![a, 1], vec![a, 2], vec![a, 2, 0]]) {
+            let keys = |a| [vec![a], vec![a, 0], vec![a, 1], vec![a, 2], vec![a, 2, 0]];
+            for key in (0..3u8).flat_map(keys) {
                 let expected = ranges.iter().any(|range| range.contains(&key));
                 prop_assert_eq!(set.contains(&key), expected, "{:?}", key);
             }

@@ -2,8 +2,8 @@
 //!
 //! `Space::Meta` holds three records under the prefix `kv/`: the format version, the compacted revision,
 //! and how far scrubbing has got (it tells of the history it lies beside and travels with it in a
-//! snapshot, so it is not among the replica's local notes). The current revision needs none: the newest event's is it, since
-//! compaction never takes the events at or above the compacted revision.
+//! snapshot, so it is not among the replica's local notes). The current revision needs none: the newest
+//! event's is it, since compaction never takes the events at or above the compacted revision.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -24,7 +24,10 @@ proptest! {
     }
 
     #[test]
-    fn a_cut_command_does_not_decode(command in strategies::command(), cut in any::<prop::sample::Index>()) {
+    fn a_cut_command_does_not_decode(
+        command in strategies::command(),
+        cut in any::<prop::sample::Index>(),
+    ) {
         let bytes = encode(&command);
         let cut = bytes.slice(..cut.index(bytes.len()));
         prop_assert!(Command::decode(&mut Decoder::new(cut)).is_err());

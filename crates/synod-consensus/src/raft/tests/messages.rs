@@ -267,10 +267,16 @@ fn an_acknowledgement_of_what_was_never_sent_is_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 2000,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
-    fn arbitrary_bytes_never_panic_a_decoder(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_never_panic_a_decoder(
+        bytes in proptest::collection::vec(any::<u8>(), 0..200),
+    ) {
         let _ = wire::decode(Bytes::from(bytes));
     }
 
