@@ -1,10 +1,12 @@
-//! Runs seeds without xtask: `cargo run --release -p synod-sim --example sim -- SEEDS FIRST`.
+//! Runs seeds without xtask: `cargo run --release -p synod-sim --example sim -- SEEDS FIRST
+//! [until-failure]`. Planted bugs are looked for with it: it needs fewer crates than xtask.
 
 use synod_sim::cli::{SimArgs, run_seeds};
 
 fn main() {
+    let until_failure = std::env::args().any(|arg| arg == "until-failure");
     let mut numbers = std::env::args().skip(1).filter_map(|arg| arg.parse().ok());
     let seeds = numbers.next().unwrap_or(10);
     let first = numbers.next().unwrap_or(1);
-    std::process::exit(run_seeds(&SimArgs { seeds, first, verbose: true }));
+    std::process::exit(run_seeds(&SimArgs { seeds, first, verbose: true, until_failure }));
 }

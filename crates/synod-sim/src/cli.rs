@@ -13,6 +13,8 @@ pub struct SimArgs {
     pub first: u64,
     /// A line per seed.
     pub verbose: bool,
+    /// Stop after the first seed that broke a promise.
+    pub until_failure: bool,
 }
 
 /// Nanoseconds in an hour.
@@ -27,6 +29,7 @@ pub fn run_seeds(args: &SimArgs) -> i32 {
     let mut counters: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut simulated = 0.0;
     let mut violations = 0;
+    let mut seeds = 0;
     if !is_deterministic(args.first) {
         violations += 1;
     }
@@ -38,11 +41,14 @@ pub fn run_seeds(args: &SimArgs) -> i32 {
         }
         violations += report.violations.len();
         show(args, &report);
+        seeds += 1;
+        if args.until_failure && violations > 0 {
+            break;
+        }
     }
     let counters: Vec<String> = counters.iter().map(|(name, n)| format!("{name}={n}")).collect();
     println!(
-        "sim: seeds={} simulated_hours={simulated:.2} {} violations={violations}",
-        args.seeds,
+        "sim: seeds={seeds} simulated_hours={simulated:.2} {} violations={violations}",
         counters.join(" ")
     );
     i32::from(violations > 0)

@@ -39,7 +39,7 @@ pub fn sim(arguments: &Arguments) -> Result<()> {
     if first.checked_add(seeds).is_none() {
         bail!("--first {first} leaves no room for {seeds} seeds; take a smaller one");
     }
-    match run_seeds(&SimArgs { seeds, first, verbose }) {
+    match run_seeds(&SimArgs { seeds, first, verbose, until_failure: false }) {
         0 => Ok(()),
         _ => bail!("promises were broken; each failing seed's replay command is above"),
     }
