@@ -4,11 +4,13 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use support::cluster::{Cluster, Node};
-use support::load::{Load, check_against, read_all, round_prefix};
+use support::load::{Fate, Load, Stored, check_against, read_all, round_prefix, value_of};
 use support::{PATIENCE, wait_for};
+use synod::Revision;
 
 /// Who is killed in a cycle.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +35,8 @@ fn no_acknowledged_write_is_lost_by_kills_and_writes_resume() {
         load.begin_round(cycle + 1);
         // The fates first: what is acknowledged while the read is under way need not be in it.
         let fates = load.fates(cycle);
-        check_against(&fates, &read_all(&cluster.clients(), &round_prefix(cycle)));
+        let stored = read_all(&cluster.clients(), &round_prefix(cycle));
+        assert_eq!(check_against(&fates, &stored), Ok(()), "after cycle {cycle}, {victim:?}");
         let first = resumed.iter().min().copied().unwrap_or_default();
         let last = resumed.iter().max().copied().unwrap_or_default();
         within_promise += u32::from(first <= PROMISE);
@@ -46,7 +49,28 @@ fn no_acknowledged_write_is_lost_by_kills_and_writes_resume() {
     println!("writes resumed within {PROMISE:?} in {within_promise} of {cycles} cycles");
     let fates = load.stop();
     for node in &cluster.nodes {
-        check_against(&fates, &read_all(&[node.client()], "load/"));
+        let stored = read_all(&[node.client()], "load/");
+        assert_eq!(check_against(&fates, &stored), Ok(()), "at the end, {}", node.name);
+    }
+}
+
+#[test]
+fn the_check_of_this_test_notices_what_it_is_there_for() {
+    let key = "load/0000/a".to_owned();
+    let stored = |value: String, revision| {
+        let mod_revision = Revision(revision);
+        BTreeMap::from([(key.clone(), Stored { value, mod_revision })])
+    };
+    let fates = |fate| BTreeMap::from([(key.clone(), fate)]);
+    let acknowledged = fates(Fate::Acknowledged(Revision(7)));
+    assert!(check_against(&acknowledged, &stored(value_of(&key), 7)).is_ok());
+    for (fates, stored) in [
+        (&acknowledged, BTreeMap::new()),
+        (&acknowledged, stored(value_of(&key), 8)),
+        (&acknowledged, stored("another value".to_owned(), 7)),
+        (&fates(Fate::NotDone), stored(value_of(&key), 7)),
+    ] {
+        assert!(check_against(fates, &stored).is_err(), "{fates:?} {stored:?}");
     }
 }
 

@@ -174,23 +174,30 @@ async fn write_on(shared: Arc<Shared>, client: usize, remote: Remote) {
     }
 }
 
-/// Checks what is in the store against what the clients were told. The fates must be older than the
-/// read: what was acknowledged while it was under way need not be in it.
-pub fn check_against(fates: &BTreeMap<String, Fate>, stored: &BTreeMap<String, Stored>) {
-    let mut lost = Vec::new();
+/// Compares what is in the store with what the clients were told; the first thing that does not fit.
+/// The fates must be older than the read: what was acknowledged while it was under way need not be in
+/// it.
+pub fn check_against(
+    fates: &BTreeMap<String, Fate>,
+    stored: &BTreeMap<String, Stored>,
+) -> Result<(), String> {
     for (key, fate) in fates {
         match (fate, stored.get(key)) {
-            (Fate::Acknowledged(revision), Some(found)) => {
-                assert_eq!(found.mod_revision, *revision, "{key} has its acknowledged revision");
+            (Fate::Acknowledged(revision), None) => {
+                return Err(format!("{key}, acknowledged at {revision:?}, is lost"));
             }
-            (Fate::Acknowledged(_), None) => lost.push(key),
-            (Fate::NotDone, Some(_)) => panic!("{key} was refused as not done, but is there"),
-            (Fate::NotDone, None) | (Fate::Unknown, _) => {}
+            (Fate::Acknowledged(revision), Some(found)) if found.mod_revision != *revision => {
+                return Err(format!("{key}, acknowledged at {revision:?}, is {found:?}"));
+            }
+            (Fate::NotDone, Some(_)) => {
+                return Err(format!("{key} was refused as not done, but is there"));
+            }
+            (Fate::Acknowledged(_) | Fate::Unknown, _) | (Fate::NotDone, None) => {}
         }
     }
-    assert!(lost.is_empty(), "{} acknowledged writes lost, the first {:?}", lost.len(), lost[0]);
-    for (key, found) in stored {
-        assert!(found.value == value_of(key), "{key} has another value than was written");
+    match stored.iter().find(|(key, found)| found.value != value_of(key)) {
+        Some((key, found)) => Err(format!("{key} was never written as {found:?}")),
+        None => Ok(()),
     }
 }
 
@@ -259,7 +266,8 @@ pub fn remote(endpoints: &[String]) -> Remote {
     Remote::new(endpoints, RemoteOptions::default()).expect("the endpoints are addresses")
 }
 
-fn value_of(key: &str) -> String {
+/// What is written to a key.
+pub fn value_of(key: &str) -> String {
     format!("value of {key} {}", "x".repeat(64))
 }
 
