@@ -10,22 +10,17 @@
 use crate::cluster::change::Change;
 use crate::cluster::names::{JobId, JobKey, TaskId, TaskKind};
 use crate::cluster::records::{
-    AttemptFailure, Ended, JobRecord, JobState, TaskRecord, Totals, WorkerRecord, encode, sentence,
+    AttemptFailure, Ended, JobRecord, JobState, TaskRecord, Totals, encode,
 };
+use crate::cluster::verdict::{no_worker, same_output, verdict};
 use crate::cluster::view::{JobView, Stamped, View};
 use crate::commit::Manifest;
 use crate::plan::JobPlan;
-use crate::spec::MAX_ATTEMPTS;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use synod_base::Revision;
 
-/// Attempts of one task that may begin, beside one for each lost output: a task that takes its
-/// worker down with it leaves no failure behind.
-const MAX_BEGUN: u32 = 12;
-/// Outputs of one map task that may be lost.
-const MAX_LOSSES: u32 = 8;
 /// Bytes of one piece of a stored plan.
 const PIECE_BYTES: usize = 256 << 10;
 /// Bytes of a stored plan.
@@ -343,7 +338,11 @@ impl Coordinator {
     }
 
     /// Forgets the oldest finished jobs, if there are too many.
-    pub fn prune(&self, view: &View) -> Option<Change> {
+    pub fn prune(&mut self, view: &View) -> Option<Change> {
+        let is_active = |id: &JobId| view.active().any(|(active, ..)| active == id);
+        self.without_worker.retain(|id, _| is_active(id));
+        self.still_jobs.retain(|id, _| is_active(id));
+        self.still_claims.retain(|(id, _), _| is_active(id));
         let is_final = |job: &JobView| job.job.as_ref().is_some_and(|j| j.record.state.is_final());
         let finished: Vec<&JobId> =
             view.jobs.iter().filter(|(_, job)| is_final(job)).map(|(id, _)| id).collect();
@@ -385,68 +384,6 @@ impl Coordinator {
     fn end_now(&self, id: &JobId, job: &Stamped<JobRecord>, state: JobState) -> Step {
         Step::Change(self.finished(id, job, state))
     }
-}
-
-/// Why the records of a job's tasks say that it cannot succeed.
-fn verdict(view: &JobView, job: &JobRecord) -> Option<String> {
-    let limit = job.spec.skip_bad_records;
-    let mut skipped = 0;
-    for (id, task) in &view.tasks {
-        let task = &task.record;
-        if let Some(failure) = task.fatal_failure(MAX_ATTEMPTS) {
-            return Some(sentence(*id, failure));
-        }
-        skipped += task.skips.len() as u64;
-        if skipped > limit {
-            let offset = task.skips.last().copied().unwrap_or_default();
-            return Some(format!(
-                "more than {limit} bad records: the last one is at offset {offset} of the input \
-                 of task {id}"
-            ));
-        }
-        if task.losses > MAX_LOSSES {
-            return Some(format!("the output of task {id} was lost {} times", task.losses));
-        }
-        if task.done.is_none()
-            && task.attempts >= MAX_BEGUN + task.losses
-            && !view.claims.contains_key(id)
-        {
-            let begun = task.attempts;
-            return Some(format!(
-                "task {id} was begun {begun} times and its worker was lost each time"
-            ));
-        }
-    }
-    None
-}
-
-fn no_worker(view: &View, job_view: &JobView, job: &JobRecord) -> String {
-    if view.workers.is_empty() {
-        return "no worker is alive: start nodes that take jobs".to_owned();
-    }
-    let build = &job.build;
-    let excluded = job_view.excluded();
-    let each = view.workers.iter().map(|(id, worker)| {
-        let WorkerRecord { node, build: its, .. } = &worker.record;
-        if excluded.contains(id) {
-            format!("{node} failed too many tasks")
-        } else {
-            format!("{node} runs another program ({its}, not {build})")
-        }
-    });
-    format!("no worker can take the job: {}", each.collect::<Vec<_>>().join(", "))
-}
-
-/// Another job that writes to the same folder.
-fn same_output<'v>(view: &'v View, id: &JobId, job: &Stamped<JobRecord>) -> Option<&'v JobId> {
-    let started = |state: &JobState| !matches!(state, JobState::Submitted);
-    view.active()
-        .find(|(other, _, theirs)| {
-            *other != id
-                && started(&theirs.record.state)
-                && theirs.record.spec.output == job.record.spec.output
-        })
-        .map(|(other, ..)| other)
 }
 
 fn lost(change: Change, id: &JobId, task: TaskId, found: &Stamped<TaskRecord>) -> Change {

@@ -14,6 +14,8 @@ pub mod records;
 pub mod view;
 pub mod worker;
 
+mod verdict;
+
 pub use change::Change;
 pub use coordinator::{Coordinator, Limits, Office, Step, Work};
 pub use names::{JobId, TaskId, TaskKind, WorkerId};

@@ -1,0 +1,279 @@
+//! What coordinator and workers decide, one transaction at a time.
+
+use super::*;
+use crate::commit::Manifest;
+
+#[test]
+fn a_job_goes_from_submission_to_its_manifest() {
+    let mut desk = Desk::running(250, 2, 2);
+    assert_eq!(desk.job().tasks.len(), 252);
+    assert_eq!(desk.job().snapshot().bytes_total, 25_000);
+    let stored: Vec<u8> = desk.job().plan.values().flatten().copied().collect();
+    assert_eq!(decode::<JobPlan>(&stored), Some(a_plan(250, 2)));
+    // Two workers want different tasks.
+    let (first, second) = (desk.claim(1).unwrap(), desk.claim(2).unwrap());
+    assert!(second.task.number - first.task.number > 100);
+    assert!(desk.finish(1, &first) && desk.finish(2, &second));
+    desk.finish_all(1);
+    assert_eq!(desk.job().snapshot().bytes_read, 25_000);
+    assert_eq!(desk.settle(), Some(Work::Commit));
+    let manifest =
+        Manifest { job: "wordcount".to_owned(), parts: Vec::new(), counters: Counters::default() };
+    let change = desk.coordinator.committed(&desk.id, desk.record(), manifest.clone());
+    assert!(desk.store.apply(change));
+    assert_eq!(desk.record().record.state, JobState::Done(manifest));
+    assert!(desk.job().tasks.is_empty() && desk.job().plan.is_empty());
+    assert_eq!(desk.next(), None);
+}
+
+#[test]
+fn of_two_ends_of_one_attempt_one_takes_effect() {
+    let mut desk = Desk::running(1, 1, 2);
+    let held = desk.claim(1).unwrap();
+    assert!(desk.claim(2).is_none());
+    assert!(desk.finish(1, &held));
+    assert!(!desk.finish(1, &held));
+    assert!(!desk.store.apply(worker::given_up(&held)));
+}
+
+#[test]
+fn reduces_wait_for_every_map() {
+    let mut desk = Desk::running(2, 1, 1);
+    let first = desk.claim(1).unwrap();
+    let second = desk.claim(1).unwrap();
+    assert!(desk.claim(1).is_none());
+    assert!(desk.finish(1, &first));
+    assert!(desk.claim(1).is_none());
+    assert!(desk.finish(1, &second));
+    assert_eq!(desk.claim(1).unwrap().task, TaskId::reduce(0));
+}
+
+#[test]
+fn a_lost_workers_tasks_wait_again_also_its_finished_maps() {
+    let mut desk = Desk::running(2, 1, 2);
+    let done = desk.claim(1).unwrap();
+    assert!(desk.finish(1, &done));
+    let under_way = desk.claim(1).unwrap();
+    desk.store.end_lease(identity(1).lease);
+    // Its claim went with its lease, and it cannot end what it began.
+    assert!(!desk.finish(1, &under_way));
+    let again = desk.claim(2).unwrap();
+    assert_eq!((again.task, again.attempt()), (under_way.task, 1));
+    assert!(desk.finish(2, &again));
+    // The reduce does not start before the lost output is there again.
+    assert!(desk.claim(2).is_none());
+    assert_eq!(desk.settle(), None);
+    assert_eq!(desk.task(done.task).losses, 1);
+    let again = desk.claim(2).unwrap();
+    assert_eq!((again.task, again.attempt()), (done.task, 1));
+    assert!(desk.finish(2, &again));
+    assert_eq!(desk.claim(2).unwrap().task, TaskId::reduce(0));
+}
+
+#[test]
+fn finished_reduces_need_no_maps_any_more() {
+    let mut desk = Desk::running(1, 1, 2);
+    desk.finish_all(1);
+    desk.store.end_lease(identity(1).lease);
+    assert_eq!(desk.settle(), Some(Work::Commit));
+}
+
+#[test]
+fn an_unreadable_output_is_made_again_and_is_no_failure_of_the_reader() {
+    let mut desk = Desk::running(1, 1, 2);
+    let map = desk.claim(1).unwrap();
+    assert!(desk.finish(1, &map));
+    let reduce = desk.claim(2).unwrap();
+    let report =
+        UnreadableRecord { attempt: 0, worker: identity(1).id, message: "gone".to_owned() };
+    assert!(desk.store.apply(worker::unreadable(&reduce, map.task, &report)));
+    // Nobody reads until the coordinator has decided.
+    assert!(desk.claim(2).is_none());
+    assert_eq!(desk.settle(), None);
+    assert_eq!(desk.task(map.task).losses, 1);
+    let map = desk.claim(1).unwrap();
+    assert_eq!(map.attempt(), 1);
+    assert!(desk.finish(1, &map));
+    let reduce = desk.claim(2).unwrap();
+    assert_eq!((reduce.attempt(), desk.task(reduce.task).failures.len()), (1, 0));
+    // A report about an attempt that was replaced meanwhile changes nothing.
+    assert!(desk.store.apply(worker::unreadable(&reduce, map.task, &report)));
+    assert_eq!(desk.settle(), None);
+    assert_eq!(desk.task(map.task).losses, 1);
+}
+
+#[test]
+fn the_fourth_failure_of_a_task_ends_the_job_with_its_error() {
+    let mut desk = Desk::running(1, 1, 2);
+    for number in 0..4 {
+        assert_eq!(desk.settle(), None);
+        let held = desk.claim(1 + number % 2).unwrap();
+        desk.fail(1 + number % 2, &held, None);
+    }
+    assert_eq!(desk.settle(), Some(Work::Clean));
+    assert_eq!(desk.ended_why(), "it broke (task m000000, attempt 3 on w2)");
+    let change = desk.coordinator.cleaned(&desk.id, desk.record(), None);
+    assert!(desk.store.apply(change));
+    assert!(matches!(desk.record().record.state, JobState::Failed(_)));
+}
+
+#[test]
+fn the_same_bad_record_twice_is_skipped_if_the_job_allows_it_and_fatal_if_not() {
+    for (allowed, bad, skipped) in [(0, 1, false), (1, 1, true), (1, 2, false)] {
+        let spec =
+            JobSpec { skip_bad_records: allowed, ..JobSpec::new("wordcount", ["/in"], "/out") };
+        let mut desk = Desk::running_spec(spec, 1, 1, 1);
+        for offset in 0..bad {
+            for _ in 0..2 {
+                let held = desk.claim(1).unwrap();
+                desk.fail(1, &held, Some(offset));
+            }
+        }
+        if skipped {
+            assert_eq!(desk.settle(), None);
+            assert_eq!(desk.claim(1).unwrap().record.skips, [0]);
+        } else {
+            assert_eq!(desk.settle(), Some(Work::Clean));
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_fails_three_tasks_gets_no_more_and_without_another_the_job_ends() {
+    let mut desk = Desk::running(5, 1, 2);
+    let held: Vec<Held> = (0..3).map(|_| desk.claim(1).unwrap()).collect();
+    for held in &held {
+        desk.fail(1, held, None);
+    }
+    assert!(desk.claim(1).is_none());
+    assert!(desk.claim(2).is_some());
+    desk.store.end_lease(identity(2).lease);
+    assert_eq!(desk.settle(), None);
+    desk.now += limits().no_worker;
+    assert_eq!(desk.settle(), Some(Work::Clean));
+    assert!(desk.ended_why().contains("n1 failed too many tasks"), "{}", desk.ended_why());
+}
+
+#[test]
+fn workers_with_another_program_are_left_out_and_named() {
+    let mut desk = Desk::running(1, 1, 0);
+    desk.register(3, "2-cd");
+    let me = identity(3);
+    let claim = worker::next_claim(&desk.store.view, &me, "2-cd", &BTreeSet::new());
+    assert_eq!(claim, None);
+    assert_eq!(desk.settle(), None);
+    desk.now += limits().no_worker;
+    assert_eq!(desk.settle(), Some(Work::Clean));
+    assert!(desk.ended_why().contains("n3 runs another program (2-cd, not 1-ab)"));
+}
+
+#[test]
+fn an_attempt_that_does_not_move_fails_and_one_that_does_goes_on() {
+    let mut desk = Desk::running(2, 1, 2);
+    let (stuck, moving) = (desk.claim(1).unwrap(), desk.claim(2).unwrap());
+    assert_eq!(desk.settle(), None);
+    desk.now += limits().stall;
+    assert!(desk.store.apply(worker::refreshed(&moving, &identity(2), 7, 3)));
+    assert_eq!(desk.settle(), None);
+    assert!(!worker::still_held(Some(desk.job()), &stuck));
+    assert!(worker::still_held(Some(desk.job()), &moving));
+    assert_eq!(desk.task(stuck.task).failures.len(), 1);
+    assert!(desk.finish(2, &moving));
+}
+
+#[test]
+fn a_task_that_takes_its_worker_down_each_time_ends_the_job() {
+    let mut desk = Desk::running(1, 1, 0);
+    for number in 1..=12 {
+        assert_eq!(desk.settle(), None);
+        let me = desk.register(number, BUILD);
+        desk.claim(number).unwrap();
+        desk.store.end_lease(me.lease);
+    }
+    desk.register(13, BUILD);
+    assert_eq!(desk.settle(), Some(Work::Clean));
+    assert!(desk.ended_why().contains("begun 12 times"), "{}", desk.ended_why());
+}
+
+#[test]
+fn a_wish_to_cancel_ends_the_job_unless_it_is_being_committed() {
+    let mut desk = Desk::running(1, 1, 1);
+    let held = desk.claim(1).unwrap();
+    assert!(desk.store.apply(Change::new().put(desk.id.key(JobKey::Cancel), "")));
+    assert!(desk.claim(1).is_none());
+    assert_eq!(desk.settle(), Some(Work::Clean));
+    assert!(desk.store.apply(desk.coordinator.cleaned(&desk.id, desk.record(), None)));
+    assert_eq!(desk.record().record.state, JobState::Cancelled);
+    assert!(!desk.finish(1, &held));
+
+    let mut desk = Desk::running(1, 1, 1);
+    desk.finish_all(1);
+    assert_eq!(desk.settle(), Some(Work::Commit));
+    assert!(desk.store.apply(Change::new().put(desk.id.key(JobKey::Cancel), "")));
+    assert_eq!(desk.settle(), Some(Work::Commit));
+}
+
+#[test]
+fn a_deposed_coordinator_changes_nothing_and_the_next_one_goes_on() {
+    let mut desk = Desk::running(1, 1, 1);
+    desk.finish_all(1);
+    let Some(Step::Change(late)) = desk.next() else { panic!("it wants to commit") };
+    desk.store.end_lease(LeaseId(100));
+    let office = office(&mut desk.store, 101);
+    assert!(!desk.store.apply(late));
+    let epoch = office.epoch.0;
+    desk.coordinator = Coordinator::new(office, limits());
+    assert_eq!(desk.settle(), Some(Work::Commit));
+    assert_eq!(desk.record().record.epoch, epoch);
+}
+
+#[test]
+fn two_jobs_do_not_write_to_one_folder() {
+    let mut desk = Desk::running(1, 1, 1);
+    let second: JobId = "02".parse().unwrap();
+    submit(&mut desk.store, &second, JobSpec::new("sort", ["/in"], "/out"));
+    let step = desk.coordinator.next(&desk.store.view, &second, desk.now);
+    let Some(Step::Change(change)) = step else { panic!("{step:?}") };
+    assert!(desk.store.apply(change));
+    let state = &desk.store.view.jobs[&second].job.as_ref().unwrap().record.state;
+    assert!(matches!(state, JobState::Failed(why) if why.contains("/out")), "{state:?}");
+}
+
+#[test]
+fn plans_that_are_too_large_for_the_store_are_refused() {
+    let desk = Desk::new(JobSpec::new("wordcount", ["/in"], "/out"));
+    let planned = desk.coordinator.planned(&desk.id, desk.record(), &a_plan(401, 10_000), BUILD);
+    assert!(planned.unwrap_err().contains("larger splits"));
+    let long = JobPlan { cuts: vec![vec![255; 20 << 20]], ..a_plan(1, 2) };
+    let planned = desk.coordinator.planned(&desk.id, desk.record(), &long, BUILD);
+    assert!(planned.unwrap_err().contains("bytes"));
+}
+
+#[test]
+fn only_the_latest_finished_jobs_are_remembered() {
+    let mut desk = Desk::running(1, 1, 1);
+    for number in 2..=5 {
+        let id: JobId = format!("0{number}").parse().unwrap();
+        submit(&mut desk.store, &id, JobSpec::new("sort", ["/in"], "/out"));
+        let record = desk.store.view.jobs[&id].job.clone().unwrap();
+        let change = desk.coordinator.checked(&id, &record, Some("no".to_owned()));
+        assert!(desk.store.apply(change));
+    }
+    let change = desk.coordinator.prune(&desk.store.view).unwrap();
+    assert!(desk.store.apply(change));
+    let left: Vec<String> = desk.store.view.jobs.keys().map(ToString::to_string).collect();
+    assert_eq!(left, ["01", "04", "05"]);
+    assert_eq!(desk.coordinator.prune(&desk.store.view), None);
+}
+
+#[test]
+fn a_claim_that_nobody_remembers_is_given_back() {
+    let mut desk = Desk::running(1, 1, 1);
+    let held = desk.claim(1).unwrap();
+    let known = BTreeSet::from([(held.job.clone(), held.task)]);
+    let me = identity(1);
+    assert_eq!(worker::stray_claim(&desk.store.view, &me, &known), None);
+    let change = worker::stray_claim(&desk.store.view, &me, &BTreeSet::new()).unwrap();
+    assert!(desk.store.apply(change));
+    assert_eq!(desk.claim(1).unwrap().attempt(), 1);
+}

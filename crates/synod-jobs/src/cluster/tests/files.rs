@@ -1,0 +1,147 @@
+//! Attempts and output folders on a real file system.
+
+use crate::cluster::attempt::{Attempt, AttemptError, Fetch, FetchError, MapLocation};
+use crate::cluster::names::{JobId, TaskId, WorkerId};
+use crate::cluster::output::{self, Winner};
+use crate::cluster::records::TaskOutput;
+use crate::commit::SUCCESS;
+use crate::counters::Counters;
+use crate::error::JobError;
+use crate::plan::{JobPlan, plan};
+use crate::progress::Progress;
+use crate::run::writer::Section;
+use crate::spec::JobSpec;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// Fetches from folders instead of from workers.
+struct FromFolders<'a>(&'a Path);
+
+impl Fetch for FromFolders<'_> {
+    fn fetch(
+        &self,
+        _: &JobId,
+        _: u32,
+        from: &MapLocation,
+        into: &mut dyn Write,
+    ) -> Result<(), FetchError> {
+        let name = crate::cluster::attempt::map_file_name(from.map, from.attempt);
+        let unreadable = |error: std::io::Error| FetchError::Unreadable(error.to_string());
+        let bytes = fs::read(self.0.join(name)).map_err(unreadable)?;
+        let Section { offset, bytes: length, .. } = from.section;
+        into.write_all(&bytes[offset as usize..][..length as usize]).map_err(FetchError::Local)
+    }
+}
+
+/// Runs one attempt as a worker does.
+fn attempt(
+    spec: &JobSpec,
+    plan: &JobPlan,
+    task: TaskId,
+    folder: &Path,
+    maps: &[MapLocation],
+) -> Result<TaskOutput, AttemptError> {
+    let attempt = Attempt {
+        job: &"01".parse().unwrap(),
+        task,
+        number: 0,
+        spec,
+        plan,
+        folder,
+        slots: 2,
+        skips: &[],
+        maps,
+        progress: &Progress::new(),
+        activity: &Arc::new(AtomicU64::new(0)),
+    };
+    attempt.run(&FromFolders(folder))
+}
+
+#[test]
+fn attempts_run_one_by_one_give_the_output_of_a_local_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let text: String = (0..60_000u64).map(|n| format!("{} ", n * n % 7_919)).collect();
+    fs::write(path("in"), text.replace("7 ", "7\n")).unwrap();
+    // So little memory that fetched sections go to files.
+    let spec = JobSpec {
+        reduces: Some(2),
+        split_bytes: Some(50_000),
+        memory_bytes: 1 << 16,
+        ..JobSpec::new("sort", [path("in")], path("local"))
+    };
+    crate::run_built_in(&spec, &Progress::new()).unwrap();
+    let spec = JobSpec { output: path("out"), ..spec };
+    let plan = plan(&crate::builtin::sort::Sort, &spec, 2).unwrap();
+    let id: JobId = "01".parse().unwrap();
+    output::create(&spec.output, &id).unwrap();
+    // Another coordinator may have begun.
+    output::create(&spec.output, &id).unwrap();
+    fs::create_dir(path("work")).unwrap();
+    let maps: Vec<TaskOutput> = (0..plan.splits.len() as u32)
+        .map(|n| attempt(&spec, &plan, TaskId::map(n), &path("work"), &[]).unwrap())
+        .collect();
+    let mut winners = Vec::new();
+    for partition in 0..plan.reduces {
+        let locations: Vec<MapLocation> = (0u32..)
+            .zip(&maps)
+            .map(|(n, map)| MapLocation {
+                map: TaskId::map(n),
+                attempt: 0,
+                worker: "w1".parse::<WorkerId>().unwrap(),
+                // Every other one is this worker's own.
+                address: n.is_multiple_of(2).then(|| "elsewhere".to_owned()),
+                section: map.section(partition).unwrap(),
+            })
+            .collect();
+        let task = TaskId::reduce(partition);
+        let made = attempt(&spec, &plan, task, &path("work"), &locations).unwrap();
+        let TaskOutput::Reduce(output) = made else { panic!("{made:?}") };
+        winners.push(Winner { attempt: 0, output });
+
+        // With one output gone, the reduce names it.
+        let (kept, hidden) = (path("work/m000001-0.run"), path("hidden"));
+        fs::rename(&kept, &hidden).unwrap();
+        let mut lost = locations.clone();
+        lost[1].section.pairs = lost[1].section.pairs.max(1);
+        let scratch = JobSpec { output: path("scratch"), ..spec.clone() };
+        fs::create_dir_all(path("scratch/_temporary/01")).unwrap();
+        match attempt(&scratch, &plan, task, &path("work"), &lost) {
+            Err(AttemptError::Unreadable(map, _)) => assert_eq!(map, TaskId::map(1)),
+            other => panic!("{other:?}"),
+        }
+        fs::rename(&hidden, &kept).unwrap();
+    }
+    let left = fs::read_dir(path("work")).unwrap().count();
+    assert_eq!(left, maps.len(), "only map outputs stay");
+    let manifest = output::commit(&spec, &id, &winners, &Counters::default()).unwrap();
+    // Publishing may be repeated by another coordinator.
+    assert_eq!(output::commit(&spec, &id, &winners, &Counters::default()).unwrap(), manifest);
+    for part in ["part-00000", "part-00001"] {
+        let (here, there) = (path("local").join(part), path("out").join(part));
+        assert!(fs::read(here).unwrap() == fs::read(there).unwrap(), "{part}");
+    }
+    assert!(path("out").join(SUCCESS).exists());
+    assert_eq!(fs::read_dir(path("out")).unwrap().count(), 3);
+}
+
+#[test]
+fn only_the_jobs_own_output_is_removed_and_an_attempt_cannot_bring_it_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let [mine, other]: [JobId; 2] = ["01", "02"].map(|id| id.parse().unwrap());
+    output::check_absent(&out).unwrap();
+    output::create(&out, &mine).unwrap();
+    assert!(matches!(output::check_absent(&out), Err(JobError::OutputExists { .. })));
+    assert!(matches!(output::create(&out, &other), Err(JobError::OutputExists { .. })));
+    output::create_attempt(&out, &mine, TaskId::reduce(0), 0).unwrap();
+    output::clean(&out, &other).unwrap();
+    assert!(out.exists());
+    output::clean(&out, &mine).unwrap();
+    assert!(!out.exists());
+    assert!(output::create_attempt(&out, &mine, TaskId::reduce(0), 0).is_err());
+    assert!(!out.exists());
+}

@@ -1,0 +1,266 @@
+//! Tests of jobs on a cluster, and the desk they work at: a store of a few lines, a coordinator, workers.
+
+mod decisions;
+mod files;
+
+use super::change::Change;
+use super::coordinator::{Coordinator, Limits, Office, Step, Work};
+use super::names::{JobId, JobKey, PREFIX, TaskId, TaskKind};
+use super::records::*;
+use super::view::{JobView, Stamped, View};
+use super::worker::{self, Held, Identity};
+use crate::counters::Counters;
+use crate::input::InputFile;
+use crate::plan::{JobPlan, Split};
+use crate::reduce_task::ReduceOutput;
+use crate::spec::JobSpec;
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use synod_base::{LeaseId, Revision};
+use synod_state::kv::{CompareTarget, Event, EventKind, KeyValue, TxnOp};
+
+const BUILD: &str = "1-ab";
+
+/// Keys, and the view that follows them.
+#[derive(Default)]
+struct Store {
+    keys: BTreeMap<Bytes, KeyValue>,
+    revision: i64,
+    view: View,
+}
+
+impl Store {
+    /// Does the change if its guards hold.
+    fn apply(&mut self, change: Change) -> bool {
+        let txn = change.into_txn();
+        let holds = txn.compare.iter().all(|compare| {
+            let found = self.keys.get(&compare.range.key);
+            match compare.target {
+                CompareTarget::Mod(at) => found.map_or(Revision(0), |kv| kv.mod_revision) == at,
+                CompareTarget::Create(at) => {
+                    found.map_or(Revision(0), |kv| kv.create_revision) == at
+                }
+                _ => panic!("no change compares this"),
+            }
+        });
+        if !holds {
+            return false;
+        }
+        self.revision += 1;
+        for op in txn.success {
+            match op {
+                TxnOp::Put(put) => self.put(put.key, put.value, put.lease),
+                TxnOp::DeleteRange(delete) => {
+                    self.delete(|kv| delete.range.contains(&kv.key));
+                }
+                _ => panic!("no change does this"),
+            }
+        }
+        true
+    }
+
+    fn put(&mut self, key: Bytes, value: Bytes, lease: LeaseId) {
+        let mod_revision = Revision(self.revision);
+        let found = self.keys.get(&key);
+        let create_revision = found.map_or(mod_revision, |kv| kv.create_revision);
+        let kv = KeyValue {
+            key: key.clone(),
+            value,
+            lease,
+            create_revision,
+            mod_revision,
+            ..KeyValue::default()
+        };
+        self.view.apply(&Event { kind: EventKind::Put, kv: kv.clone() });
+        self.keys.insert(key, kv);
+    }
+
+    fn delete(&mut self, gone: impl Fn(&KeyValue) -> bool) {
+        let keys: Vec<Bytes> =
+            self.keys.values().filter(|kv| gone(kv)).map(|kv| kv.key.clone()).collect();
+        for key in keys {
+            self.keys.remove(&key);
+            let mod_revision = Revision(self.revision);
+            let kv = KeyValue { key, mod_revision, ..KeyValue::default() };
+            self.view.apply(&Event { kind: EventKind::Delete, kv });
+        }
+    }
+
+    fn end_lease(&mut self, lease: LeaseId) {
+        self.revision += 1;
+        self.delete(|kv| kv.lease == lease);
+    }
+}
+
+/// A store with a coordinator, workers and one job.
+struct Desk {
+    store: Store,
+    coordinator: Coordinator,
+    id: JobId,
+    now: Duration,
+}
+
+fn limits() -> Limits {
+    let seconds = Duration::from_secs;
+    Limits { no_worker: seconds(30), stall: seconds(600), finished_kept: 2 }
+}
+
+fn office(store: &mut Store, lease: i64) -> Office {
+    let key = Bytes::from(format!("{PREFIX}coordinator/{lease}"));
+    assert!(store.apply(Change::new().put_leased(key.clone(), "", LeaseId(lease))));
+    Office { key, epoch: Revision(store.revision) }
+}
+
+impl Desk {
+    fn new(spec: JobSpec) -> Desk {
+        let mut store = Store::default();
+        let coordinator = Coordinator::new(office(&mut store, 100), limits());
+        let id: JobId = "01".parse().unwrap();
+        submit(&mut store, &id, spec);
+        Desk { store, coordinator, id, now: Duration::ZERO }
+    }
+
+    /// A job with this many tasks that may be claimed by these many workers.
+    fn running(maps: usize, reduces: u32, workers: i64) -> Desk {
+        Desk::running_spec(JobSpec::new("wordcount", ["/in"], "/out"), maps, reduces, workers)
+    }
+
+    fn running_spec(spec: JobSpec, maps: usize, reduces: u32, workers: i64) -> Desk {
+        let mut desk = Desk::new(spec);
+        for number in 1..=workers {
+            desk.register(number, BUILD);
+        }
+        assert_eq!(desk.next(), Some(Step::Work(Work::Check)));
+        assert!(desk.store.apply(desk.coordinator.checked(&desk.id, desk.record(), None)));
+        assert_eq!(desk.next(), Some(Step::Work(Work::Plan)));
+        let changes =
+            desk.coordinator.planned(&desk.id, desk.record(), &a_plan(maps, reduces), BUILD);
+        for change in changes.unwrap() {
+            assert!(desk.store.apply(change));
+        }
+        assert_eq!(desk.record().record.state, JobState::Running);
+        desk
+    }
+
+    fn register(&mut self, number: i64, build: &str) -> Identity {
+        let me = identity(number);
+        let record = WorkerRecord {
+            node: format!("n{number}"),
+            address: format!("127.0.0.1:{number}"),
+            slots: 1,
+            build: build.to_owned(),
+        };
+        let change = Change::new().put_leased(me.id.key(), encode(&record).unwrap(), me.lease);
+        assert!(self.store.apply(change));
+        me
+    }
+
+    fn job(&self) -> &JobView {
+        &self.store.view.jobs[&self.id]
+    }
+
+    fn record(&self) -> &Stamped<JobRecord> {
+        self.job().job.as_ref().unwrap()
+    }
+
+    fn task(&self, task: TaskId) -> &TaskRecord {
+        &self.job().tasks[&task].record
+    }
+
+    fn next(&mut self) -> Option<Step> {
+        self.coordinator.next(&self.store.view, &self.id, self.now)
+    }
+
+    /// Lets the coordinator write what it wants to write.
+    fn settle(&mut self) -> Option<Work> {
+        loop {
+            match self.next() {
+                None => return None,
+                Some(Step::Work(work)) => return Some(work),
+                Some(Step::Change(change)) => assert!(self.store.apply(change)),
+            }
+        }
+    }
+
+    fn claim(&mut self, number: i64) -> Option<Held> {
+        let me = identity(number);
+        let claim = worker::next_claim(&self.store.view, &me, BUILD, &BTreeSet::new())?;
+        assert!(self.store.apply(claim.change));
+        let revision = Revision(self.store.revision);
+        Some(Held { job: claim.job, task: claim.task, record: claim.record, revision })
+    }
+
+    fn finish(&mut self, number: i64, held: &Held) -> bool {
+        let output = match held.task.kind {
+            TaskKind::Map => TaskOutput::Map {
+                sections: vec![(10, 1); 2],
+                counters: Counters { map_bytes_in: 100, ..Counters::default() },
+            },
+            TaskKind::Reduce => TaskOutput::Reduce(ReduceOutput {
+                partition: held.task.number,
+                bytes: 0,
+                records: 0,
+                crc32c: 0,
+                counters: Counters::default(),
+            }),
+        };
+        self.store.apply(worker::done(held, &identity(number), output))
+    }
+
+    /// Claims and finishes every task that is waiting.
+    fn finish_all(&mut self, number: i64) {
+        while let Some(held) = self.claim(number) {
+            assert!(self.finish(number, &held));
+        }
+    }
+
+    fn fail(&mut self, number: i64, held: &Held, bad_record: Option<u64>) {
+        let failure = AttemptFailure {
+            attempt: held.attempt(),
+            worker: identity(number).id,
+            message: "it broke".to_owned(),
+            bad_record,
+            permanent: false,
+        };
+        let skips_allowed = self.record().record.spec.skip_bad_records > 0;
+        assert!(self.store.apply(worker::failed(held, failure, skips_allowed)));
+    }
+
+    fn ended_why(&self) -> &str {
+        match &self.record().record.state {
+            JobState::Ending(Ended::Failed(why)) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn identity(number: i64) -> Identity {
+    Identity { id: format!("w{number}").parse().unwrap(), lease: LeaseId(number) }
+}
+
+fn submit(store: &mut Store, id: &JobId, spec: JobSpec) {
+    let record = JobRecord {
+        spec,
+        state: JobState::Submitted,
+        epoch: 0,
+        build: String::new(),
+        totals: Totals::default(),
+    };
+    let key = id.key(JobKey::Record);
+    assert!(store.apply(Change::new().put(key, encode(&record).unwrap())));
+}
+
+fn a_plan(maps: usize, reduces: u32) -> JobPlan {
+    let bytes = 100 * maps as u64;
+    JobPlan {
+        inputs: vec![InputFile { path: "/in".into(), bytes, modified: (0, 0) }],
+        splits: (0..maps as u64)
+            .map(|n| Split { input: 0, start: 100 * n, end: 100 * (n + 1) })
+            .collect(),
+        reduces,
+        cuts: Vec::new(),
+        max_record_bytes: 1,
+        table_seed: 0,
+    }
+}
