@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{Full, StreamBody};
@@ -23,8 +24,10 @@ use tonic::body::Body;
 
 /// Under which map outputs are served.
 const PREFIX: &str = "/jobs/v1/";
-/// Outputs that are read at once; more are told to come back.
+/// Outputs that are read at once; more wait, then are told to come back.
 const MAX_READERS: usize = 64;
+/// How long they wait: less than the other side does.
+const READER_PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes read and sent at once.
 const PIECE_BYTES: usize = 256 << 10;
 
@@ -69,7 +72,8 @@ impl JobFiles {
         let Some(wanted) = parse(request.uri.path(), query) else {
             return refuse(StatusCode::BAD_REQUEST);
         };
-        let Ok(permit) = self.readers.clone().try_acquire_owned() else {
+        let permit = tokio::time::timeout(READER_PATIENCE, self.readers.clone().acquire_owned());
+        let Ok(Ok(permit)) = permit.await else {
             return refuse(StatusCode::SERVICE_UNAVAILABLE);
         };
         let name = map_file_name(wanted.map, wanted.attempt);

@@ -14,7 +14,7 @@ use synod_jobs::cluster::output::{self, Winner};
 use synod_jobs::cluster::records::{TaskOutput, decode};
 use synod_jobs::cluster::view::JobView;
 use synod_jobs::cluster::worker::Held;
-use synod_jobs::cluster::{JobId, JobRecord, TaskKind, Work, WorkerId};
+use synod_jobs::cluster::{JobId, JobRecord, JobState, TaskKind, Work, WorkerId};
 use synod_jobs::commit::Manifest;
 use synod_jobs::{Counters, Job, JobError, JobPlan, JobSpec, JobVisitor, Progress, plan, with_job};
 use tokio::sync::mpsc;
@@ -26,6 +26,7 @@ pub(super) type Results = mpsc::Sender<ThreadResult>;
 
 /// What a thread has done.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "no more than a few exist at a time")]
 pub(super) enum ThreadResult {
     /// An attempt of a task has ended.
     Attempt(Held, Result<TaskOutput, AttemptError>),
@@ -40,6 +41,33 @@ pub(super) enum WorkResult {
     Planned(Result<Box<JobPlan>, String>),
     Committed(Result<Box<Manifest>, String>),
     Cleaned(Result<(), String>),
+}
+
+impl WorkResult {
+    /// Of work that does not come to its end.
+    pub(super) fn unanswered(work: Work) -> WorkResult {
+        WorkResult::failed(work, "the file system does not answer the coordinator's node")
+    }
+
+    fn failed(work: Work, why: &str) -> WorkResult {
+        let why = why.to_owned();
+        match work {
+            Work::Check => WorkResult::Checked(Err(why)),
+            Work::Plan => WorkResult::Planned(Err(why)),
+            Work::Commit => WorkResult::Committed(Err(why)),
+            Work::Clean => WorkResult::Cleaned(Err(why)),
+        }
+    }
+
+    /// Whether a job in this state waits for it.
+    pub(super) fn fits(&self, state: &JobState) -> bool {
+        match self {
+            WorkResult::Checked(_) => matches!(state, JobState::Submitted),
+            WorkResult::Planned(_) => matches!(state, JobState::Preparing),
+            WorkResult::Committed(_) => matches!(state, JobState::Committing),
+            WorkResult::Cleaned(_) => matches!(state, JobState::Ending(_)),
+        }
+    }
 }
 
 /// A stored plan, put together and parsed by the first attempt that needs it.
@@ -120,13 +148,7 @@ pub(super) fn start_work(
     spawn(move || {
         let done = AssertUnwindSafe(|| do_work(work, &id, &record, &winners, slots));
         let result = catch_unwind(done).unwrap_or_else(|_| {
-            let why = "it panicked; the coordinator's log says where".to_owned();
-            match work {
-                Work::Check => WorkResult::Checked(Err(why)),
-                Work::Plan => WorkResult::Planned(Err(why)),
-                Work::Commit => WorkResult::Committed(Err(why)),
-                Work::Clean => WorkResult::Cleaned(Err(why)),
-            }
+            WorkResult::failed(work, "it panicked; the coordinator's log says where")
         });
         drop(results.blocking_send(ThreadResult::Work(id, result)));
     })

@@ -1,0 +1,288 @@
+//! The service of one node: follows the records, and acts on them as worker and, if elected, as coordinator.
+//!
+//! While there is no job the node only watches: it writes nothing, so an unused cluster stays
+//! untouched. With the first job it takes a lease, registers, and stands for election; some seconds
+//! after the last one it leaves. Everything decided here comes from the view; after a change of its
+//! own the service waits until the view has it. Joining and leaving is in `membership.rs`, the
+//! coordinator's part in `coordinating.rs`, the worker's in `working.rs`.
+
+mod coordinating;
+mod membership;
+mod working;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use synod_base::Revision;
+use synod_client::{ClientError, Consistency, Kv, WatchBatch, Watcher};
+use synod_jobs::JobSpec;
+use synod_jobs::cluster::attempt::AttemptError;
+use synod_jobs::cluster::names::PREFIX;
+use synod_jobs::cluster::records::TaskOutput;
+use synod_jobs::cluster::worker::Held;
+use synod_jobs::cluster::{Change, JobId, TaskId, View, Work, WorkerId};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::JobsOptions;
+use super::records::{Applied, apply, follow};
+use super::threads::{
+    Results, StoredPlan, ThreadResult, folder_of, remove_folder, remove_folder_now,
+};
+use membership::Member;
+use working::Running;
+
+/// What the service knows of its node.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeFacts {
+    /// Its name.
+    pub name: String,
+    /// `host:port` where other workers fetch.
+    pub address: String,
+    /// Where map outputs are kept.
+    pub folder: PathBuf,
+}
+
+/// The service; `run` is all it does.
+pub(crate) struct JobService<K: Kv> {
+    kv: K,
+    facts: NodeFacts,
+    options: JobsOptions,
+    slots: u32,
+    /// This life of this process.
+    id: WorkerId,
+    build: String,
+    started: Instant,
+    view: View,
+    /// Revision of the last change made here, and when: nothing is decided before the view has it.
+    last_change: (Revision, Instant),
+    member: Option<Member<K>>,
+    /// Attempts whose threads have not ended.
+    running: BTreeMap<(JobId, TaskId), Running>,
+    /// Attempts that have ended and are not in the records yet.
+    ended: VecDeque<(Held, Result<TaskOutput, AttemptError>)>,
+    plans: BTreeMap<JobId, Arc<StoredPlan>>,
+    /// Specs of the jobs that this worker has files of.
+    folders: BTreeMap<JobId, JobSpec>,
+    /// Jobs on whose files the coordinator works, since when, and failed commits.
+    working: BTreeMap<JobId, (Work, Instant)>,
+    failed_commits: BTreeMap<JobId, u32>,
+    /// Jobs that this worker leaves alone because its program is another one.
+    warned: BTreeSet<JobId>,
+    sender: Results,
+    results: mpsc::Receiver<ThreadResult>,
+    stop: watch::Receiver<bool>,
+}
+
+impl<K: Kv> JobService<K> {
+    /// The service of this node, over this store.
+    pub(crate) fn new(
+        kv: K,
+        facts: NodeFacts,
+        options: JobsOptions,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        let slots = options.slots.unwrap_or_else(|| {
+            std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32)
+        });
+        let (sender, results) = mpsc::channel(WAITING_RESULTS);
+        JobService {
+            kv,
+            facts,
+            options,
+            slots: slots.max(1),
+            id: worker_id(),
+            build: String::new(),
+            started: Instant::now(),
+            view: View::default(),
+            last_change: (Revision(0), Instant::now()),
+            member: None,
+            running: BTreeMap::new(),
+            ended: VecDeque::new(),
+            plans: BTreeMap::new(),
+            folders: BTreeMap::new(),
+            working: BTreeMap::new(),
+            warned: BTreeSet::new(),
+            failed_commits: BTreeMap::new(),
+            sender,
+            results,
+            stop,
+        }
+    }
+
+    /// Serves until the server stops.
+    pub(crate) async fn run(mut self) {
+        // No record knows of what an earlier life has left.
+        remove_folder_now(self.facts.folder.clone()).await;
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            () = self.follow_records() => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+        for running in self.running.values() {
+            running.progress.cancel();
+        }
+        if let Some(member) = self.member.take() {
+            member.candidacy.abort();
+            // Others need not wait for the lease to end. If this takes long, they do.
+            drop(tokio::time::timeout(LEAVE_TIMEOUT, member.session.close()).await);
+        }
+        // The data folder is free once the threads have ended.
+        let wait = async {
+            while !self.running.is_empty() {
+                match self.results.recv().await {
+                    Some(ThreadResult::Attempt(held, _)) => {
+                        self.running.remove(&(held.job, held.task));
+                    }
+                    Some(ThreadResult::Work(..)) => {}
+                    None => return,
+                }
+            }
+        };
+        drop(tokio::time::timeout(LEAVE_TIMEOUT, wait).await);
+    }
+
+    async fn follow_records(&mut self) {
+        loop {
+            match follow(&self.kv, PREFIX, Consistency::Serializable).await {
+                Ok((view, watcher)) => {
+                    self.view = view;
+                    let error = self.act_on_changes(watcher).await;
+                    tracing::debug!("jobs: the watch of the records has ended: {error}");
+                }
+                Err(error) => tracing::debug!("jobs: cannot read the records: {error}"),
+            }
+            tokio::time::sleep(FOLLOW_PAUSE).await;
+        }
+    }
+
+    /// Acts whenever something has changed, until the watch ends.
+    async fn act_on_changes(&mut self, mut watcher: Watcher) -> ClientError {
+        loop {
+            self.act().await;
+            let must_tick = self.member.is_some() || self.view.active().next().is_some();
+            let tick = async {
+                if must_tick {
+                    tokio::time::sleep(TICK).await
+                } else {
+                    std::future::pending().await
+                }
+            };
+            let elected = async {
+                let changed = match &mut self.member {
+                    Some(member) => member.elected.changed().await.is_ok(),
+                    None => false,
+                };
+                if !changed {
+                    // There is no candidacy whose outcome could change.
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                batch = watcher.next() => match batch {
+                    Ok(batch) => self.take_in(&batch),
+                    Err(error) => return error,
+                },
+                result = self.results.recv() => {
+                    if let Some(result) = result {
+                        self.on_result(result).await;
+                    }
+                }
+                () = elected => self.on_election(),
+                () = tick => {}
+            }
+            // What is here already is decided upon together.
+            while let Some(batch) = watcher.next().now_or_never() {
+                match batch {
+                    Ok(batch) => self.take_in(&batch),
+                    Err(error) => return error,
+                }
+            }
+            while let Ok(result) = self.results.try_recv() {
+                self.on_result(result).await;
+            }
+        }
+    }
+
+    fn take_in(&mut self, batch: &WatchBatch) {
+        for event in &batch.events {
+            self.view.apply(&event.event);
+        }
+    }
+
+    async fn act(&mut self) {
+        self.join_or_leave().await;
+        self.forget_old_jobs();
+        let (revision, at) = self.last_change;
+        // A change that found nothing to delete shows up nowhere, so the wait has a limit.
+        let behind = self.view.revision() < revision && at.elapsed() < VIEW_PATIENCE;
+        if self.member.is_none() || behind {
+            return;
+        }
+        self.coordinate().await;
+        self.report_ended().await;
+        self.mind_running().await;
+        self.claim().await;
+    }
+
+    async fn change(&mut self, change: Change) -> Applied {
+        let applied = apply(&self.kv, change).await;
+        if let Applied::Yes(revision) = applied {
+            self.last_change = (self.last_change.0.max(revision), Instant::now());
+        }
+        applied
+    }
+
+    async fn on_result(&mut self, result: ThreadResult) {
+        match result {
+            ThreadResult::Attempt(held, result) => {
+                self.running.remove(&(held.job.clone(), held.task));
+                self.ended.push_back((held, result));
+            }
+            ThreadResult::Work(id, result) => {
+                self.working.remove(&id);
+                self.after_work(&id, result).await;
+            }
+        }
+    }
+
+    /// Removes what was kept for jobs that need it no longer.
+    fn forget_old_jobs(&mut self) {
+        let active: BTreeSet<JobId> = self.view.active().map(|(id, ..)| id.clone()).collect();
+        self.warned.retain(|id| active.contains(id));
+        self.plans.retain(|id, _| active.contains(id));
+        let busy: BTreeSet<&JobId> = self.running.keys().map(|(id, _)| id).collect();
+        let folder = &self.facts.folder;
+        self.folders.retain(|id, _| {
+            let needed = active.contains(id) || busy.contains(id);
+            if !needed {
+                remove_folder(folder_of(folder, id));
+            }
+            needed
+        });
+    }
+}
+
+/// A name for this life of this process.
+fn worker_id() -> WorkerId {
+    let name = format!("w-{:016x}", fastrand::u64(..));
+    name.parse().expect("it holds letters, digits and a dash")
+}
+
+/// Deadlines are looked at this often.
+const TICK: Duration = Duration::from_millis(250);
+/// Between attempts to follow the records.
+const FOLLOW_PAUSE: Duration = Duration::from_millis(200);
+/// Running attempts tell how far they are this often, if they move.
+const TELL_INTERVAL: Duration = Duration::from_secs(5);
+/// Leaving in order may take this long when the server stops.
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long the view may be behind a change of this node's own.
+const VIEW_PATIENCE: Duration = Duration::from_secs(1);
+/// Results that threads may leave before they wait.
+const WAITING_RESULTS: usize = 64;
+/// Commits that may fail before the job does.
+const COMMIT_TRIES: u32 = 3;

@@ -1,0 +1,181 @@
+//! The worker's part: claims tasks, runs them on threads, says how they ended.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use synod_client::Kv;
+use synod_jobs::cluster::attempt::{AttemptError, failure_of, remove_output};
+use synod_jobs::cluster::records::TaskOutput;
+use synod_jobs::cluster::worker::{self, Held};
+use synod_jobs::cluster::{Change, JobId, TaskId, TaskKind};
+use synod_jobs::{JobError, Progress};
+use tokio::time::Instant;
+
+use super::{JobService, TELL_INTERVAL};
+use crate::jobs::records::Applied;
+use crate::jobs::threads::{AttemptTask, StoredPlan, folder_of, map_locations};
+
+/// An attempt whose thread has not ended.
+pub(super) struct Running {
+    held: Held,
+    pub(super) progress: Arc<Progress>,
+    activity: Arc<AtomicU64>,
+    told: (u64, Instant),
+}
+
+impl Running {
+    /// A number that changes when the attempt moves, and the bytes it has read.
+    fn moved(&self) -> (u64, u64) {
+        let now = self.progress.snapshot();
+        let sum = now.bytes_read + now.bytes_spilled + now.bytes_written;
+        (sum + self.activity.load(Ordering::Relaxed), now.bytes_read)
+    }
+}
+
+impl<K: Kv> JobService<K> {
+    /// Says how attempts have ended; keeps those that nobody can tell about.
+    pub(super) async fn report_ended(&mut self) {
+        for _ in 0..self.ended.len() {
+            let Some((held, result)) = self.ended.pop_front() else { return };
+            if !worker::still_held(self.view.jobs.get(&held.job), &held) {
+                if !self.has_won(&held) {
+                    self.discard(&held);
+                }
+                continue;
+            }
+            let Some(change) = self.end_of(&held, &result) else { return };
+            match self.change(change).await {
+                Applied::Yes(_) => {}
+                // The view will say what happened.
+                Applied::No | Applied::Unknown => self.ended.push_back((held, result)),
+            }
+        }
+    }
+
+    fn end_of(&self, held: &Held, result: &Result<TaskOutput, AttemptError>) -> Option<Change> {
+        let me = &self.member.as_ref()?.identity;
+        let spec = self.folders.get(&held.job);
+        Some(match result {
+            Ok(output) => worker::done(held, me, output.clone()),
+            Err(AttemptError::Failed(JobError::Cancelled)) => worker::given_up(held),
+            Err(AttemptError::Failed(error)) => {
+                let Held { job, task, .. } = held;
+                tracing::warn!("jobs: task {task} of job {job} failed: {error}");
+                let skips_allowed = spec.is_some_and(|spec| spec.skip_bad_records > 0);
+                worker::failed(held, failure_of(error, held.attempt(), &me.id), skips_allowed)
+            }
+            Err(AttemptError::Unreadable(map, report)) => {
+                let (job, why) = (&held.job, &report.message);
+                tracing::warn!("jobs: the output of task {map} of job {job} is unreadable: {why}");
+                worker::unreadable(held, *map, report)
+            }
+        })
+    }
+
+    /// Whether the records say that this attempt is the task's winner.
+    fn has_won(&self, held: &Held) -> bool {
+        let task = self.view.jobs.get(&held.job).and_then(|job| job.tasks.get(&held.task));
+        task.and_then(|task| task.record.done.as_ref())
+            .is_some_and(|done| done.worker == self.id && done.attempt == held.attempt())
+    }
+
+    fn discard(&self, held: &Held) {
+        let Some(spec) = self.folders.get(&held.job) else { return };
+        let folder = folder_of(&self.facts.folder, &held.job);
+        remove_output(&held.job, held.task, held.attempt(), &folder, &spec.output);
+    }
+
+    /// Stops attempts that lost their claim, and tells of those that move.
+    pub(super) async fn mind_running(&mut self) {
+        let Some(identity) = self.member.as_ref().map(|member| member.identity.clone()) else {
+            return;
+        };
+        let mut known: BTreeSet<(JobId, TaskId)> = self.running.keys().cloned().collect();
+        known.extend(self.ended.iter().map(|(held, _)| (held.job.clone(), held.task)));
+        if let Some(change) = worker::stray_claim(&self.view, &identity, &known) {
+            self.change(change).await;
+        }
+        let mut changes = Vec::new();
+        for running in self.running.values_mut() {
+            let job = self.view.jobs.get(&running.held.job);
+            if !worker::still_held(job, &running.held) || job.is_none_or(|job| job.cancel) {
+                running.progress.cancel();
+                continue;
+            }
+            let (moved, bytes_read) = running.moved();
+            let (told, at) = running.told;
+            if moved != told && at.elapsed() >= TELL_INTERVAL {
+                running.told = (moved, Instant::now());
+                changes.push(worker::refreshed(&running.held, &identity, moved, bytes_read));
+            }
+        }
+        for change in changes {
+            self.change(change).await;
+        }
+    }
+
+    fn warn_of_other_programs(&mut self) {
+        for (id, _, job) in self.view.active() {
+            let (its, ours) = (&job.record.build, &self.build);
+            if !its.is_empty() && its != ours && self.warned.insert(id.clone()) {
+                tracing::warn!("jobs: job {id} is for program {its}, this node runs {ours}");
+            }
+        }
+    }
+
+    /// Claims tasks for free slots and starts them.
+    pub(super) async fn claim(&mut self) {
+        self.warn_of_other_programs();
+        let mut busy: BTreeSet<(JobId, TaskId)> = self.running.keys().cloned().collect();
+        busy.extend(self.ended.iter().map(|(held, _)| (held.job.clone(), held.task)));
+        while self.running.len() < self.slots as usize {
+            let Some(member) = &self.member else { return };
+            let next = worker::next_claim(&self.view, &member.identity, &self.build, &busy);
+            let Some(claim) = next else { return };
+            // Lost or not, it is not tried again before the view is newer.
+            busy.insert((claim.job.clone(), claim.task));
+            let Applied::Yes(revision) = self.change(claim.change).await else { continue };
+            let (job, task, record) = (claim.job, claim.task, claim.record);
+            if let Err(error) = self.start(Held { job, task, record, revision }) {
+                tracing::warn!("jobs: cannot start a thread: {error}");
+                return;
+            }
+        }
+    }
+
+    fn start(&mut self, held: Held) -> std::io::Result<()> {
+        let Some(view) = self.view.jobs.get(&held.job) else { return Ok(()) };
+        let Some(job) = &view.job else { return Ok(()) };
+        let maps = match held.task.kind {
+            TaskKind::Map => Vec::new(),
+            TaskKind::Reduce => map_locations(view, held.task.number, |worker| {
+                // A worker that has just gone is asked in vain, and reported.
+                let gone = || "gone".to_owned();
+                let record = self.view.workers.get(worker);
+                let address = record.map_or_else(gone, |worker| worker.record.address.clone());
+                (*worker != self.id).then_some(address)
+            }),
+        };
+        let plan = self.plans.entry(held.job.clone());
+        let plan = plan.or_insert_with(|| Arc::new(StoredPlan::new(view))).clone();
+        let spec = job.record.spec.clone();
+        self.folders.entry(held.job.clone()).or_insert_with(|| spec.clone());
+        let (progress, activity) = (Arc::new(Progress::new()), Arc::new(AtomicU64::new(0)));
+        let task = AttemptTask {
+            held: held.clone(),
+            spec,
+            plan,
+            maps,
+            folder: folder_of(&self.facts.folder, &held.job),
+            slots: self.slots,
+            progress: progress.clone(),
+            activity: activity.clone(),
+        };
+        task.start(self.sender.clone())?;
+        let key = (held.job.clone(), held.task);
+        let running = Running { held, progress, activity, told: (0, Instant::now()) };
+        self.running.insert(key, running);
+        Ok(())
+    }
+}
