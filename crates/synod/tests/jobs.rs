@@ -1,6 +1,8 @@
 //! Jobs on a cluster of real processes: the output equals a naive count and a local run, byte for byte,
 //! whoever is killed and whatever is lost half way. What is refused or cancelled leaves nothing.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -167,9 +169,9 @@ fn what_is_refused_or_cancelled_leaves_nothing() {
     };
     fs::create_dir(bench.path("out")).unwrap();
     fs::write(bench.path("out/mine"), "mine").unwrap();
-    assert!(run_refused(&bench, "wordcount", &text, &out).contains("exists"));
+    assert!(run("wordcount", &text, &out, 1).contains("exists"));
     assert_eq!(fs::read(bench.path("out/mine")).unwrap(), b"mine");
-    assert!(run_refused(&bench, "wordcount", &missing, &out2).contains(&missing));
+    assert!(run("wordcount", &missing, &out2, 1).contains(&missing));
     assert!(run("no-such-job", &text, &out2, 2).contains("wordcount"));
     assert!(!bench.path("out2").exists());
 
@@ -179,19 +181,6 @@ fn what_is_refused_or_cancelled_leaves_nothing() {
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     assert_eq!(job.wait().unwrap().code(), Some(130));
     assert!(!bench.path("out2").exists());
-}
-
-/// A job that fails on the cluster: exit code 1, and an error on the last line of stderr, behind the
-/// progress.
-fn run_refused(bench: &Bench, job: &str, input: &str, output: &str) -> String {
-    let endpoints = bench.cluster.endpoints();
-    let arguments = ["run", job, input, "--output", output, "--endpoints", &endpoints];
-    let output = synod(&arguments).stdin(Stdio::null()).output().unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
-    let last = stderr.lines().last().unwrap();
-    assert!(last.starts_with("synod: "), "{stderr}");
-    last.to_owned()
 }
 
 #[test]

@@ -129,6 +129,8 @@ impl<K: Kv> Submission<'_, K> {
             JobState::Submitted if opened.elapsed() >= PATIENCE => {
                 return self.withdraw(job.modified).await;
             }
+            // It goes nowhere any more.
+            JobState::Ending(_) => {}
             _ => self.progress.show(&view.snapshot()),
         }
         if self.progress.check_cancelled().is_err() {

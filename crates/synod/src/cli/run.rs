@@ -158,7 +158,9 @@ fn run_here(spec: JobSpec, progress: &Arc<Progress>) -> Result<JobSummary, Failu
 async fn while_showing<T>(progress: &Progress, job: impl Future<Output = T>) -> Result<T, Failure> {
     let mut stop = StopSignals::listen()?;
     let mut view = View::new();
-    let mut look = tokio::time::interval(LOOK_INTERVAL);
+    // Not at once: a job that is refused says nothing but why.
+    let first_look = tokio::time::Instant::now() + LOOK_INTERVAL;
+    let mut look = tokio::time::interval_at(first_look, LOOK_INTERVAL);
     tokio::pin!(job);
     let result = loop {
         tokio::select! {
@@ -198,6 +200,7 @@ impl View {
                 bar.set_message(phase_name(now.phase));
                 bar.set_position(per_mille(now));
             }
+            View::Lines { .. } if now.phase == Phase::Planning => {}
             View::Lines { last } => {
                 let due = last
                     .is_none_or(|(phase, at)| phase != now.phase || at.elapsed() >= LINE_INTERVAL);
