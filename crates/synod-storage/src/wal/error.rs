@@ -15,7 +15,8 @@ pub enum WalError {
     /// A record that had been made durable is gone or does not check out. Nothing was changed; this
     /// replica must neither vote nor lead until it was repaired from its peers.
     #[error(
-        "the write-ahead log is damaged: {reason}, in segment {segment} at byte {offset}, frame {frame}"
+        "the write-ahead log is damaged: {reason}, in segment {segment} at byte {offset}, frame {frame}; \
+         this replica must not vote again: remove the member, empty its folder, add it anew"
     )]
     Damaged {
         /// Sequence number of the segment file.

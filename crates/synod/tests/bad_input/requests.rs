@@ -5,7 +5,12 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+
 use crate::support::cluster::Cluster;
+use crate::support::load::runtime;
 use crate::support::{http, refused, succeed, synod};
 
 /// The most that a request may have, in bytes.
@@ -81,6 +86,47 @@ fn bytes_that_are_no_request_neither_stop_nor_swell_the_client_port() {
     let grown = cluster.nodes[0].process().resident_bytes().saturating_sub(before);
     assert!(grown < MAX_GROWTH_BYTES, "grew by {grown} bytes");
     succeed(&["put", "k", "v", "--endpoints", &client]);
+}
+
+#[test]
+fn a_grpc_message_that_declares_four_gigabytes_is_refused_at_once() {
+    let mut cluster = Cluster::start(1);
+    let client = cluster.nodes[0].client();
+    assert!(http::is_healthy(&client));
+    let before = cluster.nodes[0].process().resident_bytes();
+    // Not compressed, four bytes of length, and the first byte of what never comes.
+    let body = Bytes::from_static(&[0, 0xff, 0xff, 0xff, 0xff, b'x']);
+    for path in ["KV/Put", "KV/Range", "KV/Txn", "Lease/LeaseGrant", "Watch/Watch"] {
+        for _ in 0..ROUNDS {
+            let status = runtime().block_on(grpc_status(&client, path, body.clone()));
+            // OUT_OF_RANGE as our gRPC library says it, or RESOURCE_EXHAUSTED as etcd's does.
+            assert!(status == "11" || status == "8", "{path}: {status}");
+        }
+    }
+    let grown = cluster.nodes[0].process().resident_bytes().saturating_sub(before);
+    assert!(grown < MAX_GROWTH_BYTES, "grew by {grown} bytes");
+    succeed(&["put", "k", "v", "--endpoints", &client]);
+}
+
+/// Sends these bytes as the body of a gRPC call; the status in the answer's headers or trailers.
+async fn grpc_status(client: &str, path: &str, body: Bytes) -> String {
+    let stream = tokio::net::TcpStream::connect(client).await.expect("it listens");
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .expect("it speaks HTTP/2");
+    tokio::spawn(connection);
+    let request = hyper::Request::post(format!("http://{client}/etcdserverpb.{path}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(Full::new(body))
+        .expect("a request");
+    let answer = sender.send_request(request).await.expect("an answer");
+    let (head, body) = answer.into_parts();
+    let trailers = body.collect().await.expect("the whole answer").trailers().cloned();
+    let status = head.headers.get("grpc-status").cloned();
+    let status = status.or_else(|| trailers?.get("grpc-status").cloned());
+    status.expect("a gRPC status").to_str().expect("digits").to_owned()
 }
 
 const ROUNDS: usize = 40;

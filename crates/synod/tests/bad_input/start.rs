@@ -76,6 +76,33 @@ fn data_of_a_newer_format_is_refused_and_not_touched() {
     assert_eq!(succeed(&["get", "kept", "--values-only", "--endpoints", &client]), "value\n");
 }
 
+#[test]
+fn a_log_that_is_damaged_in_the_middle_is_refused_and_never_cut() {
+    let mut cluster = Cluster::start(1);
+    let node = &mut cluster.nodes[0];
+    let client = node.client();
+    for number in 0..20 {
+        succeed(&["put", &format!("k{number:02}"), "value", "--endpoints", &client]);
+    }
+    node.kill();
+    let log = node.data().join("wal/0000000000000001.wal");
+    let good = fs::read(&log).unwrap();
+    let written = good.iter().rposition(|byte| *byte != 0).unwrap();
+    let mut damaged = good.clone();
+    damaged[written / 2] ^= 1;
+    fs::write(&log, &damaged).unwrap();
+    let line = start_refused(node, &[], 1);
+    assert!(line.contains("log is damaged") && line.contains("segment 1 at byte"), "{line}");
+    assert!(line.contains("remove the member"), "{line}");
+    assert!(fs::read(&log).unwrap() == damaged, "what is behind the damage is still there");
+
+    fs::write(&log, &good).unwrap();
+    node.start();
+    node.wait_ready();
+    let keys = succeed(&["get", "k", "--prefix", "--keys-only", "--endpoints", &client]);
+    assert_eq!(keys.lines().count(), 20);
+}
+
 /// Every file below a folder, with what is in it; the lock's owner aside.
 fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
