@@ -42,7 +42,7 @@ impl Fetch for HttpFetch {
     ) -> Result<(), FetchError> {
         let address = from.address.as_deref().unwrap_or_default();
         let path = path_of(job, from.map, from.attempt, partition);
-        let mut pauses = PAUSES.iter();
+        let mut tries = 0;
         loop {
             let idle = lock(&self.idle).remove(address);
             let fresh = idle.is_none();
@@ -58,10 +58,13 @@ impl Fetch for HttpFetch {
                 Err(TryError::Lasting(why)) => return Err(FetchError::Unreadable(why)),
                 // An idle connection may have been closed by the other side.
                 Err(TryError::Passing(_)) if !fresh => {}
-                Err(TryError::Passing(why)) => match pauses.next() {
-                    Some(pause) => std::thread::sleep(*pause),
-                    None => return Err(FetchError::Unreadable(why)),
-                },
+                Err(TryError::Passing(why)) => {
+                    // No pause: a worker that is busy keeps its readers waiting itself.
+                    tries += 1;
+                    if tries == TRIES {
+                        return Err(FetchError::Unreadable(why));
+                    }
+                }
             }
         }
     }
@@ -159,8 +162,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Without a byte for so long, the other side is gone.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
-/// Before each further try.
-const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
+/// Over new connections.
+const TRIES: u32 = 3;
 const BUFFER_BYTES: usize = 256 << 10;
 const MAX_HEAD_BYTES: u64 = 16 << 10;
 
