@@ -150,8 +150,14 @@ pub fn boot(
     let identity = WalIdentity { cluster: config.cluster, node: config.node };
     let (mut wal, recovered) = Wal::open(disk, WAL_DIR, identity, config.wal_limits)?;
     let notes = Notes::load(&*engine)?;
-    if let Some(position) = notes.installing {
-        snapshot::install(&*engine, position)?;
+    match notes.installing {
+        Some(position) => snapshot::install(&*engine, position)?,
+        // A transfer that ended early: nobody goes on with it.
+        None => match snapshot::clear_staging(&*engine) {
+            // The next transfer tries again.
+            Ok(()) | Err(EngineError::NoSpace(_)) => {}
+            Err(error) => return Err(error.into()),
+        },
     }
     let applied = Applied::load(&*engine)?;
     let mut records = Vec::new();

@@ -192,7 +192,7 @@ pub fn stage(engine: &dyn Engine, body: Bytes) -> Result<(), StageError> {
 
 /// Empties staging: a new transfer begins, or an old one is over.
 pub fn clear_staging(engine: &dyn Engine) -> Result<(), EngineError> {
-    clear(engine, Space::Staging)
+    engine.clear(Space::Staging)
 }
 
 /// The position of the staged state; `None` if it names none.
@@ -209,7 +209,7 @@ pub fn install(engine: &dyn Engine, position: LogStart) -> Result<(), EngineErro
     engine.write(batch)?;
     engine.persist()?;
     for (number, space) in Space::REPLICATED.into_iter().enumerate() {
-        clear(engine, space)?;
+        engine.clear(space)?;
         move_in(engine, number as u8, space)?;
     }
     let mut batch = WriteBatch::default();
@@ -239,20 +239,6 @@ fn move_in(engine: &dyn Engine, number: u8, space: Space) -> Result<(), EngineEr
             Some(key) => from = key,
             None => return Ok(()),
         }
-    }
-}
-
-fn clear(engine: &dyn Engine, space: Space) -> Result<(), EngineError> {
-    loop {
-        let mut batch = WriteBatch::default();
-        engine.scan(space, &[], None, &mut |key, _| {
-            batch.delete(space, Bytes::copy_from_slice(key));
-            if batch.ops.len() < 4096 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
-        if batch.is_empty() {
-            return Ok(());
-        }
-        engine.write(batch)?;
     }
 }
 
