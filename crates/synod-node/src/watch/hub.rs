@@ -147,6 +147,16 @@ impl WatchHub {
         Ok(())
     }
 
+    /// History is about to be compacted: those who have kept up get what is new first.
+    pub fn before_compaction(
+        &mut self,
+        header: Header,
+        kv: &Kv,
+        out: &mut Vec<WatchDelivery>,
+    ) -> Result<(), EngineError> {
+        self.give_new(header, kv, out)
+    }
+
     /// Whether another turn has work to do at once.
     #[must_use]
     pub fn is_busy(&self) -> bool {
@@ -256,7 +266,7 @@ impl WatchHub {
             let history = match kv.history(self.seen.next(), CATCH_UP_BYTES)? {
                 Ok(history) => history,
                 Err(_) => {
-                    // Compacted in the very batch that wrote it: let each watcher find out for itself.
+                    // Compacted before it was given out: let each watcher find out for itself.
                     self.on_store_replaced(kv.revision());
                     return Ok(());
                 }
