@@ -34,10 +34,7 @@ impl Node {
     }
 
     fn apply_items(&mut self, now: Instant, entry: &Entry) {
-        if self.change_in_progress == Some((entry.index, entry.term)) {
-            // An empty entry in the place of a change: consensus refused it.
-            self.change_in_progress = None;
-        }
+        self.forget_refused_change(entry);
         let items = match item::unpack(entry.payload.clone()) {
             Ok(items) => items,
             Err(error) => return self.stop_on_entry(entry, &error),
@@ -55,6 +52,13 @@ impl Node {
     }
 
     fn apply_command(&mut self, now: Instant, id: ProposalId, command: &Command) {
+        if matches!(command, Command::Compact { .. }) {
+            // Whoever has kept up must not lose, to a compaction in the same turn, what came before it.
+            let header = self.header();
+            if let Err(error) = self.hub.before_compaction(header, &self.kv, &mut self.deliveries) {
+                return self.stop_on(error);
+            }
+        }
         let outcome = match self.kv.apply(command, &mut self.batch) {
             Ok(outcome) => outcome,
             Err(error) => return self.stop_on(error),

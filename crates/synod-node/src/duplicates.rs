@@ -1,9 +1,9 @@
 //! Which proposals this leader has already taken from followers in its term.
 //!
 //! A network may deliver a frame twice; proposing it twice would apply it twice. Frames name the term
-//! (another term's are dropped), and within the term this memory answers. A refusal would not be safe
-//! to act on for the same reason, so there is none: the follower learns from a change of leader that
-//! the outcome is unknown.
+//! (another term's are dropped), and within the term this memory answers. A leader that refuses a
+//! proposal remembers it here like one that it took, so a repeated frame cannot make it happen later
+//! and the refusal can be acted on.
 
 use std::collections::{BTreeMap, BTreeSet};
 

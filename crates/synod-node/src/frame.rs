@@ -4,6 +4,8 @@
 use bytes::Bytes;
 use synod_base::{DecodeError, Decoder, Encoder, GroupId, LeaseId, NodeId, ProposalId, Term};
 
+use crate::request::RequestError;
+
 /// The group that holds the coordination state. Frames and log records name a group, so that more
 /// groups can share log and connections later.
 pub const COORDINATION: GroupId = GroupId(1);
@@ -77,7 +79,25 @@ pub enum Frame {
         /// As in the chunks.
         transfer: u64,
     },
+    /// Proposals that the leader did not take and never will: they did not happen.
+    Refuse {
+        /// Which, and why; the reason is one of [`REFUSALS`].
+        items: Vec<(ProposalId, RequestError)>,
+    },
 }
+
+/// What a leader may refuse a forwarded proposal for, by its number on the wire.
+const REFUSALS: [RequestError; 9] = [
+    RequestError::ChangeInProgress,
+    RequestError::DiskFull,
+    RequestError::Overloaded,
+    RequestError::NotLearner,
+    RequestError::LearnerNotReady,
+    RequestError::NotEnoughMembers,
+    RequestError::MemberNotFound,
+    RequestError::MemberExists,
+    RequestError::MemberUrlInvalid,
+];
 
 impl Frame {
     /// The frame as bytes.
@@ -117,6 +137,15 @@ impl Frame {
             }
             Frame::SnapshotAck { transfer, next } => out.u8(6).var(*transfer).var(*next),
             Frame::SnapshotRefused { transfer } => out.u8(7).var(*transfer),
+            Frame::Refuse { items } => {
+                out.u8(8).var(items.len() as u64);
+                for (id, error) in items {
+                    encode_proposal_id(*id, &mut out);
+                    let number = REFUSALS.iter().position(|refusal| refusal == error);
+                    out.u8(number.unwrap_or_default() as u8);
+                }
+                &mut out
+            }
         };
         out.into_bytes()
     }
@@ -176,6 +205,7 @@ impl Frame {
             },
             6 => Frame::SnapshotAck { transfer: input.var("transfer")?, next: input.var("next")? },
             7 => Frame::SnapshotRefused { transfer: input.var("transfer")? },
+            8 => Frame::Refuse { items: decode_refusals(&mut input)? },
             v => return Err(DecodeError::Invalid { what: "frame kind", value: u64::from(v) }),
         };
         input.finish()?;
@@ -191,6 +221,20 @@ impl Frame {
             _ => 0,
         }
     }
+}
+
+fn decode_refusals(input: &mut Decoder) -> Result<Vec<(ProposalId, RequestError)>, DecodeError> {
+    let count = input.count("refusal count")?;
+    let mut items = Vec::with_capacity(count.min(1024));
+    for _ in 0..count {
+        let id = decode_proposal_id(input)?;
+        let number = input.u8("refusal")?;
+        let Some(error) = REFUSALS.get(usize::from(number)) else {
+            return Err(DecodeError::Invalid { what: "refusal", value: u64::from(number) });
+        };
+        items.push((id, error.clone()));
+    }
+    Ok(items)
 }
 
 /// Appends a proposal's id.
@@ -224,6 +268,7 @@ mod tests {
             Frame::SnapshotEnd { transfer: 9, sequence: 1, message: Bytes::from_static(b"m") },
             Frame::SnapshotAck { transfer: 9, next: 1 },
             Frame::SnapshotRefused { transfer: 9 },
+            Frame::Refuse { items: REFUSALS.iter().map(|error| (id, error.clone())).collect() },
         ]
     }
 

@@ -20,6 +20,7 @@ mod questions;
 mod reads;
 pub mod request;
 mod requests;
+mod retention;
 mod snapshot;
 mod transfer;
 pub mod watch;

@@ -9,7 +9,7 @@ use synod_base::{Decoder, Encoder, Entry, Instant, NodeId, ProposalId};
 use synod_consensus::{MemberChange, MembershipChange, Role};
 
 use crate::effects::StopReason;
-use crate::frame::{decode_proposal_id, encode_proposal_id};
+use crate::frame::{Frame, decode_proposal_id, encode_proposal_id};
 use crate::item::{ChangeOp, Item};
 use crate::member::{Member, host_and_port};
 use crate::node::Node;
@@ -17,6 +17,17 @@ use crate::request::{Request, RequestError, RequestToken, Response};
 
 /// A learner may be promoted once it has this share of the leader's log (etcd's rule: 90 %).
 const LEARNER_READY_PERCENT: u64 = 90;
+
+/// Clients that wait for leadership to move; one more is refused.
+const MAX_WAITING_MOVES: usize = 64;
+
+/// A client waits until `to` leads.
+#[derive(Debug)]
+pub(crate) struct Move {
+    pub token: RequestToken,
+    pub to: NodeId,
+    pub deadline: Instant,
+}
 
 impl Node {
     /// A client wants to change who takes part, or who leads.
@@ -41,7 +52,7 @@ impl Node {
                 let item = Item::PeerUrls { member: id, peer_urls }.encode();
                 return self.proposals.push(token, deadline, item);
             }
-            Request::MoveLeader { to } => return self.move_leader(token, to),
+            Request::MoveLeader { to } => return self.move_leader(deadline, token, to),
             _ => return Err(RequestError::MemberNotFound),
         };
         self.check_change(&op)?;
@@ -54,7 +65,10 @@ impl Node {
         }
         let id = self.proposals.wait_for_change(token, deadline)?;
         if leads {
-            self.propose_change(id, op);
+            if let Err(error) = self.propose_change(id, op) {
+                self.proposals.finish(id);
+                return Err(error);
+            }
         } else {
             let item = Item::Change(op).encode();
             self.forward(self.view.leader, self.view.term, vec![(id, item)]);
@@ -63,10 +77,15 @@ impl Node {
     }
 
     /// Leader: makes the entry, if the change is still right here and now.
-    pub(crate) fn propose_change(&mut self, id: ProposalId, op: ChangeOp) {
-        if self.change_in_progress.is_some() || self.check_change(&op).is_err() {
-            return self.drop_change(id);
+    pub(crate) fn propose_change(
+        &mut self,
+        id: ProposalId,
+        op: ChangeOp,
+    ) -> Result<(), RequestError> {
+        if self.change_in_progress.is_some() {
+            return Err(RequestError::ChangeInProgress);
         }
+        self.check_change(&op)?;
         let change = match &op {
             ChangeOp::Add(member) if member.is_learner => MemberChange::AddLearner(member.id),
             ChangeOp::Add(member) => MemberChange::AddVoter(member.id),
@@ -81,17 +100,34 @@ impl Node {
             Ok(()) => {
                 self.proposals.change_sent(id);
                 let index = self.core.status().last_index;
-                self.change_in_progress = Some((index, self.view.term));
+                self.change_in_progress = Some((index, self.view.term, id));
+                Ok(())
             }
-            Err(_) => self.drop_change(id),
+            // Appended nowhere: this node no longer leads, or hands leadership over.
+            Err(_) => Err(RequestError::ChangeInProgress),
+        }
+    }
+
+    /// A normal entry stands in the place of the change that this leader proposed: consensus refused
+    /// the change, and whoever asked for it must hear so.
+    pub(crate) fn forget_refused_change(&mut self, entry: &Entry) {
+        let Some((index, term, id)) = self.change_in_progress else { return };
+        if (index, term) != (entry.index, entry.term) {
+            return;
+        }
+        self.change_in_progress = None;
+        let items = vec![(id, RequestError::ChangeInProgress)];
+        if id.node == self.config.node {
+            self.on_refused(items);
+        } else {
+            self.send_frame(id.node, &Frame::Refuse { items });
         }
     }
 
     /// A committed change.
     pub(crate) fn apply_change(&mut self, entry: &Entry) {
-        if self.change_in_progress == Some((entry.index, entry.term)) {
-            self.change_in_progress = None;
-        }
+        self.change_in_progress
+            .take_if(|(index, term, _)| (*index, *term) == (entry.index, entry.term));
         let change = match MembershipChange::decode(&mut Decoder::new(entry.payload.clone())) {
             Ok(change) => change,
             Err(error) => return self.stop_on_entry(entry, &error),
@@ -179,7 +215,7 @@ impl Node {
             ChangeOp::Remove(node) => {
                 self.check_known(*node)?;
                 let voters = &self.applied.membership.voters;
-                if voters.contains(node) && voters.len() == 1 {
+                if voters.contains(node) && !self.could_do_without(*node) {
                     return Err(RequestError::NotEnoughMembers);
                 }
                 Ok(())
@@ -192,6 +228,15 @@ impl Node {
                 self.check_caught_up(*node)
             }
         }
+    }
+
+    /// Whether the other voters are a group, and, as far as a leader knows, enough of them are alive.
+    fn could_do_without(&self, voter: NodeId) -> bool {
+        let others = self.applied.membership.voters.iter().filter(|id| **id != voter);
+        let count = others.clone().count();
+        let leads = self.view.role == Role::Leader;
+        let alive = others.filter(|id| !leads || self.is_alive(**id)).count();
+        count > 0 && alive > count / 2
     }
 
     /// The leader knows how far a learner is; elsewhere the question is left to it.
@@ -224,14 +269,6 @@ impl Node {
         if urls.iter().any(taken) { Err(RequestError::MemberExists) } else { Ok(()) }
     }
 
-    /// A change that cannot be made any more. A client of this node is told; another node's learns it from
-    /// the missing answer.
-    fn drop_change(&mut self, id: ProposalId) {
-        if let Some(token) = self.proposals.finish(id) {
-            self.reply(token, Err(RequestError::ChangeInProgress));
-        }
-    }
-
     /// Writes a change into the member table; returns whom it was about.
     fn record_change(&mut self, op: ChangeOp) -> Option<Member> {
         let subject = match op {
@@ -261,17 +298,37 @@ impl Node {
         }
     }
 
-    fn move_leader(&mut self, token: RequestToken, to: NodeId) -> Result<(), RequestError> {
+    fn move_leader(
+        &mut self,
+        deadline: Instant,
+        token: RequestToken,
+        to: NodeId,
+    ) -> Result<(), RequestError> {
         if self.view.role != Role::Leader {
             return Err(RequestError::NotLeader);
         }
         if !self.applied.membership.voters.contains(&to) {
             return Err(RequestError::BadTransferee);
         }
+        if self.moves.len() >= MAX_WAITING_MOVES {
+            return Err(RequestError::Overloaded);
+        }
         self.core.transfer_leader(to);
-        // As in etcd the answer says that the hand-over has begun; the next status shows its end.
-        self.reply(token, Ok((self.header(), Response::Moved)));
+        self.moves.push(Move { token, to, deadline });
         Ok(())
+    }
+
+    /// Answers those who wanted the present leader to lead.
+    pub(crate) fn finish_moves(&mut self) {
+        let leader = self.view.leader;
+        for moved in self.moves.extract_if(.., |m| m.to == leader).collect::<Vec<_>>() {
+            self.reply(moved.token, Ok((self.header(), Response::Moved)));
+        }
+    }
+
+    /// Hand-overs that did not happen in time.
+    pub(crate) fn take_overdue_moves(&mut self, now: Instant) -> Vec<RequestToken> {
+        self.moves.extract_if(.., |m| m.deadline <= now).map(|m| m.token).collect()
     }
 }
 

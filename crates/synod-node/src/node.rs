@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use synod_base::{DecodeError, Instant, LogIndex, NodeId, Term};
+use synod_base::{DecodeError, Instant, LogIndex, NodeId, ProposalId, Term};
 use synod_consensus::{Core, MessageKind, Role, StepError};
 use synod_state::kv::Kv;
 use synod_storage::engine::{Engine, EngineError, WriteBatch};
@@ -30,6 +30,7 @@ use crate::effects::{Effects, LogBatch, StopReason};
 use crate::frame::{COORDINATION, Frame};
 use crate::lease_clock::LeaseClock;
 use crate::member::Member;
+use crate::membership::Move;
 use crate::meta::Applied;
 use crate::proposals::Proposals;
 use crate::questions::Questions;
@@ -112,7 +113,15 @@ pub struct Node {
     /// Where the log ended at the start, if the engine was not that far (see `requests.rs`).
     pub(crate) behind_itself: Option<LogIndex>,
     /// The change of membership that this leader has proposed and not yet seen applied.
-    pub(crate) change_in_progress: Option<(LogIndex, Term)>,
+    pub(crate) change_in_progress: Option<(LogIndex, Term, ProposalId)>,
+    /// Clients that wait until another member leads.
+    pub(crate) moves: Vec<Move>,
+    /// When a frame of each peer last came.
+    pub(crate) heard: BTreeMap<NodeId, Instant>,
+    /// When the last input came.
+    pub(crate) latest: Instant,
+    /// Followers that were sent the whole state: its position, and how long to keep the log for them.
+    pub(crate) installing: BTreeMap<NodeId, (LogIndex, Instant)>,
 
     /// Applied in memory, not yet in the engine; longer than a turn only while the engine is full.
     pub(crate) batch: WriteBatch,
@@ -120,21 +129,21 @@ pub struct Node {
     engine_retry: Option<Instant>,
     disk_full: bool,
     /// Engine made durable: the ticket and what was applied when it was asked for.
-    persisting: Option<(u64, LogIndex)>,
-    persist_tickets: u64,
+    pub(crate) persisting: Option<(u64, LogIndex)>,
+    pub(crate) persist_tickets: u64,
     /// Log batches on their way: our number, consensus' number.
     writes: VecDeque<(u64, u64)>,
     log_numbers: u64,
     /// Where this replica's log begins.
-    log_start: LogIndex,
+    pub(crate) log_start: LogIndex,
     /// Says so in the log, with the next batch.
-    forgotten: Option<LogRecord>,
+    pub(crate) forgotten: Option<LogRecord>,
     next_tick: Instant,
     next_publication: Instant,
 
     pub(crate) send: Vec<(NodeId, Bytes)>,
     pub(crate) replies: Vec<(RequestToken, Reply)>,
-    deliveries: Vec<WatchDelivery>,
+    pub(crate) deliveries: Vec<WatchDelivery>,
     pub(crate) members_changed: bool,
     pub(crate) stopped: Option<StopReason>,
     stop_reported: bool,
@@ -149,6 +158,11 @@ impl Node {
             core.campaign();
         }
         let last_index = core.status().last_index;
+        // Nobody talks to a removed member any more, so it must remember by itself. A member that joins
+        // has applied nothing yet.
+        let removed = applied.position.index.0 > 0
+            && !applied.members.contains_key(&config.node)
+            && !applied.membership.contains(config.node);
         let seed = config.seed ^ u64::from(start_number).rotate_left(32);
         Node {
             rng: fastrand::Rng::with_seed(seed),
@@ -156,7 +170,7 @@ impl Node {
             proposals: Proposals::new(config.node, start_number),
             duplicates: Duplicates::default(),
             barrier: Barrier::new(config.node, start_number),
-            questions: Questions::default(),
+            questions: Questions::new(start_number),
             lease_clock: LeaseClock::default(),
             leading: None,
             hub: WatchHub::new(kv.revision()),
@@ -165,6 +179,10 @@ impl Node {
             transfers: u64::from(start_number) << 32,
             behind_itself: Some(last_index).filter(|last| *last > applied.position.index),
             change_in_progress: None,
+            moves: Vec::new(),
+            heard: BTreeMap::new(),
+            latest: now,
+            installing: BTreeMap::new(),
             batch: WriteBatch::default(),
             position_moved: false,
             engine_retry: None,
@@ -181,7 +199,7 @@ impl Node {
             replies: Vec::new(),
             deliveries: Vec::new(),
             members_changed: true,
-            stopped: None,
+            stopped: removed.then_some(StopReason::Removed),
             stop_reported: false,
             config,
             core,
@@ -196,9 +214,12 @@ impl Node {
         if self.stopped.is_some() {
             return Ok(());
         }
+        self.latest = now;
+        self.heard.insert(from, now);
         match Frame::decode(frame)? {
             Frame::Consensus(body) => self.step(from, body)?,
-            Frame::Propose { term, items } => self.on_forwarded(term, items),
+            Frame::Propose { term, items } => self.on_forwarded(from, term, items),
+            Frame::Refuse { items } => self.on_refused(items),
             Frame::AskLease { question, ask } => self.on_lease_asked(now, from, question, ask),
             Frame::AnswerLease { question, answer } => self.on_lease_answered(question, answer),
             Frame::SnapshotChunk { transfer, sequence, body } => {
@@ -229,21 +250,6 @@ impl Node {
             }
             self.writes.pop_front();
             self.core.on_persisted(core_number);
-        }
-    }
-
-    /// The engine is durable as of the ticket's time.
-    pub fn on_engine_persisted(&mut self, ticket: u64) {
-        let Some((expected, applied)) = self.persisting else { return };
-        if expected != ticket {
-            return;
-        }
-        self.persisting = None;
-        let first = self.log_start.0;
-        let upto = LogIndex(first + applied.0.saturating_sub(first) / 4 * 3);
-        if let Some(start) = self.core.compact(upto) {
-            self.log_start = start.index;
-            self.forgotten = Some(LogRecord::Start { group: COORDINATION, start });
         }
     }
 
@@ -381,6 +387,7 @@ impl Node {
     }
 
     fn run(&mut self, now: Instant, effects: &mut Effects) {
+        self.latest = now;
         self.tick(now);
         self.watch_view(now);
         self.expire_leases(now);
@@ -430,14 +437,16 @@ impl Node {
             if view.role != Role::Leader {
                 self.leading = None;
                 self.lease_clock.clear();
-                self.change_in_progress = None;
                 self.outgoing.clear();
+                self.installing.clear();
             }
             if view.term != self.view.term {
                 self.duplicates.clear();
+                self.change_in_progress = None;
             }
             self.view = view;
         }
+        self.finish_moves();
         let leads = view.role == Role::Leader && self.applied.position.term == view.term;
         if leads && self.leading != Some(view.term) {
             self.leading = Some(view.term);
@@ -520,10 +529,11 @@ impl Node {
 
     /// Writes what was applied to the engine, in one batch.
     fn write_engine(&mut self, now: Instant) {
-        if self.kv.needs_scrub() && self.engine_retry.is_none() {
-            if let Err(error) = self.kv.scrub(SCRUB_KEYS_PER_TURN, &mut self.batch) {
-                return self.stop_on(error);
-            }
+        if self.kv.needs_scrub()
+            && self.engine_retry.is_none()
+            && let Err(error) = self.kv.scrub(SCRUB_KEYS_PER_TURN, &mut self.batch)
+        {
+            return self.stop_on(error);
         }
         if self.engine_retry.is_some_and(|at| now < at) {
             return;
@@ -546,24 +556,10 @@ impl Node {
         }
     }
 
-    /// Asks for a durable engine once the log has grown enough to forget a part of it.
-    fn compact_log(&mut self, effects: &mut Effects) {
-        let limit = self.config.log_retention.compact_above_bytes;
-        if self.persisting.is_some()
-            || !self.batch.is_empty()
-            || self.core.log_bytes() <= limit
-            || self.applied.position.index.0 <= self.log_start.0 + 1
-        {
-            return;
-        }
-        self.persist_tickets += 1;
-        self.persisting = Some((self.persist_tickets, self.applied.position.index));
-        effects.persist_engine = Some(self.persist_tickets);
-    }
-
     fn refuse_everything(&mut self) {
         let tokens = self.proposals.take_all().into_iter();
         let tokens = tokens.chain(self.questions.take_all());
+        let tokens = tokens.chain(self.moves.drain(..).map(|m| m.token));
         for token in tokens.collect::<Vec<_>>() {
             self.reply(token, Err(RequestError::Stopped));
         }

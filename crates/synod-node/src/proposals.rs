@@ -5,7 +5,7 @@
 //! leader is gone may have happened (`LeaderChanged`), as may one without an answer (`TimedOut`). None
 //! is ever sent twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use synod_base::limits::{MAX_ENTRY_BYTES, MAX_WAITING_PROPOSALS};
@@ -102,10 +102,12 @@ impl Proposals {
     }
 
     /// A follower's, for this leader in this term.
-    pub fn push_forwarded(&mut self, id: ProposalId, item: Bytes) {
-        if self.queue.len() < MAX_WAITING_PROPOSALS {
-            self.queue.push(Queued { id, item, source: Source::Forwarded });
+    pub fn push_forwarded(&mut self, id: ProposalId, item: Bytes) -> Result<(), RequestError> {
+        if self.queue.len() >= MAX_WAITING_PROPOSALS {
+            return Err(RequestError::Overloaded);
         }
+        self.queue.push(Queued { id, item, source: Source::Forwarded });
+        Ok(())
     }
 
     /// A client's membership change: waits like a write, but its entry is made elsewhere.
@@ -146,6 +148,7 @@ impl Proposals {
     /// Writes whose time is over.
     pub fn take_overdue(&mut self, now: Instant) -> Vec<(RequestToken, RequestError)> {
         let mut overdue = Vec::new();
+        let mut unsent = BTreeSet::new();
         while let Some(first) = self.waiting.first_entry() {
             if first.get().deadline > now {
                 break;
@@ -154,10 +157,12 @@ impl Proposals {
             if counter <= self.sent_through {
                 overdue.push((waiter.token, RequestError::TimedOut));
             } else {
-                self.queue
-                    .retain(|queued| queued.source != Source::Own || queued.id.counter != counter);
+                unsent.insert(counter);
                 overdue.push((waiter.token, RequestError::NoLeader));
             }
+        }
+        if !unsent.is_empty() {
+            self.queue.retain(|q| q.source != Source::Own || !unsent.contains(&q.id.counter));
         }
         overdue
     }
@@ -196,19 +201,43 @@ impl Node {
     }
 
     /// Proposals that a follower forwarded.
-    pub(crate) fn on_forwarded(&mut self, term: Term, items: Vec<(ProposalId, Bytes)>) {
-        if self.view.role != Role::Leader || term != self.view.term || self.is_full() {
+    pub(crate) fn on_forwarded(
+        &mut self,
+        from: NodeId,
+        term: Term,
+        items: Vec<(ProposalId, Bytes)>,
+    ) {
+        if self.view.role != Role::Leader || term != self.view.term {
             return;
         }
-        for (id, item) in items {
+        let mut refused = Vec::new();
+        for (id, bytes) in items {
             // What does not decode must never become an entry: every replica would stop on it.
-            if Item::decode(item.clone()).is_err() || !self.duplicates.first_time(id) {
+            let Ok(item) = Item::decode(bytes.clone()) else { continue };
+            if !self.duplicates.first_time(id) {
                 continue;
             }
-            if let Ok(Item::Change(op)) = Item::decode(item.clone()) {
-                self.propose_change(id, op);
-            } else {
-                self.proposals.push_forwarded(id, item);
+            let taken = match item {
+                Item::Change(op) => self.propose_change(id, op),
+                Item::Kv(command) if self.is_full() && !makes_room(&command) => {
+                    Err(RequestError::DiskFull)
+                }
+                _ => self.proposals.push_forwarded(id, bytes),
+            };
+            if let Err(error) = taken {
+                refused.push((id, error));
+            }
+        }
+        if !refused.is_empty() {
+            self.send_frame(from, &Frame::Refuse { items: refused });
+        }
+    }
+
+    /// The leader did not take these proposals of this node, and never will.
+    pub(crate) fn on_refused(&mut self, items: Vec<(ProposalId, RequestError)>) {
+        for (id, error) in items {
+            if let Some(token) = self.proposals.finish(id) {
+                self.reply(token, Err(error));
             }
         }
     }
@@ -248,4 +277,12 @@ impl Node {
         self.proposals.mark_sent(items.iter().map(|(id, _)| *id));
         self.send_frame(leader, &Frame::Propose { term, items });
     }
+}
+
+/// A full disk still takes what makes room, as etcd does.
+pub(crate) fn makes_room(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::DeleteRange(_) | Command::Compact { .. } | Command::LeaseRevoke { .. }
+    )
 }

@@ -26,27 +26,35 @@ pub struct LeaseQuestion {
     pub ask: LeaseAsk,
     /// The client wants the lease's keys, too.
     pub keys: bool,
+    /// Give up then.
+    pub deadline: Instant,
 }
 
 #[derive(Debug)]
 struct Pending {
     question: LeaseQuestion,
-    deadline: Instant,
     ask_again: Instant,
 }
 
 /// All questions without an answer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Questions {
     counter: u64,
     pending: BTreeMap<u64, Pending>,
 }
 
 impl Questions {
+    /// None yet. An answer to a question from before a restart must not be taken for one from after it,
+    /// so the numbers of each start are its own.
+    #[must_use]
+    pub fn new(start_number: u32) -> Self {
+        Questions { counter: u64::from(start_number) << 32, pending: BTreeMap::new() }
+    }
+
     /// A new question.
-    pub fn push(&mut self, question: LeaseQuestion, deadline: Instant) {
+    pub fn push(&mut self, question: LeaseQuestion) {
         self.counter += 1;
-        let pending = Pending { question, deadline, ask_again: Instant::ZERO };
+        let pending = Pending { question, ask_again: Instant::ZERO };
         self.pending.insert(self.counter, pending);
     }
 
@@ -71,7 +79,7 @@ impl Questions {
     /// Questions whose time is over.
     pub fn take_overdue(&mut self, now: Instant) -> Vec<RequestToken> {
         self.pending
-            .extract_if(.., |_, pending| pending.deadline <= now)
+            .extract_if(.., |_, pending| pending.question.deadline <= now)
             .map(|(_, pending)| pending.question.token)
             .collect()
     }
@@ -93,8 +101,8 @@ impl Node {
             let all = std::mem::take(&mut self.questions.pending);
             for pending in all.into_values() {
                 let asker = LeaseAsker::Here(pending.question);
-                self.barrier
-                    .push(pending.deadline, Read::Lease { asker, ask: pending.question.ask });
+                let read = Read::Lease { asker, ask: pending.question.ask };
+                self.barrier.push(pending.question.deadline, read);
             }
             return;
         }
@@ -128,7 +136,10 @@ impl Node {
 
     /// The leader answered.
     pub(crate) fn on_lease_answered(&mut self, question: u64, answer: LeaseAnswer) {
-        if let Some(question) = self.questions.finish(question) {
+        let Some(question) = self.questions.finish(question) else { return };
+        if question.keys && answer.is_some() {
+            self.barrier.push(question.deadline, Read::LeaseKeys(question, answer));
+        } else {
             self.answer_lease(question, answer);
         }
     }

@@ -11,6 +11,7 @@ use synod_state::kv::{Command, RangeRequest, TxnRequest, validate, validate_rang
 use crate::frame::{Frame, LeaseAnswer, LeaseAsk};
 use crate::item::Item;
 use crate::node::Node;
+use crate::proposals::makes_room;
 use crate::questions::LeaseQuestion;
 use crate::request::{LeaseTimeToLive, Reply, Request, RequestError, RequestToken, Response};
 
@@ -46,6 +47,9 @@ pub enum Read {
         /// What.
         ask: LeaseAsk,
     },
+    /// The leader's answer about a lease, for a client that also wants its keys: this node must have
+    /// applied what the leader had.
+    LeaseKeys(LeaseQuestion, LeaseAnswer),
 }
 
 impl Read {
@@ -57,9 +61,8 @@ impl Read {
             | Read::Txn(token, _)
             | Read::Leases(token)
             | Read::Members(token)
-            | Read::Lease { asker: LeaseAsker::Here(LeaseQuestion { token, .. }), .. } => {
-                Some(*token)
-            }
+            | Read::Lease { asker: LeaseAsker::Here(LeaseQuestion { token, .. }), .. }
+            | Read::LeaseKeys(LeaseQuestion { token, .. }, _) => Some(*token),
             Read::Lease { asker: LeaseAsker::Peer { .. }, .. } => None,
         }
     }
@@ -134,12 +137,7 @@ impl Node {
             *id = self.new_lease_id();
         }
         validate(&command)?;
-        // A full disk still takes what makes room, as etcd does.
-        let frees = matches!(
-            command,
-            Command::DeleteRange(_) | Command::Compact { .. } | Command::LeaseRevoke { .. }
-        );
-        if self.is_full() && !frees {
+        if self.is_full() && !makes_room(&command) {
             return Err(RequestError::DiskFull);
         }
         let item = Item::Kv(command).encode();
@@ -185,7 +183,7 @@ impl Node {
         if self.questions.len() >= MAX_WAITING_PROPOSALS {
             return Err(RequestError::Overloaded);
         }
-        self.questions.push(LeaseQuestion { token, ask, keys }, deadline);
+        self.questions.push(LeaseQuestion { token, ask, keys, deadline });
         Ok(())
     }
 
@@ -239,6 +237,7 @@ impl Node {
                 (token, Ok(Response::Members { members: self.members(), subject: None }))
             }
             Read::Lease { asker, ask } => return self.finish_lease_read(now, asker, ask),
+            Read::LeaseKeys(question, answer) => return self.answer_lease(question, answer),
         };
         let reply = reply.map(|response| (self.header(), response));
         self.reply(token, reply);
@@ -250,7 +249,7 @@ impl Node {
         if self.leading.is_none() {
             // Leadership went meanwhile: the question goes to the next leader.
             if let LeaseAsker::Here(question) = asker {
-                self.questions.push(question, now + self.config.timing.request_timeout);
+                self.questions.push(question);
             }
             return;
         }
@@ -304,6 +303,9 @@ impl Node {
             if let Some(token) = read.token() {
                 self.reply(token, Err(self.no_quorum()));
             }
+        }
+        for token in self.take_overdue_moves(now) {
+            self.reply(token, Err(RequestError::TimedOut));
         }
     }
 

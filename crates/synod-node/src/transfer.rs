@@ -1,14 +1,20 @@
 //! The node's side of snapshot transfers (`snapshot.rs`): when one starts, goes on, ends, is given up.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use synod_base::{Instant, NodeId};
 use synod_state::kv::Kv;
+use synod_storage::engine::EngineError;
 
 use crate::effects::StopReason;
 use crate::frame::Frame;
 use crate::meta::Applied;
 use crate::node::{FrameError, Node};
 use crate::snapshot::{self, Incoming, Outgoing, StageError, Step};
+
+/// How long the log is kept for a follower that has been sent the whole state and moves it in.
+const INSTALL_PATIENCE: Duration = Duration::from_secs(60);
 
 impl Node {
     /// Consensus says that this follower needs the state.
@@ -20,6 +26,7 @@ impl Node {
             // What was applied in this turn is not in the engine yet; consensus asks again.
             return self.core.report_snapshot(to, false);
         }
+        self.installing.remove(&to);
         self.transfers += 1;
         let started = self
             .engine
@@ -39,7 +46,7 @@ impl Node {
     pub(crate) fn on_snapshot_ack(&mut self, now: Instant, from: NodeId, transfer: u64, next: u64) {
         let Some(outgoing) = self.outgoing.get_mut(&from) else { return };
         match outgoing.on_ack(now, transfer, next) {
-            Ok(step) => self.take_step(from, step),
+            Ok(step) => self.take_step(now, from, step),
             Err(error) => self.stop_on(error),
         }
     }
@@ -58,7 +65,7 @@ impl Node {
         for to in followers {
             if let Some(outgoing) = self.outgoing.get_mut(&to) {
                 let step = outgoing.on_time(now);
-                self.take_step(to, step);
+                self.take_step(now, to, step);
             }
         }
     }
@@ -71,12 +78,18 @@ impl Node {
         sequence: u64,
         body: Bytes,
     ) {
+        let same_sender = self.incoming.as_ref().filter(|i| i.from == from);
+        if same_sender.is_some_and(|i| transfer < i.transfer) {
+            // A late frame of a transfer that its sender has given up.
+            return;
+        }
         let known = self.incoming.as_ref().filter(|i| i.from == from && i.transfer == transfer);
         let next = match known {
             Some(incoming) => incoming.next,
             None if sequence == 0 => {
+                self.incoming = None;
                 if let Err(error) = snapshot::clear_staging(&*self.engine) {
-                    return self.stop_on(error);
+                    return self.refuse_piece(from, transfer, error);
                 }
                 self.incoming = Some(Incoming { from, transfer, next: 0 });
                 0
@@ -90,12 +103,7 @@ impl Node {
             match snapshot::stage(&*self.engine, body) {
                 Ok(()) => {}
                 Err(StageError::Engine(error)) => {
-                    // Also a full disk: the leader asks again later.
-                    self.incoming = None;
-                    if !matches!(error, synod_storage::engine::EngineError::NoSpace(_)) {
-                        self.stop_on(error);
-                    }
-                    return self.send_frame(from, &Frame::SnapshotRefused { transfer });
+                    return self.refuse_piece(from, transfer, error);
                 }
                 Err(StageError::Malformed(_)) => {
                     self.incoming = None;
@@ -107,6 +115,15 @@ impl Node {
             }
         }
         self.send_frame(from, &Frame::SnapshotAck { transfer, next: sequence + 1 });
+    }
+
+    /// The engine did not take a piece. A full one will have room later: the leader asks again.
+    fn refuse_piece(&mut self, from: NodeId, transfer: u64, error: EngineError) {
+        self.incoming = None;
+        if !matches!(error, EngineError::NoSpace(_)) {
+            self.stop_on(error);
+        }
+        self.send_frame(from, &Frame::SnapshotRefused { transfer });
     }
 
     /// Everything has arrived: the state is moved in, then consensus hears of it.
@@ -162,11 +179,11 @@ impl Node {
         self.members_changed = true;
     }
 
-    fn take_step(&mut self, to: NodeId, step: Step) {
+    fn take_step(&mut self, now: Instant, to: NodeId, step: Step) {
         match step {
             Step::Wait => {}
             Step::Send(frame) => self.send_frame(to, &frame),
-            Step::Complete => self.end_snapshot(to),
+            Step::Complete => self.end_snapshot(now, to),
             Step::GivenUp => {
                 self.outgoing.remove(&to);
                 self.core.report_snapshot(to, false);
@@ -176,12 +193,13 @@ impl Node {
 
     /// Every piece has arrived: now the consensus message. Whether it arrives, and is taken, shows in the
     /// follower's next answer to consensus.
-    fn end_snapshot(&mut self, to: NodeId) {
+    fn end_snapshot(&mut self, now: Instant, to: NodeId) {
         let Some(mut outgoing) = self.outgoing.remove(&to) else { return };
         match self.core.snapshot_message(to, outgoing.at, &outgoing.membership) {
             Some(message) => {
                 let end = outgoing.end(message.body);
                 self.send_frame(to, &end);
+                self.installing.insert(to, (outgoing.at.index, now + INSTALL_PATIENCE));
                 self.core.report_snapshot(to, true);
             }
             None => self.core.report_snapshot(to, false),

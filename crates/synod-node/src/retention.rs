@@ -1,0 +1,72 @@
+//! How much log a node keeps: when older entries are forgotten, and for whom they are kept longer.
+//!
+//! Invariant: nothing is forgotten before the engine holds it durably.
+
+use synod_base::{LogIndex, NodeId};
+use synod_storage::wal::LogRecord;
+
+use crate::effects::Effects;
+use crate::frame::COORDINATION;
+use crate::node::Node;
+
+/// So many times its limit the log may grow for the sake of followers that are alive but behind.
+const LAGGING_LOG_LIMITS: usize = 4;
+
+impl Node {
+    /// The engine is durable as of the ticket's time.
+    pub fn on_engine_persisted(&mut self, ticket: u64) {
+        let Some((expected, applied)) = self.persisting else { return };
+        if expected != ticket {
+            return;
+        }
+        self.persisting = None;
+        if let Some(upto) = self.forgettable(applied)
+            && let Some(start) = self.core.compact(upto)
+        {
+            self.log_start = start.index;
+            self.forgotten = Some(LogRecord::Start { group: COORDINATION, start });
+        }
+    }
+
+    /// Asks for a durable engine once the log has grown enough to forget a part of it.
+    pub(crate) fn compact_log(&mut self, effects: &mut Effects) {
+        let limit = self.config.log_retention.compact_above_bytes;
+        if self.persisting.is_some() || !self.batch.is_empty() || self.core.log_bytes() <= limit {
+            return;
+        }
+        let applied = self.applied.position.index;
+        if self.forgettable(applied).is_some() {
+            self.persist_tickets += 1;
+            self.persisting = Some((self.persist_tickets, applied));
+            effects.persist_engine = Some(self.persist_tickets);
+        }
+    }
+
+    /// Up to where the log may be forgotten once the engine is durable at `applied`: three quarters of
+    /// it, but, while the log is not far over its limit, nothing that a live follower still needs: it
+    /// would be sent the whole state instead, and under load be too late again when it has it. `None` if
+    /// that is too little to be worth a durable engine.
+    fn forgettable(&self, applied: LogIndex) -> Option<LogIndex> {
+        let first = self.log_start.0;
+        let count = applied.0.saturating_sub(first);
+        let mut upto = first + count * 3 / 4;
+        let limit = self.config.log_retention.compact_above_bytes;
+        if self.core.log_bytes() <= limit.saturating_mul(LAGGING_LOG_LIMITS) {
+            let alive = self.core.progress().into_iter().filter(|p| self.is_alive(p.node));
+            let reachable = alive.map(|p| p.matched).filter(|matched| *matched >= self.log_start);
+            let sending = self.outgoing.values().map(|outgoing| outgoing.at.index);
+            let installing = self.installing.values().filter(|(_, until)| self.latest < *until);
+            let needed = reachable.chain(sending).chain(installing.map(|(index, _)| *index));
+            upto = needed.map(|index| index.0).fold(upto, u64::min);
+        }
+        let gain = upto.saturating_sub(first);
+        (gain > 0 && gain * 8 >= count).then_some(LogIndex(upto))
+    }
+
+    /// Whether a member is this one, or was heard of within an election timeout.
+    pub(crate) fn is_alive(&self, node: NodeId) -> bool {
+        let timeout = self.config.timing.tick * self.config.timing.election_ticks;
+        let heard = self.heard.get(&node);
+        node == self.config.node || heard.is_some_and(|at| *at + timeout >= self.latest)
+    }
+}
