@@ -16,11 +16,11 @@ impl Clock {
 
     /// Now.
     pub(crate) fn now(&self) -> Instant {
-        self.from_system(std::time::Instant::now())
+        self.node_time(std::time::Instant::now())
     }
 
     /// The same moment, as the node counts.
-    pub(super) fn from_system(&self, moment: std::time::Instant) -> Instant {
+    pub(super) fn node_time(&self, moment: std::time::Instant) -> Instant {
         Instant::ZERO + moment.saturating_duration_since(self.start)
     }
 

@@ -209,7 +209,7 @@ impl NodeLoop {
 
     fn on_inbound(&mut self, inbound: Inbound) {
         let since = std::time::Instant::now();
-        let now = self.clock.from_system(since);
+        let now = self.clock.node_time(since);
         match inbound {
             Inbound::Request(request, reply) => {
                 let kind = RequestKind::of(&request);
