@@ -344,7 +344,7 @@ impl World {
             let local = host.clock.at(now);
             let Some(process) = &mut host.process else { return };
             let mut effects = process.turn(local);
-            if self.counts.events % CHECK_EVERY == 0 {
+            if self.counts.events.is_multiple_of(CHECK_EVERY) {
                 process.node.check();
             }
             let idle = effects.is_empty();
