@@ -1,5 +1,7 @@
 //! The built binary, from outside: help, exit codes, one-line errors. What needs no running server.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;

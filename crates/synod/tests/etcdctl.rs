@@ -1,5 +1,7 @@
 //! etcd's own client, `etcdctl`, against three nodes of the real binary.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod support;
 
 use serde_json::Value;

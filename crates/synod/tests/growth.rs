@@ -1,6 +1,8 @@
 //! One node grows to three in place, as a newcomer would do it: `synod up`, two `synod member add`,
 //! and the commands that these print.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod support;
 
 use std::path::Path;

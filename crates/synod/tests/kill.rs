@@ -2,6 +2,8 @@
 //!
 //! SYNOD_KILL_CYCLES says how often (2 if it is not set; 50 by hand or by night).
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! The conformance suite of `Kv` over a real node: from inside its process, and from outside.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use synod::client::{Embedded, Remote, RemoteOptions, conformance};
 use synod::server::{Server, ServerOptions};
 use tempfile::TempDir;

@@ -3,6 +3,8 @@
 //! SYNOD_WORDCOUNT_MB says how much text (20 if it is not set; `.ci/run` asks for 100, with a release
 //! binary in SYNOD_BIN).
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod support;
 
 use std::collections::HashMap;

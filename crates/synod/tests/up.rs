@@ -1,5 +1,7 @@
 //! `synod up`: a cluster on this machine by one command, and how it ends.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod support;
 
 use support::port::Ports;

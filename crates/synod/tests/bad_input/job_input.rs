@@ -61,7 +61,7 @@ fn an_input_that_may_not_be_read_is_named() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("secret");
     fs::write(&file, "a b\n").unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read(&file).is_ok() {
         // Root reads everything; a socket is a file that nobody can open for reading.
         fs::remove_file(&file).unwrap();

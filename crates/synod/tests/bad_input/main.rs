@@ -2,6 +2,8 @@
 //! that grows with what the other side declares. What needs no running server is in `cli.rs`, the
 //! refusals that etcd's clients see are in `etcdctl.rs`.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod disk_full;
 mod job_input;
 mod peer_port;
