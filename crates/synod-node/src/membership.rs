@@ -285,6 +285,7 @@ impl Node {
         };
         if let Some(gone) = subject.as_ref().filter(|m| !self.applied.members.contains_key(&m.id)) {
             self.outgoing.remove(&gone.id);
+            self.installing.remove(&gone.id);
         }
         subject
     }

@@ -52,11 +52,17 @@ impl Node {
         let mut upto = first + count * 3 / 4;
         let limit = self.config.log_retention.compact_above_bytes;
         if self.core.log_bytes() <= limit.saturating_mul(LAGGING_LOG_LIMITS) {
-            let alive = self.core.progress().into_iter().filter(|p| self.is_alive(p.node));
-            let reachable = alive.map(|p| p.matched).filter(|matched| *matched >= self.log_start);
+            let progress = self.core.progress();
+            let has = |node, index| progress.iter().any(|p| p.node == node && p.matched >= index);
+            let alive = progress.iter().filter(|p| self.is_alive(p.node)).map(|p| p.matched);
+            let reachable = alive.filter(|matched| *matched >= self.log_start);
             let sending = self.outgoing.values().map(|outgoing| outgoing.at.index);
-            let installing = self.installing.values().filter(|(_, until)| self.latest < *until);
-            let needed = reachable.chain(sending).chain(installing.map(|(index, _)| *index));
+            let installing = self
+                .installing
+                .iter()
+                .filter(|(node, (index, until))| self.latest < *until && !has(**node, *index))
+                .map(|(_, (index, _))| *index);
+            let needed = reachable.chain(sending).chain(installing);
             upto = needed.map(|index| index.0).fold(upto, u64::min);
         }
         let gain = upto.saturating_sub(first);
