@@ -86,6 +86,10 @@ impl Node {
             return Err(RequestError::ChangeInProgress);
         }
         self.check_change(&op)?;
+        if op == ChangeOp::Remove(self.config.node) {
+            self.hand_removal_over(id, op);
+            return Ok(());
+        }
         let change = match &op {
             ChangeOp::Add(member) if member.is_learner => MemberChange::AddLearner(member.id),
             ChangeOp::Add(member) => MemberChange::AddVoter(member.id),
@@ -105,6 +109,33 @@ impl Node {
             }
             // Appended nowhere: this node no longer leads, or hands leadership over.
             Err(_) => Err(RequestError::ChangeInProgress),
+        }
+    }
+
+    /// A leader does not remove itself: it would stop before the others know that the entry is committed,
+    /// and of two voters the one that stays would then need the vote of the one that is gone. The next
+    /// leader removes it.
+    fn hand_removal_over(&mut self, id: ProposalId, op: ChangeOp) {
+        let until = self.latest + self.config.timing.request_timeout;
+        self.parked_removal = Some((id, op, until));
+    }
+
+    /// Moves leadership on, and sends the removal after it.
+    pub(crate) fn pursue_removal(&mut self) {
+        self.parked_removal.take_if(|(_, _, until)| *until <= self.latest);
+        let Some((id, op, _)) = &self.parked_removal else { return };
+        if self.view.role == Role::Leader {
+            let mut progress = self.core.progress();
+            progress.retain(|p| {
+                self.applied.membership.voters.contains(&p.node) && self.is_alive(p.node)
+            });
+            if let Some(heir) = progress.iter().max_by_key(|p| p.matched) {
+                self.core.transfer_leader(heir.node);
+            }
+        } else if self.view.leader != NodeId::NONE {
+            let items = vec![(*id, Item::Change(op.clone()).encode())];
+            self.parked_removal = None;
+            self.forward(self.view.leader, self.view.term, items);
         }
     }
 
@@ -146,6 +177,8 @@ impl Node {
         }
         self.applied.save_members(&mut self.batch);
         self.members_changed = true;
+        // Who restarts with the members of before may need the vote of one that has gone for good.
+        self.persist_now = true;
         if let Some((id, subject)) = finished
             && let Some(token) = self.proposals.finish(id)
         {

@@ -28,6 +28,7 @@ use crate::boot::NodeConfig;
 use crate::duplicates::Duplicates;
 use crate::effects::{Effects, LogBatch, StopReason};
 use crate::frame::{COORDINATION, Frame};
+use crate::item::ChangeOp;
 use crate::lease_clock::LeaseClock;
 use crate::member::Member;
 use crate::membership::Move;
@@ -114,6 +115,10 @@ pub struct Node {
     pub(crate) behind_itself: Option<LogIndex>,
     /// The change of membership that this leader has proposed and not yet seen applied.
     pub(crate) change_in_progress: Option<(LogIndex, Term, ProposalId)>,
+    /// This leader's own removal, for the next leader, and when it is given up.
+    pub(crate) parked_removal: Option<(ProposalId, ChangeOp, Instant)>,
+    /// The engine must be durable before anything more leaves this node.
+    pub(crate) persist_now: bool,
     /// Clients that wait until another member leads.
     pub(crate) moves: Vec<Move>,
     /// When a frame of each peer last came.
@@ -179,6 +184,8 @@ impl Node {
             transfers: u64::from(start_number) << 32,
             behind_itself: Some(last_index).filter(|last| *last > applied.position.index),
             change_in_progress: None,
+            parked_removal: None,
+            persist_now: false,
             moves: Vec::new(),
             heard: BTreeMap::new(),
             latest: now,
@@ -391,6 +398,7 @@ impl Node {
         self.tick(now);
         self.watch_view(now);
         self.expire_leases(now);
+        self.pursue_removal();
         self.propose(now);
         self.start_read_round(now);
         self.ask_about_leases(now);
@@ -542,7 +550,8 @@ impl Node {
             self.applied.save_position(&mut self.batch);
         }
         if self.batch.is_empty() {
-            return;
+            self.engine_retry = None;
+            return self.persist_if_needed(now);
         }
         // A full engine leaves nothing of the batch behind, so it can be offered again.
         match self.engine.write(self.batch.clone()) {
@@ -550,7 +559,19 @@ impl Node {
                 self.batch.ops.clear();
                 self.engine_retry = None;
                 self.kv.on_committed();
+                self.persist_if_needed(now);
             }
+            Err(EngineError::NoSpace(_)) => self.engine_retry = Some(now + ENGINE_RETRY_AFTER),
+            Err(error) => self.stop_on(error),
+        }
+    }
+
+    fn persist_if_needed(&mut self, now: Instant) {
+        if !self.persist_now {
+            return;
+        }
+        match self.engine.persist() {
+            Ok(()) => self.persist_now = false,
             Err(EngineError::NoSpace(_)) => self.engine_retry = Some(now + ENGINE_RETRY_AFTER),
             Err(error) => self.stop_on(error),
         }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(missing_docs, reason = "tests are read, not documented")]
 
+mod churn;
 mod engine;
 mod full;
 mod leases;

@@ -185,3 +185,39 @@ fn two_changes_at_once_are_made_one_after_the_other_or_refused() {
     assert!(matches!(third, Ok(_) | Err(RequestError::ChangeInProgress)), "{third:?}");
     assert_eq!(world.wait_for(late), Err(RequestError::TimedOut), "its frame was lost");
 }
+
+#[test]
+fn the_last_member_of_a_shrunken_cluster_needs_no_vote_of_those_that_left() {
+    let mut world = World::new(3);
+    for _ in 0..2 {
+        let (leader, gone) = (world.leader().unwrap(), world.follower());
+        world.ask(leader, Request::MemberRemove { id: gone }).unwrap();
+        world.advance(seconds(2));
+        assert!(!world.is_up(gone));
+    }
+    let last = world.leader().unwrap();
+    world.write(last, "k", "v");
+    world.crash(last, Crash::LoseUnsynced);
+    world.start(last);
+    assert_eq!(world.read(last, "k"), Some("v".into()));
+}
+
+#[test]
+fn of_two_voters_the_leader_can_leave_also_when_frames_are_lost() {
+    for lost in 0..30 {
+        let mut world = World::new(2);
+        let old = world.leader().unwrap();
+        let count = std::cell::Cell::new(0);
+        world.passes = Some(Box::new(move |_, _, _| {
+            count.set(count.get() + 1);
+            count.get() != lost
+        }));
+        let token = world.request(old, Request::MemberRemove { id: old });
+        world.advance(seconds(8));
+        assert!(world.reply(token).is_some());
+        world.passes = None;
+        world.advance(seconds(5));
+        let left = NodeId(3 - old.0);
+        world.write(left, "k", "v");
+    }
+}

@@ -42,6 +42,9 @@ pub struct Machine {
     pub stopped: Option<StopReason>,
 }
 
+/// Whether a frame from one node to another gets through.
+type Filter = Box<dyn Fn(NodeId, NodeId, &Frame) -> bool>;
+
 /// Everything.
 pub struct World {
     pub now: Instant,
@@ -49,7 +52,7 @@ pub struct World {
     /// Nodes without a network.
     pub cut: BTreeSet<NodeId>,
     /// Frames that get through; all of them if `None`.
-    pub passes: Option<Box<dyn Fn(NodeId, NodeId, &Frame) -> bool>>,
+    pub passes: Option<Filter>,
     /// Frames that were on the network, for tests that deliver one again.
     pub sent: Vec<(NodeId, NodeId, Bytes)>,
     pub record_frames: bool,
@@ -248,7 +251,7 @@ impl World {
             .passes
             .as_ref()
             .is_none_or(|passes| passes(from, to, &Frame::decode(frame.clone()).unwrap()));
-        if cut || !passes || !self.machines.get(&to).is_some_and(|m| m.process.is_some()) {
+        if cut || !passes || self.machines.get(&to).is_none_or(|m| m.process.is_none()) {
             return;
         }
         if self.record_frames {
