@@ -241,7 +241,6 @@ impl Run {
             News::Reply(host, token, reply) => self.on_reply(host, token, *reply),
             News::Watch(host, delivery) => self.on_delivery(host, delivery),
             News::Applied(host, events) => self.on_applied(host, events),
-            News::Skipped(..) => {}
             News::Ended(host, reason) => self.on_end(host, &reason),
             News::LostPower(host) => {
                 self.connections_break(host);
