@@ -22,7 +22,7 @@ use serde_json::{Map, Value};
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     cargo xtask bench                                everything, about half an hour\n  \
-    cargo xtask bench kv --nodes 1 --seconds 60      one node beside one etcd, a minute per load\n  \
+    cargo xtask bench kv --nodes 1 --seconds 60      beside one etcd, a minute per load\n  \
     cargo xtask bench kv --loads put --rounds 1      puts, held for the whole time\n  \
     cargo xtask bench kv --only synod --json FILE    Synod alone, figures to a file\n  \
     cargo xtask bench mapreduce --input-mb 300       jobs beside programs written by hand")]
@@ -30,9 +30,9 @@ pub struct Arguments {
     /// Which half; both if left out.
     what: Option<What>,
     #[command(flatten)]
-    kv: kv::Options,
+    kv: kv::LoadOptions,
     #[command(flatten)]
-    mapreduce: mapreduce::Options,
+    mapreduce: mapreduce::JobOptions,
     /// This program instead of building `synod` for release.
     #[arg(long, value_name = "PATH")]
     synod_bin: Option<PathBuf>,
@@ -77,4 +77,14 @@ pub fn bench(arguments: &Arguments) -> Result<()> {
         std::fs::write(path, text + "\n").with_context(|| path.display().to_string())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        <Arguments as clap::Args>::augment_args(clap::Command::new("bench")).debug_assert();
+    }
 }

@@ -26,7 +26,7 @@ use requests::{Load, Requests};
 
 /// The load.
 #[derive(clap::Args)]
-pub struct Options {
+pub struct LoadOptions {
     /// Time per load and system, over all rounds.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
@@ -44,7 +44,8 @@ pub struct Options {
         value_parser = clap::value_parser!(u8).range(1..=9))]
     nodes: Vec<u8>,
     /// Size of a value.
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, default_value_t = 256,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     value_bytes: u32,
     /// Number of different keys.
     #[arg(long, default_value_t = 100_000,
@@ -64,7 +65,7 @@ pub struct Options {
 }
 
 /// Measures, prints tables, and returns the figures.
-pub fn run(options: &Options, synod: &Path, work: &Workplace) -> Result<Value> {
+pub fn run(options: &LoadOptions, synod: &Path, work: &Workplace) -> Result<Value> {
     let systems = systems(options, synod)?;
     let mut start_up = None;
     if options.only != Some(System::Etcd) {
@@ -108,7 +109,7 @@ pub fn run(options: &Options, synod: &Path, work: &Workplace) -> Result<Value> {
 
 /// One system's turn in one round.
 struct Turn<'a> {
-    options: &'a Options,
+    options: &'a LoadOptions,
     system: System,
     round: u32,
     requests: &'a Rc<Requests>,
@@ -146,7 +147,7 @@ impl Turn<'_> {
 }
 
 /// Who takes part, with their programs.
-fn systems(options: &Options, synod: &Path) -> Result<Vec<(System, PathBuf)>> {
+fn systems(options: &LoadOptions, synod: &Path) -> Result<Vec<(System, PathBuf)>> {
     let mut systems = Vec::new();
     if options.only != Some(System::Etcd) {
         systems.push((System::Synod, synod.to_path_buf()));
@@ -163,8 +164,8 @@ fn systems(options: &Options, synod: &Path) -> Result<Vec<(System, PathBuf)>> {
     Ok(systems)
 }
 
-fn heading(options: &Options, nodes: u8) -> String {
-    let Options { clients, connections, value_bytes, keys, rounds, seconds, .. } = options;
+fn heading(options: &LoadOptions, nodes: u8) -> String {
+    let LoadOptions { clients, connections, value_bytes, keys, rounds, seconds, .. } = options;
     let each = *seconds as f64 / f64::from(*rounds);
     format!(
         "nodes: {nodes}; {clients} clients over {connections} connections, {keys} keys, \

@@ -22,7 +22,7 @@ use super::workplace::{Workplace, build_handwritten_word_count, installed};
 
 /// The jobs.
 #[derive(clap::Args)]
-pub struct Options {
+pub struct JobOptions {
     /// Size of a job's input, in millions of bytes.
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     input_mb: u64,
@@ -45,7 +45,7 @@ struct Pair {
 type MakeCommand = dyn Fn(&Path, &Path) -> Result<Command>;
 
 /// Measures, prints a table, and returns the figures.
-pub fn run(options: &Options, synod: &Path, work: &Workplace) -> Result<Value> {
+pub fn run(options: &JobOptions, synod: &Path, work: &Workplace) -> Result<Value> {
     let mut table = Table::new(2, &["job", "beside", "synod", "other", "synod's speed / other's"]);
     let mut figures = Map::new();
     for pair in pairs(options, work)? {
@@ -152,7 +152,7 @@ impl Drop for Running {
     }
 }
 
-fn pairs(options: &Options, work: &Workplace) -> Result<Vec<Pair>> {
+fn pairs(options: &JobOptions, work: &Workplace) -> Result<Vec<Pair>> {
     let bytes = options.input_mb * 1_000_000;
     let text = input::text(&work.kept, bytes)?;
     let word_count = build_handwritten_word_count()?;
