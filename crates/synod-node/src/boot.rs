@@ -195,7 +195,9 @@ pub fn boot(
     let kv = Kv::open(Arc::clone(&engine))?;
     let parts =
         NodeParts { config, start_number, core: Box::new(core), engine, kv, applied, log_start };
-    Ok((Node::new(parts, now), wal))
+    let mut node = Node::new(parts, now);
+    node.on_log_bytes(wal.disk_bytes());
+    Ok((node, wal))
 }
 
 fn bootstrap(

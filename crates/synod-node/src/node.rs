@@ -133,6 +133,7 @@ pub struct Node {
     pub(crate) position_moved: bool,
     engine_retry: Option<Instant>,
     disk_full: bool,
+    log_bytes: u64,
     /// Engine made durable: the ticket and what was applied when it was asked for.
     pub(crate) persisting: Option<(u64, LogIndex)>,
     pub(crate) persist_tickets: u64,
@@ -194,6 +195,7 @@ impl Node {
             position_moved: false,
             engine_retry: None,
             disk_full: false,
+            log_bytes: 0,
             persisting: None,
             persist_tickets: 0,
             writes: VecDeque::new(),
@@ -265,6 +267,11 @@ impl Node {
         self.disk_full = full;
     }
 
+    /// The log's files have this size now: the executor owns them, the node only tells it on.
+    pub fn on_log_bytes(&mut self, bytes: u64) {
+        self.log_bytes = bytes;
+    }
+
     /// The connection to a peer broke, or frames to it were dropped.
     pub fn on_peer_unreachable(&mut self, peer: NodeId) {
         self.core.report_unreachable(peer);
@@ -328,13 +335,15 @@ impl Node {
     #[must_use]
     pub fn status(&self) -> NodeStatus {
         let status = self.core.status();
+        let state_bytes = self.engine.disk_bytes();
         NodeStatus {
             leader: status.leader,
             term: status.term,
             commit_index: status.commit_index,
             applied_index: self.applied.position.index,
             is_learner: self.applied.membership.learners.contains(&self.config.node),
-            disk_bytes: self.engine.disk_bytes(),
+            disk_bytes: state_bytes + self.log_bytes,
+            state_bytes,
             key_count: self.kv.key_count() as u64,
             compact_revision: self.kv.compacted_revision(),
             disk_full: self.disk_full || self.engine_retry.is_some(),
@@ -436,6 +445,7 @@ impl Node {
         if view != self.view {
             let same_leadership = view.term == self.view.term && view.leader == self.view.leader;
             if !same_leadership {
+                self.lease_clock.forget_holds();
                 for (token, error) in self.proposals.on_leadership_change() {
                     self.reply(token, Err(error));
                 }

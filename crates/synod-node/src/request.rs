@@ -167,13 +167,15 @@ pub struct NodeStatus {
     pub applied_index: LogIndex,
     /// It does not vote.
     pub is_learner: bool,
-    /// Bytes of state and log on disk.
+    /// Bytes of state and log on disk, roughly: of the log, as far as the executor has told.
     pub disk_bytes: u64,
+    /// The state's part of them.
+    pub state_bytes: u64,
     /// Keys alive now.
     pub key_count: u64,
     /// First readable revision.
     pub compact_revision: Revision,
-    /// Why it takes no writes now, if so.
+    /// For want of disk it takes no writes now, but those that make room.
     pub disk_full: bool,
 }
 

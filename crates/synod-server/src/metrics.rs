@@ -237,6 +237,7 @@ mod tests {
             "synod_request_seconds_bucket{le=\"0.0002\",kind=\"put\"} 2",
             "synod_revision 41",
             "synod_keys 7",
+            "synod_disk_bytes 9",
             "synod_has_leader 0",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
@@ -251,7 +252,8 @@ mod tests {
             commit_index: synod_base::LogIndex(1),
             applied_index: synod_base::LogIndex(1),
             is_learner: false,
-            disk_bytes: 1,
+            disk_bytes: 9,
+            state_bytes: 1,
             key_count: 7,
             compact_revision: synod_base::Revision(1),
             disk_full: false,

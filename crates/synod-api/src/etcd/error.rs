@@ -27,6 +27,9 @@ pub enum Rejection {
     /// An unknown alarm action or kind.
     #[error("invalid alarm request")]
     InvalidAlarm,
+    /// A try to clear NOSPACE while the disk is full. etcd lets an operator do that.
+    #[error("NOSPACE stands as long as the disk is full")]
+    AlarmStands,
     /// An election's call without the leadership that it is about.
     #[error("\"leader\" field must be provided")]
     LeaderKeyMissing,
@@ -101,6 +104,10 @@ impl Rejection {
                 (Code::InvalidArgument, "etcdserver: invalid compare in txn request")
             }
             Rejection::InvalidAlarm => (Code::InvalidArgument, "etcdserver: invalid alarm request"),
+            Rejection::AlarmStands => (
+                Code::FailedPrecondition,
+                "synod: NOSPACE stands as long as the disk is full, and ends by itself: make room",
+            ),
             // etcd gives these three without a code of their own.
             Rejection::LeaderKeyMissing => (Code::Unknown, "\"leader\" field must be provided"),
             Rejection::ElectionNoLeader => (Code::Unknown, "election: no leader"),

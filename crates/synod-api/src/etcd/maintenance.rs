@@ -1,8 +1,9 @@
 //! Maintenance: what operators ask of one member.
 //!
 //! Alarms are not kept here: NOSPACE stands as long as the node takes no writes for want of disk,
-//! and ends by itself. So alarms can be asked for, but not raised by hand, and clearing one clears
-//! nothing. Defragmentation has nothing to do, the engine gives space back as it goes.
+//! and ends by itself. So alarms can be asked for, but not raised by hand, and one that stands cannot
+//! be cleared by hand. Each member knows only its own. Defragmentation has nothing to do, the engine
+//! gives space back as it goes.
 
 use synod_base::{NodeId, Revision};
 use synod_node::{Header, NodeStatus, Reply, Request, Response};
@@ -26,16 +27,23 @@ pub const ALARM_ACTIVATE_UNSUPPORTED: Rejection = Rejection::Unsupported(
     "synod: alarms cannot be raised by hand, NOSPACE follows the state of the disk",
 );
 
+/// See [`HASH_UNSUPPORTED`].
+pub const ALARM_ELSEWHERE_UNSUPPORTED: Rejection = Rejection::Unsupported(
+    "synod: a member knows only its own alarms; send this to the member that it is about",
+);
+
 /// The request behind Status, Alarm and Defragment, and behind a health check.
 #[must_use]
 pub fn status_request() -> Request {
     Request::Status
 }
 
-/// Maintenance.Status, from the node.
+/// Maintenance.Status, from the node. `dbSize` is all that the node keeps on disk, its log with the
+/// files prepared for later included; `dbSizeInUse` is the state without the log. (In etcd the first
+/// is the database file without its log, and the second leaves out its free pages.)
 pub fn status_response(reply: Reply) -> Result<pb::StatusResponse, Rejection> {
     let (from, status) = node_status(reply)?;
-    let bytes = i64::try_from(status.disk_bytes).unwrap_or(i64::MAX);
+    let size = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     let mut errors = Vec::new();
     if status.leader == NodeId::NONE {
         errors.push("etcdserver: no leader".to_owned());
@@ -46,13 +54,13 @@ pub fn status_response(reply: Reply) -> Result<pb::StatusResponse, Rejection> {
     Ok(pb::StatusResponse {
         header: header(&from),
         version: super::API_VERSION.to_owned(),
-        db_size: bytes,
+        db_size: size(status.disk_bytes),
         leader: status.leader.0,
         raft_index: status.commit_index.0,
         raft_term: status.term.0,
         raft_applied_index: status.applied_index.0,
         errors,
-        db_size_in_use: bytes,
+        db_size_in_use: size(status.state_bytes),
         is_learner: status.is_learner,
         ..pb::StatusResponse::default()
     })
@@ -80,8 +88,9 @@ pub fn alarm_request(request: &pb::AlarmRequest) -> Result<Request, Rejection> {
     }
 }
 
-/// Maintenance.Alarm, from the node: the alarms that stand, or none for a try to clear one (etcd
-/// lists what it cleared).
+/// Maintenance.Alarm, from the node: the alarms that stand. An alarm that stands is not cleared by
+/// saying so: that is refused. Clearing one that does not stand is answered with none (etcd lists what
+/// it cleared).
 pub fn alarm_response(
     request: &pb::AlarmRequest,
     reply: Reply,
@@ -89,10 +98,18 @@ pub fn alarm_response(
     use pb::alarm_request::AlarmAction;
     let (from, status) = node_status(reply)?;
     let no_space = pb::AlarmType::Nospace as i32;
-    let asked = request.action == AlarmAction::Get as i32
-        && [pb::AlarmType::None as i32, no_space].contains(&request.alarm);
+    let stands =
+        status.disk_full && [pb::AlarmType::None as i32, no_space].contains(&request.alarm);
+    if request.action == AlarmAction::Deactivate as i32 {
+        if ![0, from.member.0].contains(&request.member_id) {
+            return Err(ALARM_ELSEWHERE_UNSUPPORTED);
+        }
+        if stands {
+            return Err(Rejection::AlarmStands);
+        }
+    }
     let alarm = pb::AlarmMember { member_id: from.member.0, alarm: no_space };
-    let alarms = if asked && status.disk_full { vec![alarm] } else { Vec::new() };
+    let alarms = if stands { vec![alarm] } else { Vec::new() };
     Ok(pb::AlarmResponse { header: header(&from), alarms })
 }
 

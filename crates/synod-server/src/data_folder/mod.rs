@@ -1,15 +1,17 @@
 //! The data folder: made if missing, held by one process, and with an identity.
 //!
 //! ```text
-//! LOCK             flock'ed by the process that uses the folder; holds its pid
-//! identity.toml    format version, cluster, member; see `identity.rs`
-//! engine/          the store's own files
-//! jobs/            map outputs of running jobs; emptied at each start
-//! everything else  the write-ahead log, through `Disk`
+//! LOCK               flock'ed by the process that uses the folder; holds its pid
+//! identity.toml      format version, cluster, member; see `identity.rs`
+//! identity.toml.new  the same, while it is written
+//! engine/            the store's own files
+//! wal/               the write-ahead log, through `Disk`
+//! jobs/              map outputs of running jobs; removed when a node that takes jobs starts
 //! ```
 //!
 //! An identity that is not `started` means that the first start did not come to its end: nothing was
-//! sent or acknowledged, so what it left is removed and the first start is done again.
+//! sent or acknowledged, so what it left (identity, engine, log) is removed and the first start is done
+//! again. Anything else in the folder is left alone.
 
 mod identity;
 mod lock;
@@ -68,7 +70,7 @@ impl DataFolder {
         match Identity::load(&self.path)? {
             Some(identity) if identity.stage == Stage::Started => Ok(Some(identity)),
             Some(_) => {
-                self.remove_all_but_lock()?;
+                self.remove_own()?;
                 Ok(None)
             }
             None if self.other_names()?.is_empty() => Ok(None),
@@ -87,7 +89,7 @@ impl DataFolder {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
-    fn remove_all_but_lock(&self) -> Result<(), FolderError> {
+    fn remove_own(&self) -> Result<(), FolderError> {
         for path in self.other_names()? {
             let removed =
                 if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };

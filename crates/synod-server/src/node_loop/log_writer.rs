@@ -34,6 +34,11 @@ impl LogWriter {
         !self.waiting.is_empty()
     }
 
+    /// Bytes of its files, the ones prepared for later included.
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.wal.disk_bytes()
+    }
+
     /// Appends the batches that wait and then these, as far as there is room, and syncs.
     pub(super) fn write(
         &mut self,

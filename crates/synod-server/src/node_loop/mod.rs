@@ -192,6 +192,7 @@ impl NodeLoop {
         if self.spare_ready {
             self.log.witness()?;
         }
+        self.node.on_log_bytes(self.log.disk_bytes());
         Ok(())
     }
 
@@ -338,6 +339,7 @@ impl NodeLoop {
                 self.log.prepare()?;
             }
         }
+        self.node.on_log_bytes(self.log.disk_bytes());
         let now = self.clock.now();
         for batch in written.durable {
             self.node.on_log_durable(batch.number);

@@ -6,7 +6,8 @@ use synod_base::ClusterId;
 use synod_base::disk::{Disk, DiskFault, VirtualDisk};
 use synod_client::NodeHandle;
 use synod_node::{
-    LogRetention, Member, NodeConfig, Reply, RequestError, Response, Start, Timing, boot,
+    LogRetention, Member, NodeConfig, NodeStatus, Reply, RequestError, Response, Start, Timing,
+    boot,
 };
 use synod_state::kv::{Command, KeyRange, PutRequest, RangeRequest};
 use synod_storage::engine::MemoryEngine;
@@ -82,6 +83,14 @@ async fn has(node: &NodeHandle, key: &'static str) -> bool {
     }
 }
 
+async fn status(node: &NodeHandle) -> NodeStatus {
+    let asked = node.request(Request::Status);
+    match timeout(PATIENCE, asked).await.expect("an answer") {
+        Ok((_, Response::Status(status))) => status,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// Until a put is taken: the node elects itself, or finds room again.
 async fn put_until_taken(node: &NodeHandle, key: &'static str) {
     let taken = async {
@@ -107,6 +116,22 @@ fn a_lone_node_answers_and_stops_when_told() {
         rig.stop.send_replace(true);
         timeout(PATIENCE, rig.ended).await.unwrap().unwrap().unwrap();
         assert_eq!(put(&rig.node, "c", 1).await.unwrap_err(), RequestError::Stopped);
+    });
+}
+
+#[test]
+fn the_status_counts_the_logs_files_beside_the_state() {
+    local_test(async {
+        let rig = start();
+        put_until_taken(&rig.node, "before").await;
+        let before = status(&rig.node).await;
+        assert_eq!(before.disk_bytes, before.state_bytes + rig.disk.used_bytes());
+        put(&rig.node, "large", 100_000).await.expect("there is room");
+        let after = status(&rig.node).await;
+        assert_eq!(after.disk_bytes, after.state_bytes + rig.disk.used_bytes());
+        let (log_before, log_after) =
+            (before.disk_bytes - before.state_bytes, after.disk_bytes - after.state_bytes);
+        assert!(log_after >= log_before + 100_000, "{log_before} -> {log_after}");
     });
 }
 

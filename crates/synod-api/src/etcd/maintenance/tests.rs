@@ -15,6 +15,7 @@ fn status(leader: u64, disk_full: bool) -> Reply {
         applied_index: LogIndex(11),
         is_learner: true,
         disk_bytes: 1000,
+        state_bytes: 300,
         key_count: 3,
         compact_revision: Revision(5),
         disk_full,
@@ -33,7 +34,7 @@ fn every_field_of_a_status_leaves() {
         raft_term: 4,
         raft_applied_index: 11,
         errors: vec![],
-        db_size_in_use: 1000,
+        db_size_in_use: 300,
         is_learner: true,
         storage_version: String::new(),
         db_size_quota: 0,
@@ -62,7 +63,21 @@ fn the_space_alarm_stands_as_long_as_the_disk_is_full() {
     assert_eq!(alarms(0, 1, true), no_space);
     assert_eq!(alarms(0, 2, true), []);
     assert_eq!(alarms(0, 0, false), []);
-    assert_eq!(alarms(2, 1, true), [], "clearing it by hand clears nothing");
+}
+
+#[test]
+fn an_alarm_that_stands_cannot_be_cleared_by_hand() {
+    let clear = |member_id, alarm, disk_full| {
+        let wire = pb::AlarmRequest { action: 2, member_id, alarm };
+        assert_eq!(alarm_request(&wire), Ok(Request::Status));
+        alarm_response(&wire, status(2, disk_full)).map(|answer| answer.alarms)
+    };
+    assert_eq!(clear(0, 1, true), Err(Rejection::AlarmStands));
+    assert_eq!(clear(2, 1, true), Err(Rejection::AlarmStands));
+    assert_eq!(clear(2, 0, true), Err(Rejection::AlarmStands), "all alarms: this one, too");
+    assert_eq!(clear(2, 2, true), Ok(vec![]), "another kind does not stand");
+    assert_eq!(clear(2, 1, false), Ok(vec![]));
+    assert_eq!(clear(7, 1, false), Err(ALARM_ELSEWHERE_UNSUPPORTED), "another member's");
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub(super) struct TestNode {
     pub fails_with: Option<RequestError>,
     /// Knows no leader.
     pub leaderless: bool,
+    /// Has no room to write.
+    pub disk_full: bool,
 }
 
 struct Loop {
@@ -165,9 +167,10 @@ impl Loop {
             applied_index: LogIndex(8),
             is_learner: false,
             disk_bytes: 4096,
+            state_bytes: 1024,
             key_count: self.kv.key_count() as u64,
             compact_revision: self.kv.compacted_revision(),
-            disk_full: false,
+            disk_full: self.script.disk_full,
         }
     }
 }

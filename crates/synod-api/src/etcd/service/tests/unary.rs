@@ -128,7 +128,7 @@ fn an_oversize_request_is_told_so_and_a_huge_one_is_not_even_decoded() {
 #[test]
 fn a_node_that_cannot_answer_says_why() {
     run(async {
-        let script = TestNode { fails_with: Some(RequestError::NoLeader), leaderless: false };
+        let script = TestNode { fails_with: Some(RequestError::NoLeader), ..TestNode::default() };
         let mut kv = KvClient::new(serve(script));
         let words = "etcdserver: no leader".to_owned();
         assert_eq!(seen(kv.range(get("k")).await), (Code::Unavailable, words));
@@ -207,10 +207,26 @@ fn operators_get_status_and_hash_and_a_clear_no_for_the_rest() {
 }
 
 #[test]
+fn the_space_alarm_is_listed_and_cannot_be_cleared_while_the_disk_is_full() {
+    run(async {
+        let clear = pb::AlarmRequest { action: 2, member_id: 1, alarm: 1 };
+        let mut full =
+            MaintenanceClient::new(serve(TestNode { disk_full: true, ..Default::default() }));
+        let listed = full.alarm(pb::AlarmRequest::default()).await.unwrap().into_inner();
+        assert_eq!(listed.alarms, [pb::AlarmMember { member_id: 1, alarm: 1 }]);
+        let (code, words) = seen(full.alarm(clear).await);
+        assert_eq!(code, Code::FailedPrecondition);
+        assert!(words.contains("NOSPACE stands") && words.contains("make room"), "{words}");
+        let mut roomy = MaintenanceClient::new(serve(TestNode::default()));
+        assert_eq!(roomy.alarm(clear).await.unwrap().into_inner().alarms, []);
+    });
+}
+
+#[test]
 fn health_follows_the_leader() {
     run(async {
         for (leaderless, status) in [(false, 1), (true, 2)] {
-            let script = TestNode { fails_with: None, leaderless };
+            let script = TestNode { leaderless, ..TestNode::default() };
             let mut client = HealthClient::new(serve(script));
             for service in ["", "etcdserverpb.KV"] {
                 let request = health::HealthCheckRequest { service: service.to_owned() };
