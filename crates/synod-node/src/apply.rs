@@ -63,6 +63,9 @@ impl Node {
             Ok(outcome) => outcome,
             Err(error) => return self.stop_on(error),
         };
+        if let Command::LeaseGrant { id: lease, .. } = command {
+            self.lease_clock.release(*lease, id);
+        }
         if self.leading.is_some() && outcome.is_ok() {
             match command {
                 Command::LeaseGrant { id, .. } => {

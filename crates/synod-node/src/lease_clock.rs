@@ -4,14 +4,15 @@
 //! answered; a new leader starts every lease in full (`restart`), because what its predecessor answered
 //! is not known; an expired lease is reported once, and stays expired until its replicated revoke has
 //! removed it. Once is enough: a leader never loses a proposal while it leads, and twice would be wrong,
-//! because the second revoke could hit a later lease of the same id. Renewals are answered after a read
-//! barrier (`reads.rs`): a leader that was deposed without knowing it cannot promise time that its
+//! because the second revoke could hit a later lease of the same id. For the same reason a lease is not
+//! reported while a grant of its id is in the log and not yet applied: behind that grant the revoke
+//! would hit the new lease. Renewals are answered after a read barrier (`reads.rs`): a leader that was deposed without knowing it cannot promise time that its
 //! successor does not grant.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use synod_base::{Instant, LeaseId};
+use synod_base::{Instant, LeaseId, ProposalId};
 
 /// Leases reported as expired in one turn at most.
 const MAX_EXPIRED_PER_TURN: usize = 256;
@@ -20,10 +21,12 @@ const MAX_EXPIRED_PER_TURN: usize = 256;
 #[derive(Debug, Default)]
 pub struct LeaseClock {
     deadline: BTreeMap<LeaseId, Instant>,
-    /// The same, by time; without the leases that were reported.
+    /// The same, by time; without the leases that were reported or are held.
     queue: BTreeSet<(Instant, LeaseId)>,
     /// Reported as expired; their revoke is under way.
     reported: BTreeSet<LeaseId>,
+    /// Grants that this leader has put into its log and not yet seen applied.
+    held: BTreeMap<LeaseId, BTreeSet<ProposalId>>,
 }
 
 impl LeaseClock {
@@ -37,8 +40,33 @@ impl LeaseClock {
         if let Some(old) = self.deadline.insert(id, deadline) {
             self.queue.remove(&(old, id));
         }
-        self.queue.insert((deadline, id));
+        self.enqueue(id);
         true
+    }
+
+    /// A grant of this id is in the log: until it is applied the lease does not expire.
+    pub fn hold(&mut self, id: LeaseId, grant: ProposalId) {
+        self.held.entry(id).or_default().insert(grant);
+        if let Some(deadline) = self.deadline.get(&id) {
+            self.queue.remove(&(*deadline, id));
+        }
+    }
+
+    /// The grant was applied, whatever came of it.
+    pub fn release(&mut self, id: LeaseId, grant: ProposalId) {
+        let Some(grants) = self.held.get_mut(&id) else { return };
+        grants.remove(&grant);
+        if grants.is_empty() {
+            self.held.remove(&id);
+            self.enqueue(id);
+        }
+    }
+
+    /// Another leader, or another term: what was in the log may never be applied.
+    pub fn forget_holds(&mut self) {
+        for id in std::mem::take(&mut self.held).into_keys() {
+            self.enqueue(id);
+        }
     }
 
     /// The lease is gone.
@@ -49,7 +77,7 @@ impl LeaseClock {
         }
     }
 
-    /// A new leader: every lease starts in full.
+    /// A new leader: every lease starts in full. What it has proposed already stays held.
     pub fn restart(&mut self, now: Instant, leases: impl Iterator<Item = (LeaseId, i64)>) {
         self.clear();
         for (id, ttl_seconds) in leases {
@@ -59,7 +87,8 @@ impl LeaseClock {
 
     /// No longer leader.
     pub fn clear(&mut self) {
-        *self = LeaseClock::default();
+        let held = std::mem::take(&mut self.held);
+        *self = LeaseClock { held, ..LeaseClock::default() };
     }
 
     /// Leases whose time is over: revoke them.
@@ -90,11 +119,21 @@ impl LeaseClock {
     pub fn next_deadline(&self) -> Option<Instant> {
         self.queue.first().map(|&(at, _)| at)
     }
+
+    fn enqueue(&mut self, id: LeaseId) {
+        if let Some(deadline) = self.deadline.get(&id)
+            && !self.held.contains_key(&id)
+            && !self.reported.contains(&id)
+        {
+            self.queue.insert((*deadline, id));
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use synod_base::NodeId;
 
     fn at(seconds: u64) -> Instant {
         Instant::ZERO + Duration::from_secs(seconds)
@@ -129,5 +168,24 @@ mod tests {
         clock.remove(LeaseId(1));
         assert_eq!(clock.next_deadline(), None);
         assert!(clock.start(at(2), LeaseId(1), 1), "the id is free again");
+    }
+
+    #[test]
+    fn a_lease_waits_for_every_grant_of_its_id_in_the_log_and_then_expires() {
+        let grant = |counter| ProposalId { node: NodeId(1), start_number: 1, counter };
+        let mut clock = LeaseClock::default();
+        clock.hold(LeaseId(1), grant(1));
+        clock.start(at(0), LeaseId(1), 1);
+        clock.hold(LeaseId(1), grant(2));
+        clock.release(LeaseId(1), grant(9));
+        clock.release(LeaseId(1), grant(1));
+        assert!(clock.expired(at(5)).is_empty());
+        assert_eq!(clock.next_deadline(), None, "nothing to wake for");
+        // The second was refused, so the old lease is still the one.
+        clock.release(LeaseId(1), grant(2));
+        assert_eq!(clock.expired(at(5)), vec![LeaseId(1)]);
+        clock.hold(LeaseId(1), grant(3));
+        clock.forget_holds();
+        assert!(clock.expired(at(9)).is_empty(), "reported once");
     }
 }

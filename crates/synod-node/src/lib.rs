@@ -17,6 +17,7 @@ pub mod meta;
 pub mod node;
 mod proposals;
 mod questions;
+mod queue;
 mod reads;
 pub mod request;
 mod requests;

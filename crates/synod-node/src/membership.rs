@@ -50,7 +50,7 @@ impl Node {
                 check_urls(&peer_urls)?;
                 self.check_urls_free(&peer_urls, id)?;
                 let item = Item::PeerUrls { member: id, peer_urls }.encode();
-                return self.proposals.push(token, deadline, item);
+                return self.proposals.push(token, deadline, item, None);
             }
             Request::MoveLeader { to } => return self.move_leader(deadline, token, to),
             _ => return Err(RequestError::MemberNotFound),

@@ -16,28 +16,11 @@ use synod_state::kv::Command;
 use crate::frame::Frame;
 use crate::item::{self, Item};
 use crate::node::Node;
+use crate::queue::{Queue, Queued, Source};
 use crate::request::{RequestError, RequestToken};
 
 /// Bytes of items per forwarded frame.
 const FORWARD_FRAME_BYTES: usize = MAX_ENTRY_BYTES;
-
-/// Where a queued item comes from, which decides what becomes of it when leadership changes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Source {
-    /// A client of this node, or the node itself: waits for the next leader.
-    Own,
-    /// Another node, for this leader and term only: dropped.
-    Forwarded,
-    /// The lease clock of this leader: dropped, the next leader has its own.
-    Expiry,
-}
-
-#[derive(Debug)]
-struct Queued {
-    id: ProposalId,
-    item: Bytes,
-    source: Source,
-}
 
 #[derive(Debug)]
 struct Waiter {
@@ -51,7 +34,7 @@ pub struct Proposals {
     node: NodeId,
     start_number: u32,
     counter: u64,
-    queue: Vec<Queued>,
+    queue: Queue,
     /// Clients' proposals by counter; deadlines ascend with it.
     waiting: BTreeMap<u64, Waiter>,
     /// Own proposals up to this counter have been proposed or forwarded.
@@ -66,47 +49,53 @@ impl Proposals {
             node,
             start_number,
             counter: 0,
-            queue: Vec::new(),
+            queue: Queue::default(),
             waiting: BTreeMap::new(),
             sent_through: 0,
         }
     }
 
-    /// A client's write.
+    /// A client's write; `grants` names the lease if it is a grant.
     pub fn push(
         &mut self,
         token: RequestToken,
         deadline: Instant,
         item: Bytes,
+        grants: Option<LeaseId>,
     ) -> Result<(), RequestError> {
         if self.waiting.len() >= MAX_WAITING_PROPOSALS {
             return Err(RequestError::Overloaded);
         }
         let id = self.next_id();
         self.waiting.insert(id.counter, Waiter { token, deadline });
-        self.queue.push(Queued { id, item, source: Source::Own });
+        self.queue.push(Queued { id, item, source: Source::Own, grants });
         Ok(())
     }
 
     /// The node's own, nobody waits for it.
     pub fn push_own(&mut self, item: Bytes) {
         let id = self.next_id();
-        self.queue.push(Queued { id, item, source: Source::Own });
+        self.queue.push(Queued { id, item, source: Source::Own, grants: None });
     }
 
     /// A lease's time is over.
     pub fn push_expiry(&mut self, lease: LeaseId) {
         let id = self.next_id();
         let item = Item::Kv(Command::LeaseRevoke { id: lease }).encode();
-        self.queue.push(Queued { id, item, source: Source::Expiry });
+        self.queue.push(Queued { id, item, source: Source::Expiry, grants: None });
     }
 
     /// A follower's, for this leader in this term.
-    pub fn push_forwarded(&mut self, id: ProposalId, item: Bytes) -> Result<(), RequestError> {
+    pub fn push_forwarded(
+        &mut self,
+        id: ProposalId,
+        item: Bytes,
+        grants: Option<LeaseId>,
+    ) -> Result<(), RequestError> {
         if self.queue.len() >= MAX_WAITING_PROPOSALS {
             return Err(RequestError::Overloaded);
         }
-        self.queue.push(Queued { id, item, source: Source::Forwarded });
+        self.queue.push(Queued { id, item, source: Source::Forwarded, grants });
         Ok(())
     }
 
@@ -169,13 +158,18 @@ impl Proposals {
 
     /// Everybody who waits; the node stops.
     pub fn take_all(&mut self) -> Vec<RequestToken> {
-        self.queue.clear();
+        self.queue = Queue::default();
         std::mem::take(&mut self.waiting).into_values().map(|waiter| waiter.token).collect()
     }
 
     fn next_id(&mut self) -> ProposalId {
         self.counter += 1;
         ProposalId { node: self.node, start_number: self.start_number, counter: self.counter }
+    }
+
+    /// Expiries are not counted: they overtake.
+    fn mark_queued_sent(&mut self, taken: &[Queued]) {
+        self.mark_sent(taken.iter().filter(|q| q.source != Source::Expiry).map(|q| q.id));
     }
 
     fn mark_sent(&mut self, ids: impl Iterator<Item = ProposalId>) {
@@ -222,7 +216,10 @@ impl Node {
                 Item::Kv(command) if self.is_full() && !makes_room(&command) => {
                     Err(RequestError::DiskFull)
                 }
-                _ => self.proposals.push_forwarded(id, bytes),
+                Item::Kv(command) => {
+                    self.proposals.push_forwarded(id, bytes, granted_lease(&command))
+                }
+                _ => self.proposals.push_forwarded(id, bytes, None),
             };
             if let Err(error) = taken {
                 refused.push((id, error));
@@ -243,39 +240,54 @@ impl Node {
     }
 
     fn propose_here(&mut self) {
-        let queue = std::mem::take(&mut self.proposals.queue);
-        let items: Vec<_> = queue.iter().map(|q| (q.id, q.item.clone())).collect();
+        let taken = self.proposals.queue.take_all();
+        let items: Vec<_> = taken.iter().map(|q| (q.id, q.item.clone())).collect();
         match self.core.propose(item::pack(&items)) {
-            Ok(()) => self.proposals.mark_sent(items.into_iter().map(|(id, _)| id)),
+            Ok(()) => {
+                self.proposals.mark_queued_sent(&taken);
+                for queued in taken {
+                    if let Some(lease) = queued.grants {
+                        self.lease_clock.hold(lease, queued.id);
+                    }
+                }
+            }
             // They were appended nowhere: another turn, another leader, or their deadline.
             Err(
                 ProposeError::Overloaded | ProposeError::Transferring | ProposeError::NotLeader,
-            ) => self.proposals.queue = queue,
+            ) => self.proposals.queue.put_back(taken),
         }
     }
 
     fn forward_to(&mut self, leader: NodeId) {
         let term = self.view.term;
-        let queue = std::mem::take(&mut self.proposals.queue);
+        let taken = self.proposals.queue.take_all();
+        self.proposals.mark_queued_sent(&taken);
         let mut items = Vec::new();
         let mut bytes = 0;
-        for queued in queue {
+        for queued in taken {
             if bytes + queued.item.len() > FORWARD_FRAME_BYTES && !items.is_empty() {
-                self.forward(leader, term, std::mem::take(&mut items));
+                let items = std::mem::take(&mut items);
+                self.send_frame(leader, &Frame::Propose { term, items });
                 bytes = 0;
             }
             bytes += queued.item.len() + 32;
             items.push((queued.id, queued.item));
         }
-        if !items.is_empty() {
-            self.forward(leader, term, items);
-        }
+        self.send_frame(leader, &Frame::Propose { term, items });
     }
 
     /// Sends proposals to the leader of `term`.
     pub(crate) fn forward(&mut self, leader: NodeId, term: Term, items: Vec<(ProposalId, Bytes)>) {
         self.proposals.mark_sent(items.iter().map(|(id, _)| *id));
         self.send_frame(leader, &Frame::Propose { term, items });
+    }
+}
+
+/// The lease that a command grants.
+pub(crate) fn granted_lease(command: &Command) -> Option<LeaseId> {
+    match command {
+        Command::LeaseGrant { id, .. } => Some(*id),
+        _ => None,
     }
 }
 

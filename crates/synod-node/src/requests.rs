@@ -11,7 +11,7 @@ use synod_state::kv::{Command, RangeRequest, TxnRequest, validate, validate_rang
 use crate::frame::{Frame, LeaseAnswer, LeaseAsk};
 use crate::item::Item;
 use crate::node::Node;
-use crate::proposals::makes_room;
+use crate::proposals::{granted_lease, makes_room};
 use crate::questions::LeaseQuestion;
 use crate::request::{LeaseTimeToLive, Reply, Request, RequestError, RequestToken, Response};
 
@@ -140,11 +140,12 @@ impl Node {
         if self.is_full() && !makes_room(&command) {
             return Err(RequestError::DiskFull);
         }
+        let grants = granted_lease(&command);
         let item = Item::Kv(command).encode();
         if item.len() > MAX_REQUEST_BYTES {
             return Err(RequestError::TooLarge);
         }
-        self.proposals.push(token, deadline, item)
+        self.proposals.push(token, deadline, item, grants)
     }
 
     fn new_lease_id(&mut self) -> LeaseId {

@@ -1,5 +1,7 @@
 //! Leases: expiry, renewal from anywhere, and what a change of leader or a restart must not do to them.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use synod_base::disk::Crash;
 use synod_base::{LeaseId, NodeId};
@@ -95,6 +97,28 @@ fn a_lease_that_ended_and_was_granted_anew_lives_its_new_time() {
     world.ask(leader, put_with("k", "w", LEASE)).unwrap();
     world.advance(seconds(8));
     assert_eq!(world.read(leader, "k"), Some("w".into()));
+}
+
+#[test]
+fn an_expiry_does_not_hit_the_lease_that_a_grant_under_way_makes() {
+    let mut world = with_a_leased_key(3, 2);
+    let leader = world.leader().unwrap();
+    let follower = world.follower();
+    world.advance(Duration::from_millis(1_800));
+    // Nothing is committed for a while, and in it the old lease's time ends.
+    world.passes = Some(Box::new(move |_, to, _| to != leader));
+    let revoke = world.request(leader, Request::Write(Command::LeaseRevoke { id: LEASE }));
+    let granted = world.request(leader, grant(LEASE.0, 60));
+    world.advance(Duration::from_millis(400));
+    assert_eq!(world.reply(granted), None);
+    world.passes = None;
+    world.wait_for(revoke).unwrap();
+    world.wait_for(granted).unwrap();
+    world.ask(leader, put_with("k", "w", LEASE)).unwrap();
+    world.advance(seconds(30));
+    assert_eq!(world.read(follower, "k"), Some("w".into()));
+    world.advance(seconds(31));
+    assert_eq!(world.read(follower, "k"), None);
 }
 
 #[test]
