@@ -14,6 +14,7 @@ mod queue;
 pub mod remote;
 pub mod session;
 pub mod watcher;
+pub mod wire;
 
 pub use embedded::{Embedded, Inbound, NodeHandle, WatchStream};
 pub use error::{Advice, ClientError};

@@ -15,6 +15,7 @@ use synod_node::{
 use synod_storage::engine::MemoryEngine;
 use synod_storage::wal::{Wal, WalError, WalLimits};
 
+use crate::etcd::server::Front;
 use crate::history::TrueTime;
 
 /// The cluster all simulated hosts belong to.
@@ -64,6 +65,8 @@ impl Clock {
 pub struct Process {
     /// The node.
     pub node: Node,
+    /// Its client port.
+    pub front: Front,
     /// Its log.
     pub wal: Wal,
     /// Appended, not yet synced; in order.
@@ -102,6 +105,8 @@ pub struct Host {
     pub first_start: Start,
     /// It was started at least once with success.
     pub started: bool,
+    /// Its member was removed from the cluster: it is not started again.
+    pub retired: bool,
     seed: u64,
     retention: LogRetention,
 }
@@ -125,6 +130,7 @@ impl Host {
             seen: Revision(0),
             first_start,
             started: false,
+            retired: false,
             seed,
             retention: LogRetention { compact_above_bytes: retention },
         }
@@ -151,7 +157,8 @@ impl Host {
         self.started = true;
         self.seen = node.kv().revision();
         let (syncing, refused) = (VecDeque::new(), VecDeque::new());
-        self.process = Some(Process { node, wal, syncing, refused });
+        let front = Front::default();
+        self.process = Some(Process { node, front, wal, syncing, refused });
         self.wake_at = None;
         self.sync_ends = now;
         Ok(())
@@ -210,8 +217,14 @@ impl Process {
 pub fn members(count: u64) -> Vec<Member> {
     let member = |number: u64| Member {
         id: NodeId(number),
-        peer_urls: vec![format!("http://10.0.0.{number}:2380")],
+        peer_urls: vec![peer_url(number)],
         ..Member::default()
     };
     (1..=count).map(member).collect()
+}
+
+/// Where the machine with this number listens for peers. (Frames travel by id; a URL just names.)
+#[must_use]
+pub fn peer_url(number: u64) -> String {
+    format!("http://10.0.0.{number}:2380")
 }

@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod cli;
+pub mod etcd;
 pub mod faults;
 pub mod history;
 pub mod host;

@@ -53,11 +53,12 @@ impl Workload {
             68..84 => self.guarded_put(key),
             84..90 => self.transaction(),
             90..95 => self.read_transaction(),
-            95..98 => {
+            95..97 => {
                 let range = KeyRange::prefix("k");
                 let request = RangeRequest { range, ..RangeRequest::default() };
                 Request::Range { request, linearizable: true }
             }
+            97..98 => self.read_at_revision(newest),
             _ if self.compacts && newest.0 > KEPT_REVISIONS => {
                 let revision = Revision(newest.0 - KEPT_REVISIONS);
                 Request::Write(Command::Compact { revision })
@@ -79,6 +80,14 @@ impl Workload {
         self.counter += 1;
         let value = Bytes::from(format!("c{}-{}", self.client, self.counter));
         PutRequest { key, value, prev_kv: self.rng.bool(), ..PutRequest::default() }
+    }
+
+    /// The keys as they were, or, now and then, as they will be.
+    fn read_at_revision(&mut self, newest: Revision) -> Request {
+        let revision = Revision(self.rng.i64(1..=newest.0 + 2));
+        let range = KeyRange::prefix("k");
+        let request = RangeRequest { range, revision, ..RangeRequest::default() };
+        Request::Range { request, linearizable: self.rng.bool() }
     }
 
     /// Compare-and-set on the revision last seen.

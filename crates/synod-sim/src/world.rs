@@ -1,7 +1,10 @@
 //! The world: hosts, network and time, moved on event by event, all from one seed.
 //!
-//! The world knows nothing of clients or checks: it delivers replies, watch deliveries and what replicas
-//! applied to whoever asks ([`World::take_news`]), and it obeys the fault plan.
+//! What a process does at an event is in `world/turns.rs`. The world knows nothing of clients or checks:
+//! it delivers answers, watch messages and what replicas applied to whoever asks
+//! ([`World::take_news`]), and it obeys the fault plan.
+
+mod turns;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,28 +13,13 @@ use bytes::Bytes;
 use fastrand::Rng;
 use synod_base::disk::Crash;
 use synod_base::{NodeId, checksum};
-use synod_node::{
-    BootError, LogBatch, Reply, Request, RequestToken, StopReason, WatchDelivery, WatchRequest,
-};
+use synod_node::{BootError, RequestToken, StopReason, StreamId, WatchRequest};
 use synod_state::kv::Event;
-use synod_storage::engine::Engine;
-use synod_storage::wal::LogRecord;
 
+use crate::etcd::{Call, WireAnswer, server};
 use crate::history::{TrueTime, Violation};
-use crate::host::Host;
+use crate::host::{Host, Process};
 use crate::network::{Network, Weather};
-
-/// Turns of one node without time passing after which it is called a livelock.
-const MAX_TURNS: u32 = 10_000;
-
-/// The node's own invariants are checked at every so many events: a check walks the whole log.
-const CHECK_EVERY: u64 = 64;
-
-/// How long making the engine durable takes.
-const PERSIST_NANOS: u64 = 5_000_000;
-
-/// How long until a full disk is tried again.
-const RETRY_NANOS: u64 = 100_000_000;
 
 /// Something that will happen.
 #[derive(Debug)]
@@ -47,10 +35,19 @@ enum Happening {
 /// What came out of the hosts.
 #[derive(Debug)]
 pub enum News {
-    /// An answer to a client's request.
-    Reply(NodeId, RequestToken, Box<Reply>),
-    /// To a watch stream.
-    Watch(NodeId, WatchDelivery),
+    /// An answer to a client's call.
+    Answer(NodeId, RequestToken, WireAnswer),
+    /// A message to a watch stream.
+    Watch {
+        /// From this host.
+        host: NodeId,
+        /// To this stream.
+        stream: StreamId,
+        /// The encoded message.
+        message: Bytes,
+        /// Its size as the node counts it; for [`World::drained`].
+        bytes: usize,
+    },
     /// A replica applied these events; whole revisions.
     Applied(NodeId, Vec<Event>),
     /// An alarm that the driver set.
@@ -152,7 +149,7 @@ impl World {
     pub fn start(&mut self, id: NodeId) -> Result<(), BootError> {
         let now = self.now;
         let Some(host) = self.hosts.get_mut(&id) else { return Ok(()) };
-        if host.is_up() {
+        if host.is_up() || host.retired {
             return Ok(());
         }
         if host.started {
@@ -192,31 +189,56 @@ impl World {
         }
     }
 
-    /// A client's request reaches a host; false when nobody is there.
-    pub fn request(&mut self, id: NodeId, token: RequestToken, request: Request) -> bool {
-        self.with_node(id, |node, now| node.on_request(now, token, request))
+    /// A client's call reaches a host; false when nobody is there.
+    pub fn call(&mut self, id: NodeId, token: RequestToken, call: Call) -> bool {
+        let mut refused = None;
+        let reached =
+            self.with_process(id, |process, now| match process.front.accept(token, call) {
+                Ok(request) => process.node.on_request(now, token, request),
+                Err(words) => refused = Some(words),
+            });
+        self.news.extend(refused.map(|words| News::Answer(id, token, Err(words))));
+        reached
     }
 
-    /// A watch stream's request reaches a host; false when nobody is there.
-    pub fn watch(&mut self, id: NodeId, request: WatchRequest) -> bool {
-        self.with_node(id, |node, now| node.on_watch(now, request))
+    /// A watch stream's message reaches a host; false when nobody is there.
+    pub fn watch(&mut self, id: NodeId, stream: StreamId, message: Bytes) -> bool {
+        let mut refused = None;
+        let reached =
+            self.with_process(id, |process, now| match server::watch_request(stream, message) {
+                Ok(request) => process.node.on_watch(now, request),
+                Err(words) => refused = Some(words),
+            });
+        if let Some(words) = refused {
+            let what = format!("{id} refuses a watch: {words}");
+            self.violations.push(Violation { promise: "etcd-api", what });
+        }
+        reached
     }
 
-    /// Tells a host's node whether its disk is full.
-    pub fn set_disk_full(&mut self, id: NodeId, full: bool) {
-        self.with_node(id, |node, _| node.on_disk_full(full));
+    /// A client has taken messages of its watch stream.
+    pub fn drained(&mut self, id: NodeId, stream: StreamId, bytes: usize) {
+        self.with_process(id, |process, now| {
+            process.node.on_watch(now, WatchRequest::Drained { stream, bytes });
+        });
     }
 
-    fn with_node(
+    /// Takes a machine away for good.
+    pub fn scrap(&mut self, id: NodeId) {
+        self.crash(id, Crash::LoseUnsynced);
+        self.hosts.remove(&id);
+    }
+
+    fn with_process(
         &mut self,
         id: NodeId,
-        act: impl FnOnce(&mut synod_node::Node, synod_base::Instant),
+        act: impl FnOnce(&mut Process, synod_base::Instant),
     ) -> bool {
         let now = self.now;
         let Some(host) = self.hosts.get_mut(&id) else { return false };
         let local = host.clock.at(now);
         let Some(process) = &mut host.process else { return false };
-        act(&mut process.node, local);
+        act(process, local);
         self.wake_soon(id);
         true
     }
@@ -282,164 +304,6 @@ impl World {
         self.network.counts.delivered += 1;
         self.note(b"frame", from.0 ^ (to.0 << 16) ^ (length << 32));
         self.drive(to);
-    }
-
-    fn synced(&mut self, id: NodeId) {
-        let generation = self.hosts.get(&id).map_or(0, |host| host.generation);
-        if self.put_off(id, &mut Some(Happening::Synced { host: id, generation })) {
-            return;
-        }
-        let mut frames = Vec::new();
-        if let Some(process) = self.hosts.get_mut(&id).and_then(|host| host.process.as_mut()) {
-            if let Err(error) = process.wal.sync() {
-                let reason = StopReason::Storage(error.to_string());
-                return self.end(id, reason);
-            }
-            for batch in process.syncing.drain(..) {
-                process.node.on_log_durable(batch.number);
-                frames.extend(batch.send_after);
-            }
-            if let Err(error) = process.wal.prepare_spare(16 * 1024)
-                && !matches!(error, synod_storage::wal::WalError::NoSpace)
-            {
-                let reason = StopReason::Storage(error.to_string());
-                return self.end(id, reason);
-            }
-        }
-        self.note(b"sync", id.0);
-        self.send(id, frames);
-        self.drive(id);
-    }
-
-    fn persisted(&mut self, id: NodeId, ticket: u64) {
-        if let Some(host) = self.hosts.get_mut(&id)
-            && let Some(process) = &mut host.process
-            && host.engine.persist().is_ok()
-        {
-            process.node.on_engine_persisted(ticket);
-            self.wake_soon(id);
-        }
-    }
-
-    fn retry_log(&mut self, id: NodeId) {
-        let Some(process) = self.hosts.get_mut(&id).and_then(|host| host.process.as_mut()) else {
-            return;
-        };
-        let refused = std::mem::take(&mut process.refused);
-        self.append(id, refused.into());
-        self.drive(id);
-    }
-
-    /// Turns of a node until it wants nothing more now.
-    fn drive(&mut self, id: NodeId) {
-        for _ in 0..MAX_TURNS {
-            let now = self.now;
-            let Some(host) = self.hosts.get_mut(&id) else { return };
-            if host.paused_until > now {
-                let until = host.paused_until;
-                return self.wake_at(id, until);
-            }
-            let local = host.clock.at(now);
-            let Some(process) = &mut host.process else { return };
-            let mut effects = process.turn(local);
-            if self.counts.events.is_multiple_of(CHECK_EVERY) {
-                process.node.check();
-            }
-            let idle = effects.is_empty();
-            let busy = process.node.next_deadline() <= local;
-            let generation = host.generation;
-            self.watch_applied(id);
-            self.send(id, std::mem::take(&mut effects.send));
-            for (token, reply) in effects.replies {
-                self.note(b"reply", token.0 ^ u64::from(reply.is_ok()) << 63);
-                self.news.push(News::Reply(id, token, Box::new(reply)));
-            }
-            self.news.extend(effects.watch.into_iter().map(|d| News::Watch(id, d)));
-            if let Some(ticket) = effects.persist_engine {
-                let done = Happening::Persisted { host: id, generation, ticket };
-                self.schedule(now + PERSIST_NANOS, done);
-            }
-            self.append(id, effects.log);
-            if let Some(reason) = effects.stopped {
-                return self.end(id, reason);
-            }
-            if idle && !busy {
-                return self.schedule_wake(id);
-            }
-        }
-        let what = format!("{id} turned {MAX_TURNS} times without time passing");
-        self.violations.push(Violation { promise: "progress", what });
-    }
-
-    fn append(&mut self, id: NodeId, batches: Vec<LogBatch>) {
-        let now = self.now;
-        for batch in batches {
-            let Some(host) = self.hosts.get_mut(&id) else { return };
-            let Some(process) = &mut host.process else { return };
-            let generation = host.generation;
-            let votes = batch.records.iter().any(|r| matches!(r, LogRecord::HardState { .. }));
-            if votes && host.vote_crashes > 0 {
-                host.vote_crashes -= 1;
-                self.news.push(News::LostPower(id));
-                return self.crash(id, Crash::LoseUnsynced);
-            }
-            match process.append(batch) {
-                Ok(true) => {
-                    process.node.on_disk_full(false);
-                    let nanos = self.rng.u64(host.sync_nanos / 4..=host.sync_nanos);
-                    host.sync_ends = host.sync_ends.max(now) + nanos;
-                    let at = host.sync_ends;
-                    self.schedule(at, Happening::Synced { host: id, generation });
-                }
-                Ok(false) => {
-                    process.node.on_disk_full(true);
-                    if process.refused.len() == 1 {
-                        self.counts.disk_full += 1;
-                        let again = Happening::RetryLog { host: id, generation };
-                        self.schedule(now + RETRY_NANOS, again);
-                    }
-                }
-                Err(error) => {
-                    return self.end(id, StopReason::Storage(error.to_string()));
-                }
-            }
-        }
-    }
-
-    /// A process ends by itself: as a crash of the process alone.
-    fn end(&mut self, id: NodeId, reason: StopReason) {
-        if let Some(host) = self.hosts.get_mut(&id) {
-            host.crash(Crash::KeepEverything, &mut self.rng);
-        }
-        self.note(b"end", id.0);
-        self.news.push(News::Ended(id, reason));
-    }
-
-    /// Hands out what the replica has applied since the last look.
-    fn watch_applied(&mut self, id: NodeId) {
-        let Some(host) = self.hosts.get_mut(&id) else { return };
-        let Some(process) = &host.process else { return };
-        let kv = process.node.kv();
-        let revision = kv.revision();
-        if revision < host.seen {
-            let what = format!("{id} went from revision {} back to {revision}", host.seen);
-            self.violations.push(Violation { promise: "revision-back", what });
-        }
-        if revision == host.seen {
-            return;
-        }
-        // A replay after a restart may hold a compaction, too. Clients compact only what the oracle has
-        // seen long since, so what is left of the history is all that can be new.
-        let from = host.seen.next().max(kv.compacted_revision());
-        match kv.history(from, usize::MAX) {
-            Ok(Ok(page)) => self.news.push(News::Applied(id, page.events)),
-            refused => {
-                let what = format!("{id} does not show its history from {from}: {refused:?}");
-                self.violations.push(Violation { promise: "history", what });
-            }
-        }
-        host.seen = revision;
-        self.note(b"applied", revision.0.unsigned_abs());
     }
 
     fn send(&mut self, from: NodeId, frames: Vec<(NodeId, Bytes)>) {

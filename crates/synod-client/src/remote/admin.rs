@@ -6,9 +6,10 @@ use synod_proto::etcdserverpb as pb;
 use synod_proto::etcdserverpb::cluster_client::ClusterClient;
 use synod_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 
-use super::{Remote, Repeat, convert, lease_client};
+use super::{Remote, Repeat, lease_client};
 use crate::error::ClientError;
 use crate::kv::Answer;
+use crate::wire;
 
 /// What one endpoint says of itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,10 +37,10 @@ pub struct EndpointStatus {
 impl Remote {
     /// The members (linearizable).
     pub async fn member_list(&self) -> Answer<Vec<Member>> {
-        let wire = pb::MemberListRequest { linearizable: true };
-        let call = |channel| async move { ClusterClient::new(channel).member_list(wire).await };
+        let message = pb::MemberListRequest { linearizable: true };
+        let call = |channel| async move { ClusterClient::new(channel).member_list(message).await };
         let answer = self.send(Repeat::Harmless, call).await?.into_inner();
-        Ok((convert::header(answer.header), members(answer.members)))
+        Ok((wire::header(answer.header), members(answer.members)))
     }
 
     /// Adds a member that will listen for peers at `peer_urls`; the new one and all members.
@@ -48,31 +49,33 @@ impl Remote {
         peer_urls: Vec<String>,
         learner: bool,
     ) -> Answer<(Member, Vec<Member>)> {
-        let wire = pb::MemberAddRequest { peer_urls, is_learner: learner };
+        let message = pb::MemberAddRequest { peer_urls, is_learner: learner };
         let call = |channel| {
-            let wire = wire.clone();
-            async move { ClusterClient::new(channel).member_add(wire).await }
+            let message = message.clone();
+            async move { ClusterClient::new(channel).member_add(message).await }
         };
         let answer = self.send(Repeat::OnlyIfNotApplied, call).await?.into_inner();
         let unexpected = ClientError::UnexpectedAnswer { request: "member add" };
-        let added = convert::member(answer.member.ok_or(unexpected)?);
-        Ok((convert::header(answer.header), (added, members(answer.members))))
+        let added = wire::member(answer.member.ok_or(unexpected)?);
+        Ok((wire::header(answer.header), (added, members(answer.members))))
     }
 
     /// Removes a member; all members afterwards.
     pub async fn member_remove(&self, id: NodeId) -> Answer<Vec<Member>> {
-        let wire = pb::MemberRemoveRequest { id: id.0 };
-        let call = |channel| async move { ClusterClient::new(channel).member_remove(wire).await };
+        let message = pb::MemberRemoveRequest { id: id.0 };
+        let call =
+            |channel| async move { ClusterClient::new(channel).member_remove(message).await };
         let answer = self.send(Repeat::OnlyIfNotApplied, call).await?.into_inner();
-        Ok((convert::header(answer.header), members(answer.members)))
+        Ok((wire::header(answer.header), members(answer.members)))
     }
 
     /// Makes a learner a voter; all members afterwards.
     pub async fn member_promote(&self, id: NodeId) -> Answer<Vec<Member>> {
-        let wire = pb::MemberPromoteRequest { id: id.0 };
-        let call = |channel| async move { ClusterClient::new(channel).member_promote(wire).await };
+        let message = pb::MemberPromoteRequest { id: id.0 };
+        let call =
+            |channel| async move { ClusterClient::new(channel).member_promote(message).await };
         let answer = self.send(Repeat::OnlyIfNotApplied, call).await?.into_inner();
-        Ok((convert::header(answer.header), members(answer.members)))
+        Ok((wire::header(answer.header), members(answer.members)))
     }
 
     /// All leases.
@@ -82,7 +85,7 @@ impl Remote {
         };
         let answer = self.send(Repeat::Harmless, call).await?.into_inner();
         let leases = answer.leases.into_iter().map(|lease| LeaseId(lease.id)).collect();
-        Ok((convert::header(answer.header), leases))
+        Ok((wire::header(answer.header), leases))
     }
 
     /// What endpoint number `index` (in the order given to [`Remote::new`]) says of itself.
@@ -92,7 +95,7 @@ impl Remote {
         };
         let answer = self.send_once(index, Repeat::Harmless, call).await?.into_inner();
         Ok(EndpointStatus {
-            header: convert::header(answer.header),
+            header: wire::header(answer.header),
             version: answer.version,
             leader: NodeId(answer.leader),
             term: Term(answer.raft_term),
@@ -106,5 +109,5 @@ impl Remote {
 }
 
 fn members(members: Vec<pb::Member>) -> Vec<Member> {
-    members.into_iter().map(convert::member).collect()
+    members.into_iter().map(wire::member).collect()
 }

@@ -2,11 +2,10 @@
 //!
 //! Which call may be sent twice is decided here, once: a read (and a keep-alive, which is as harmless)
 //! goes to the next endpoint after any failure of an endpoint; a write only after an error that rules
-//! out that it happened. What the wire looks like is in `convert.rs` and `status.rs`, the resuming of
+//! out that it happened. What the wire looks like is in `wire.rs` (one level up) and `status.rs`, the resuming of
 //! watches in `watch.rs`, what is not part of `Kv` in `admin.rs`.
 
 mod admin;
-mod convert;
 mod status;
 mod watch;
 
@@ -30,6 +29,7 @@ use tonic::transport::Channel;
 use crate::error::ClientError;
 use crate::kv::{Answer, Consistency, Deleted, Kv, LeaseGranted};
 use crate::watcher::Watcher;
+use crate::wire;
 
 pub use admin::EndpointStatus;
 pub(crate) use watch::RemoteWatch;
@@ -228,62 +228,62 @@ fn lease_client(channel: Channel) -> LeaseClient<Channel> {
 
 impl Kv for Remote {
     async fn range(&self, request: RangeRequest, consistency: Consistency) -> Answer<RangeResult> {
-        let wire = convert::range_request(request, consistency == Consistency::Serializable);
+        let message = wire::range_request(request, consistency == Consistency::Serializable);
         let call = |channel| {
-            let wire = wire.clone();
-            async move { kv_client(channel).range(wire).await }
+            let message = message.clone();
+            async move { kv_client(channel).range(message).await }
         };
         let answer = self.send(Repeat::Harmless, call).await?.into_inner();
-        Ok((convert::header(answer.header), convert::range_result(answer)))
+        Ok((wire::header(answer.header), wire::range_result(answer)))
     }
 
     async fn put(&self, request: PutRequest) -> Answer<Option<KeyValue>> {
-        let wire = convert::put_request(request);
+        let message = wire::put_request(request);
         let call = |channel| {
-            let wire = wire.clone();
-            async move { kv_client(channel).put(wire).await }
+            let message = message.clone();
+            async move { kv_client(channel).put(message).await }
         };
         let answer = self.send(Repeat::OnlyIfNotApplied, call).await?.into_inner();
-        Ok((convert::header(answer.header), answer.prev_kv.map(convert::key_value)))
+        Ok((wire::header(answer.header), answer.prev_kv.map(wire::key_value)))
     }
 
     async fn delete(&self, request: DeleteRangeRequest) -> Answer<Deleted> {
-        let wire = convert::delete_request(request);
+        let message = wire::delete_request(request);
         let call = |channel| {
-            let wire = wire.clone();
-            async move { kv_client(channel).delete_range(wire).await }
+            let message = message.clone();
+            async move { kv_client(channel).delete_range(message).await }
         };
         let answer = self.send(Repeat::OnlyIfNotApplied, call).await?.into_inner();
-        let prev_kvs = answer.prev_kvs.into_iter().map(convert::key_value).collect();
-        Ok((convert::header(answer.header), Deleted { deleted: answer.deleted, prev_kvs }))
+        let prev_kvs = answer.prev_kvs.into_iter().map(wire::key_value).collect();
+        Ok((wire::header(answer.header), Deleted { deleted: answer.deleted, prev_kvs }))
     }
 
     async fn txn(&self, request: TxnRequest) -> Answer<TxnResult> {
         let repeat =
             if request.is_read_only() { Repeat::Harmless } else { Repeat::OnlyIfNotApplied };
-        let wire = convert::txn_request(request);
+        let message = wire::txn_request(request);
         let call = |channel| {
-            let wire = wire.clone();
-            async move { kv_client(channel).txn(wire).await }
+            let message = message.clone();
+            async move { kv_client(channel).txn(message).await }
         };
         let answer = self.send(repeat, call).await?.into_inner();
-        let header = convert::header(answer.header);
-        Ok((header, convert::txn_result(answer)?))
+        let header = wire::header(answer.header);
+        Ok((header, wire::txn_result(answer)?))
     }
 
     async fn lease_grant(&self, id: LeaseId, ttl_seconds: i64) -> Answer<LeaseGranted> {
-        let wire = LeaseGrantRequest { id: id.0, ttl: ttl_seconds };
-        let call = |channel| async move { lease_client(channel).lease_grant(wire).await };
+        let message = LeaseGrantRequest { id: id.0, ttl: ttl_seconds };
+        let call = |channel| async move { lease_client(channel).lease_grant(message).await };
         let answer = self.send(Repeat::OnlyIfNotApplied, call).await?.into_inner();
         let granted = LeaseGranted { id: LeaseId(answer.id), ttl_seconds: answer.ttl };
-        Ok((convert::header(answer.header), granted))
+        Ok((wire::header(answer.header), granted))
     }
 
     async fn lease_revoke(&self, id: LeaseId) -> Answer<()> {
-        let wire = LeaseRevokeRequest { id: id.0 };
-        let call = |channel| async move { lease_client(channel).lease_revoke(wire).await };
+        let message = LeaseRevokeRequest { id: id.0 };
+        let call = |channel| async move { lease_client(channel).lease_revoke(message).await };
         let answer = self.send(Repeat::OnlyIfNotApplied, call).await?.into_inner();
-        Ok((convert::header(answer.header), ()))
+        Ok((wire::header(answer.header), ()))
     }
 
     async fn lease_keep_alive(&self, id: LeaseId) -> Answer<i64> {
@@ -294,19 +294,19 @@ impl Kv for Remote {
         };
         let answer = self.send(Repeat::Harmless, call).await?;
         let answer = answer.ok_or(ClientError::UnexpectedAnswer { request: "lease keep-alive" })?;
-        Ok((convert::header(answer.header), answer.ttl))
+        Ok((wire::header(answer.header), answer.ttl))
     }
 
     async fn lease_time_to_live(&self, id: LeaseId, keys: bool) -> Answer<LeaseTimeToLive> {
-        let wire = LeaseTimeToLiveRequest { id: id.0, keys };
-        let call = |channel| async move { lease_client(channel).lease_time_to_live(wire).await };
+        let message = LeaseTimeToLiveRequest { id: id.0, keys };
+        let call = |channel| async move { lease_client(channel).lease_time_to_live(message).await };
         let answer = self.send(Repeat::Harmless, call).await?.into_inner();
         let left = LeaseTimeToLive {
             remaining_seconds: answer.ttl,
             granted_seconds: answer.granted_ttl,
             keys: answer.keys,
         };
-        Ok((convert::header(answer.header), left))
+        Ok((wire::header(answer.header), left))
     }
 
     async fn watch(&self, spec: WatchSpec) -> Result<Watcher, ClientError> {

@@ -1,14 +1,13 @@
-//! From a gRPC status to [`ClientError`]: etcd's exact codes and strings, read back.
+//! From a gRPC status to [`ClientError`]. etcd's own words are read in `wire.rs`.
 
 use std::error::Error;
 
-use synod_base::Revision;
 use synod_node::{Happened, RequestError};
-use synod_state::kv::Refusal;
 use tonic::{Code, Status};
 
 use super::MAX_ANSWER_BYTES;
 use crate::error::ClientError;
+use crate::wire;
 
 /// What the status means. `is_read` tells "timed out" of a read from that of a write, which the
 /// wire does not.
@@ -17,7 +16,7 @@ pub(crate) fn to_error(endpoint: &str, status: &Status, is_read: bool) -> Client
     if let Some(source) = status.source() {
         return of_transport(endpoint, source);
     }
-    if let Some(error) = of_server(status.message(), is_read) {
+    if let Some(error) = wire::request_error(status.message(), is_read) {
         return ClientError::Request(error);
     }
     let happened = match over_limit(status.message()) {
@@ -67,52 +66,6 @@ fn of_transport(endpoint: &str, source: &(dyn Error + 'static)) -> ClientError {
         ClientError::Unreachable { endpoint, reason }
     } else {
         ClientError::ConnectionLost { endpoint, reason }
-    }
-}
-
-/// etcd's strings (its Go module api/v3/v3rpc/rpctypes), which Synod uses, too.
-fn of_server(message: &str, is_read: bool) -> Option<RequestError> {
-    let words = message.strip_prefix("etcdserver: ").unwrap_or(message);
-    // Some carry the reason behind a comma: "request timed out, possibly due to connection lost".
-    let refusal = |refusal| Some(RequestError::Refused(refusal));
-    match words {
-        "key is not provided" => refusal(Refusal::EmptyKey),
-        "value is provided" => refusal(Refusal::ValueProvided),
-        "lease is provided" => refusal(Refusal::LeaseProvided),
-        "key not found" => refusal(Refusal::KeyNotFound),
-        "too many operations in txn request" => refusal(Refusal::TooManyOps),
-        "duplicate key given in txn request" => refusal(Refusal::DuplicateKey),
-        "txn requests are nested too deeply" => refusal(Refusal::TooDeep),
-        "mvcc: required revision has been compacted" => {
-            refusal(Refusal::Compacted { compacted: Revision(0) })
-        }
-        "mvcc: required revision is a future revision" => {
-            refusal(Refusal::FutureRevision { current: Revision(0) })
-        }
-        "requested lease not found" => refusal(Refusal::LeaseNotFound),
-        "lease already exists" => refusal(Refusal::LeaseExists),
-        "too large lease TTL" => refusal(Refusal::LeaseTtlTooLarge),
-        "request is too large" => Some(RequestError::TooLarge),
-        "no leader" => Some(RequestError::NoLeader),
-        "leader changed" => Some(RequestError::LeaderChanged),
-        "too many requests" => Some(RequestError::Overloaded),
-        "mvcc: database space exceeded" => Some(RequestError::DiskFull),
-        "server stopped" => Some(RequestError::Stopped),
-        "member not found" => Some(RequestError::MemberNotFound),
-        "Peer URLs already exists" | "member ID already exist" => Some(RequestError::MemberExists),
-        "given member URLs are invalid" => Some(RequestError::MemberUrlInvalid),
-        "re-configuration failed due to not enough started members" => {
-            Some(RequestError::NotEnoughMembers)
-        }
-        "can only promote a learner member" => Some(RequestError::NotLearner),
-        "can only promote a learner member which is in sync with leader" => {
-            Some(RequestError::LearnerNotReady)
-        }
-        "not leader" => Some(RequestError::NotLeader),
-        "bad leader transferee" => Some(RequestError::BadTransferee),
-        _ if words.starts_with("request timed out") && is_read => Some(RequestError::ReadTimedOut),
-        _ if words.starts_with("request timed out") => Some(RequestError::TimedOut),
-        _ => None,
     }
 }
 

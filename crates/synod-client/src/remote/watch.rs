@@ -12,9 +12,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::metadata::MetadataValue;
 
-use super::{MAX_ANSWER_BYTES, Remote, Repeat, convert, may_go_elsewhere, status};
+use super::{MAX_ANSWER_BYTES, Remote, Repeat, may_go_elsewhere, status};
 use crate::error::ClientError;
 use crate::kv::WatchBatch;
+use crate::wire;
 
 /// Attempts in a row to open the watch again before its reader is told. With the pauses between them
 /// this is longer than an election.
@@ -89,8 +90,8 @@ impl RemoteWatch {
     }
 
     fn deliver(&mut self, answer: WatchResponse) -> WatchBatch {
-        let header = convert::header(answer.header);
-        let events: Vec<_> = answer.events.into_iter().map(convert::watch_event).collect();
+        let header = wire::header(answer.header);
+        let events: Vec<_> = answer.events.into_iter().map(wire::watch_event).collect();
         // Without events it is a progress report: all up to its revision has been delivered.
         let last = events.last().map_or(header.revision, |last| last.event.kv.mod_revision);
         self.spec.start_revision = self.spec.start_revision.max(last.next());
@@ -127,7 +128,7 @@ impl RemoteWatch {
         let call = |channel| async move {
             let (requests, outbound) = mpsc::channel(1);
             // The channel is new and has room for one.
-            drop(requests.try_send(convert::watch_create(spec)));
+            drop(requests.try_send(wire::watch_create(spec)));
             let mut request = tonic::Request::new(ReceiverStream::new(outbound));
             if needs_leader {
                 // A member cut off from its leader ends the watch instead of falling silent.
@@ -147,7 +148,7 @@ impl RemoteWatch {
             return Err(ClientError::UnexpectedAnswer { request: "watch" });
         }
         if self.spec.start_revision == Revision(0) {
-            self.spec.start_revision = convert::header(created.header).revision.next();
+            self.spec.start_revision = wire::header(created.header).revision.next();
         }
         self.stream = Some(stream);
         self.remote.prefer(index);

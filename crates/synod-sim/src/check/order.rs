@@ -79,10 +79,12 @@ fn place<'a>(
             let kind = if made { Kind::Writing } else { Kind::Reading };
             point(kind, answer.revision, Some(*returned))
         }
-        (_, Some((returned, Err(RequestError::Refused(Refusal::FutureRevision { current })))))
-            if reads_newest(&operation.request) =>
+        (request, Some((_, Err(RequestError::Refused(Refusal::FutureRevision { .. })))))
+            if reads_newest(request) =>
         {
-            point(Kind::Reading, *current, Some(*returned))
+            // It saw a revision below that, at most this one; so it says nothing to those after it.
+            let asked = asked_revision(request)?;
+            point(Kind::Reading, Revision(asked.0 - 1), None)
         }
         (Request::Write(command), _) => {
             let revision = own_values(command).into_iter().find_map(|v| value_revision.get(v))?;
@@ -98,6 +100,15 @@ fn place<'a>(
             };
             point(kind, answer.revision, Some(*returned))
         }
+        _ => None,
+    }
+}
+
+/// The one revision that a request names.
+fn asked_revision(request: &Request) -> Option<Revision> {
+    match request {
+        Request::Range { request, .. } => Some(request.revision),
+        Request::Write(Command::Compact { revision }) => Some(*revision),
         _ => None,
     }
 }

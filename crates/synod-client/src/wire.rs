@@ -1,19 +1,24 @@
-//! Between the wire's messages and the state machine's types, as a client needs it. The server's
-//! direction is in `synod-api`.
+//! What a client says and hears on etcd's wire: the state machine's requests as messages, messages
+//! as its answers, and etcd's words for a failure read back.
+//!
+//! Pure, so that any transport can use it: gRPC does ([`crate::Remote`]), and the simulator's clients
+//! do. The server's direction is in `synod-api`.
 
 use synod_base::{ClusterId, LeaseId, NodeId, Revision, Term};
-use synod_node::{Header, Member, WatchEvent, WatchSpec};
+use synod_node::{Header, Member, RequestError, WatchEvent, WatchSpec};
 use synod_proto::etcdserverpb as pb;
 use synod_proto::mvccpb;
 use synod_state::kv::{
     Compare, CompareResult, CompareTarget, DeleteRangeRequest, Event, EventKind, KeyValue,
-    PutRequest, RangeRequest, RangeResult, SortOrder, SortTarget, TxnOp, TxnOpResult, TxnRequest,
-    TxnResult,
+    PutRequest, RangeRequest, RangeResult, Refusal, SortOrder, SortTarget, TxnOp, TxnOpResult,
+    TxnRequest, TxnResult,
 };
 
 use crate::error::ClientError;
 
-pub(crate) fn header(header: Option<pb::ResponseHeader>) -> Header {
+/// Where an answer comes from.
+#[must_use]
+pub fn header(header: Option<pb::ResponseHeader>) -> Header {
     let header = header.unwrap_or_default();
     Header {
         cluster: ClusterId(header.cluster_id),
@@ -23,7 +28,9 @@ pub(crate) fn header(header: Option<pb::ResponseHeader>) -> Header {
     }
 }
 
-pub(crate) fn key_value(kv: mvccpb::KeyValue) -> KeyValue {
+/// A key with its value.
+#[must_use]
+pub fn key_value(kv: mvccpb::KeyValue) -> KeyValue {
     KeyValue {
         key: kv.key,
         create_revision: Revision(kv.create_revision),
@@ -34,7 +41,9 @@ pub(crate) fn key_value(kv: mvccpb::KeyValue) -> KeyValue {
     }
 }
 
-pub(crate) fn member(member: pb::Member) -> Member {
+/// A member.
+#[must_use]
+pub fn member(member: pb::Member) -> Member {
     Member {
         id: NodeId(member.id),
         name: member.name,
@@ -44,7 +53,9 @@ pub(crate) fn member(member: pb::Member) -> Member {
     }
 }
 
-pub(crate) fn range_request(request: RangeRequest, serializable: bool) -> pb::RangeRequest {
+/// KV.Range.
+#[must_use]
+pub fn range_request(request: RangeRequest, serializable: bool) -> pb::RangeRequest {
     use pb::range_request::{SortOrder as Order, SortTarget as Target};
     let sort_order = match request.sort_order {
         SortOrder::None => Order::None,
@@ -75,12 +86,16 @@ pub(crate) fn range_request(request: RangeRequest, serializable: bool) -> pb::Ra
     }
 }
 
-pub(crate) fn range_result(answer: pb::RangeResponse) -> RangeResult {
+/// The answer to KV.Range.
+#[must_use]
+pub fn range_result(answer: pb::RangeResponse) -> RangeResult {
     let kvs = answer.kvs.into_iter().map(key_value).collect();
     RangeResult { kvs, more: answer.more, count: answer.count }
 }
 
-pub(crate) fn put_request(request: PutRequest) -> pb::PutRequest {
+/// KV.Put.
+#[must_use]
+pub fn put_request(request: PutRequest) -> pb::PutRequest {
     pb::PutRequest {
         key: request.key,
         value: request.value,
@@ -91,7 +106,9 @@ pub(crate) fn put_request(request: PutRequest) -> pb::PutRequest {
     }
 }
 
-pub(crate) fn delete_request(request: DeleteRangeRequest) -> pb::DeleteRangeRequest {
+/// KV.DeleteRange.
+#[must_use]
+pub fn delete_request(request: DeleteRangeRequest) -> pb::DeleteRangeRequest {
     pb::DeleteRangeRequest {
         key: request.range.key,
         range_end: request.range.range_end,
@@ -99,7 +116,9 @@ pub(crate) fn delete_request(request: DeleteRangeRequest) -> pb::DeleteRangeRequ
     }
 }
 
-pub(crate) fn txn_request(request: TxnRequest) -> pb::TxnRequest {
+/// KV.Txn. Its reads are linearizable.
+#[must_use]
+pub fn txn_request(request: TxnRequest) -> pb::TxnRequest {
     pb::TxnRequest {
         compare: request.compare.into_iter().map(compare).collect(),
         success: request.success.into_iter().map(txn_op).collect(),
@@ -107,13 +126,16 @@ pub(crate) fn txn_request(request: TxnRequest) -> pb::TxnRequest {
     }
 }
 
-pub(crate) fn txn_result(answer: pb::TxnResponse) -> Result<TxnResult, ClientError> {
+/// The answer to KV.Txn; an error if an operation has no answer.
+pub fn txn_result(answer: pb::TxnResponse) -> Result<TxnResult, ClientError> {
     let responses: Result<_, ClientError> =
         answer.responses.into_iter().map(txn_op_result).collect();
     Ok(TxnResult { succeeded: answer.succeeded, responses: responses? })
 }
 
-pub(crate) fn watch_create(spec: &WatchSpec) -> pb::WatchRequest {
+/// Opens a watch. `watch_id` and `fragment` of the spec are not sent.
+#[must_use]
+pub fn watch_create(spec: &WatchSpec) -> pb::WatchRequest {
     use pb::watch_create_request::FilterType;
     use pb::watch_request::RequestUnion;
     let wanted = [(spec.no_put, FilterType::Noput), (spec.no_delete, FilterType::Nodelete)];
@@ -131,13 +153,67 @@ pub(crate) fn watch_create(spec: &WatchSpec) -> pb::WatchRequest {
     pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) }
 }
 
-pub(crate) fn watch_event(event: mvccpb::Event) -> WatchEvent {
+/// One event of a watch.
+#[must_use]
+pub fn watch_event(event: mvccpb::Event) -> WatchEvent {
     let kind = match event.r#type() {
         mvccpb::event::EventType::Put => EventKind::Put,
         mvccpb::event::EventType::Delete => EventKind::Delete,
     };
     let kv = event.kv.map(key_value).unwrap_or_default();
     WatchEvent { event: Event { kind, kv }, prev_kv: event.prev_kv.map(key_value) }
+}
+
+/// What a server's words for a failure mean, if they are known: etcd's (its Go module
+/// api/v3/v3rpc/rpctypes), which Synod uses, too. `is_read` tells "timed out" of a read from that of a
+/// write, which the wire does not.
+#[must_use]
+pub fn request_error(message: &str, is_read: bool) -> Option<RequestError> {
+    let words = message.strip_prefix("etcdserver: ").unwrap_or(message);
+    // Some carry the reason behind a comma: "request timed out, possibly due to connection lost".
+    let refusal = |refusal| Some(RequestError::Refused(refusal));
+    match words {
+        "key is not provided" => refusal(Refusal::EmptyKey),
+        "value is provided" => refusal(Refusal::ValueProvided),
+        "lease is provided" => refusal(Refusal::LeaseProvided),
+        "key not found" => refusal(Refusal::KeyNotFound),
+        "too many operations in txn request" => refusal(Refusal::TooManyOps),
+        "duplicate key given in txn request" => refusal(Refusal::DuplicateKey),
+        "txn requests are nested too deeply" => refusal(Refusal::TooDeep),
+        "mvcc: required revision has been compacted" => {
+            refusal(Refusal::Compacted { compacted: Revision(0) })
+        }
+        "mvcc: required revision is a future revision" => {
+            refusal(Refusal::FutureRevision { current: Revision(0) })
+        }
+        "requested lease not found" => refusal(Refusal::LeaseNotFound),
+        "lease already exists" => refusal(Refusal::LeaseExists),
+        "too large lease TTL" => refusal(Refusal::LeaseTtlTooLarge),
+        "request is too large" => Some(RequestError::TooLarge),
+        "no leader" => Some(RequestError::NoLeader),
+        "leader changed" => Some(RequestError::LeaderChanged),
+        "too many requests" => Some(RequestError::Overloaded),
+        "mvcc: database space exceeded" => Some(RequestError::DiskFull),
+        "server stopped" => Some(RequestError::Stopped),
+        "member not found" => Some(RequestError::MemberNotFound),
+        "Peer URLs already exists" | "member ID already exist" => Some(RequestError::MemberExists),
+        "given member URLs are invalid" => Some(RequestError::MemberUrlInvalid),
+        "re-configuration failed due to not enough started members" => {
+            Some(RequestError::NotEnoughMembers)
+        }
+        "re-configuration failed due to another membership change under way" => {
+            Some(RequestError::ChangeInProgress)
+        }
+        "can only promote a learner member" => Some(RequestError::NotLearner),
+        "can only promote a learner member which is in sync with leader" => {
+            Some(RequestError::LearnerNotReady)
+        }
+        "not leader" => Some(RequestError::NotLeader),
+        "bad leader transferee" => Some(RequestError::BadTransferee),
+        _ if words.starts_with("request timed out") && is_read => Some(RequestError::ReadTimedOut),
+        _ if words.starts_with("request timed out") => Some(RequestError::TimedOut),
+        _ => None,
+    }
 }
 
 fn compare(compare: Compare) -> pb::Compare {
