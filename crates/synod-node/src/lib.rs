@@ -9,6 +9,7 @@ pub mod boot;
 mod duplicates;
 pub mod effects;
 pub mod frame;
+mod full;
 mod item;
 mod lease_clock;
 pub mod member;

@@ -9,8 +9,8 @@
 //! same [`LogBatch`] as the frame; every request is answered exactly once, at the latest at its deadline.
 //!
 //! The parts: `requests.rs` (what each request needs), `proposals.rs` (writes under way), `reads.rs` (read
-//! barriers), `apply.rs` (committed entries), `membership.rs`, `lease_clock.rs`, `transfer.rs`
-//! (snapshots), `watch/`.
+//! barriers), `apply.rs` (committed entries), `membership.rs`, `lease_clock.rs`, `full.rs` (no room),
+//! `transfer.rs` (snapshots), `watch/`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -28,6 +28,7 @@ use crate::boot::NodeConfig;
 use crate::duplicates::Duplicates;
 use crate::effects::{Effects, LogBatch, StopReason};
 use crate::frame::{COORDINATION, Frame};
+use crate::full::Yielding;
 use crate::item::ChangeOp;
 use crate::lease_clock::LeaseClock;
 use crate::member::Member;
@@ -131,14 +132,17 @@ pub struct Node {
     /// Applied in memory, not yet in the engine; longer than a turn only while the engine is full.
     pub(crate) batch: WriteBatch,
     pub(crate) position_moved: bool,
-    engine_retry: Option<Instant>,
-    disk_full: bool,
+    pub(crate) engine_retry: Option<Instant>,
+    pub(crate) disk_full: bool,
+    pub(crate) yielding: Yielding,
+    /// Since too long a write to the log does not become durable.
+    pub(crate) log_stuck: bool,
     log_bytes: u64,
     /// Engine made durable: the ticket and what was applied when it was asked for.
     pub(crate) persisting: Option<(u64, LogIndex)>,
     pub(crate) persist_tickets: u64,
-    /// Log batches on their way: our number, consensus' number.
-    writes: VecDeque<(u64, u64)>,
+    /// Log batches on their way: our number, consensus' number, since when.
+    writes: VecDeque<(u64, u64, Instant)>,
     log_numbers: u64,
     /// Where this replica's log begins.
     pub(crate) log_start: LogIndex,
@@ -195,6 +199,8 @@ impl Node {
             position_moved: false,
             engine_retry: None,
             disk_full: false,
+            yielding: Yielding::default(),
+            log_stuck: false,
             log_bytes: 0,
             persisting: None,
             persist_tickets: 0,
@@ -253,7 +259,7 @@ impl Node {
 
     /// The log batch of this number, and all before it, are durable.
     pub fn on_log_durable(&mut self, number: u64) {
-        while let Some(&(ours, core_number)) = self.writes.front() {
+        while let Some(&(ours, core_number, _)) = self.writes.front() {
             if ours > number {
                 break;
             }
@@ -304,7 +310,7 @@ impl Node {
             return Instant::ZERO;
         }
         let others = [
-            self.lease_clock.next_deadline().filter(|_| self.leading.is_some()),
+            self.lease_clock.next_deadline().filter(|_| self.leading.is_some() && !self.log_stuck),
             self.barrier.next_deadline(),
             self.engine_retry,
         ];
@@ -370,9 +376,9 @@ impl Node {
         assert!(self.applied.position.term <= status.term, "applied an entry of a later term");
     }
 
-    /// Whether the disk or the engine refuses writes now.
-    pub(crate) fn is_full(&self) -> bool {
-        self.disk_full || self.engine_retry.is_some()
+    /// Since when the oldest write to the log that is not durable is under way.
+    pub(crate) fn oldest_write(&self) -> Option<Instant> {
+        self.writes.front().map(|(_, _, since)| *since)
     }
 
     pub(crate) fn stop(&mut self, reason: StopReason) {
@@ -406,8 +412,10 @@ impl Node {
         self.latest = now;
         self.tick(now);
         self.watch_view(now);
+        self.watch_log(now);
         self.expire_leases(now);
         self.pursue_removal();
+        self.yield_when_full(now);
         self.propose(now);
         self.start_read_round(now);
         self.ask_about_leases(now);
@@ -480,7 +488,7 @@ impl Node {
     }
 
     fn expire_leases(&mut self, now: Instant) {
-        if self.leading.is_some() {
+        if self.leading.is_some() && !self.log_stuck {
             for id in self.lease_clock.expired(now) {
                 self.proposals.push_expiry(id);
             }
@@ -540,7 +548,7 @@ impl Node {
         }
         self.log_numbers += 1;
         if let Some(core_number) = last_write {
-            self.writes.push_back((self.log_numbers, core_number));
+            self.writes.push_back((self.log_numbers, core_number, now));
         }
         effects.log.push(LogBatch { number: self.log_numbers, records, send_after });
     }
