@@ -372,6 +372,10 @@ pub trait Core {
     /// Leader only: appends one entry per payload, all in one message per follower.
     fn propose(&mut self, payloads: Vec<Bytes>) -> Result<(), ProposeError>;
 
+    /// How many payload bytes [`Core::propose`] would take now; 0 where it would refuse any. So the host
+    /// need not make payloads that are refused.
+    fn proposal_room(&self) -> usize;
+
     /// Leader only: appends a membership change, at `status().last_index` after the call. One that may
     /// not run now (another is in flight, or it does not fit the membership) comes back as an empty
     /// normal entry of that index and term.

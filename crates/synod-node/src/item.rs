@@ -10,6 +10,7 @@ use synod_state::kv::Command;
 
 use crate::frame::{decode_proposal_id, encode_proposal_id};
 use crate::member::Member;
+use crate::queue::ITEM_OVERHEAD_BYTES;
 
 /// One replicated change.
 #[derive(Clone, PartialEq, Debug)]
@@ -142,7 +143,7 @@ pub fn pack(items: &[(ProposalId, Bytes)]) -> Vec<Bytes> {
     let mut payloads = Vec::new();
     let mut out = Encoder::with_capacity(payload_hint(items));
     for (id, item) in items {
-        if !out.is_empty() && out.len() + item.len() + 32 > MAX_ENTRY_BYTES {
+        if !out.is_empty() && out.len() + item.len() + ITEM_OVERHEAD_BYTES > MAX_ENTRY_BYTES {
             payloads.push(std::mem::take(&mut out).into_bytes());
         }
         encode_proposal_id(*id, &mut out);
@@ -165,7 +166,7 @@ pub fn unpack(payload: Bytes) -> Result<Vec<(ProposalId, Bytes)>, DecodeError> {
 }
 
 fn payload_hint(items: &[(ProposalId, Bytes)]) -> usize {
-    let total: usize = items.iter().map(|(_, item)| item.len() + 32).sum();
+    let total: usize = items.iter().map(|(_, item)| item.len() + ITEM_OVERHEAD_BYTES).sum();
     total.min(MAX_ENTRY_BYTES)
 }
 

@@ -16,8 +16,11 @@ use synod_state::kv::Command;
 use crate::frame::Frame;
 use crate::item::{self, Item};
 use crate::node::Node;
-use crate::queue::{Queue, Queued, Source};
+use crate::queue::{ITEM_OVERHEAD_BYTES, Queue, Queued, Source};
 use crate::request::{RequestError, RequestToken};
+
+/// Bytes of items that wait to be proposed or forwarded; a write more is refused as overload.
+const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
 
 /// Bytes of items per forwarded frame.
 const FORWARD_FRAME_BYTES: usize = MAX_ENTRY_BYTES;
@@ -63,7 +66,7 @@ impl Proposals {
         item: Bytes,
         grants: Option<LeaseId>,
     ) -> Result<(), RequestError> {
-        if self.waiting.len() >= MAX_WAITING_PROPOSALS {
+        if self.waiting.len() >= MAX_WAITING_PROPOSALS || !self.has_room_for(&item) {
             return Err(RequestError::Overloaded);
         }
         let id = self.next_id();
@@ -92,7 +95,7 @@ impl Proposals {
         item: Bytes,
         grants: Option<LeaseId>,
     ) -> Result<(), RequestError> {
-        if self.queue.len() >= MAX_WAITING_PROPOSALS {
+        if self.queue.len() >= MAX_WAITING_PROPOSALS || !self.has_room_for(&item) {
             return Err(RequestError::Overloaded);
         }
         self.queue.push(Queued { id, item, source: Source::Forwarded, grants });
@@ -160,6 +163,10 @@ impl Proposals {
     pub fn take_all(&mut self) -> Vec<RequestToken> {
         self.queue = Queue::default();
         std::mem::take(&mut self.waiting).into_values().map(|waiter| waiter.token).collect()
+    }
+
+    fn has_room_for(&self, item: &Bytes) -> bool {
+        self.queue.bytes() + item.len() <= MAX_QUEUED_BYTES
     }
 
     fn next_id(&mut self) -> ProposalId {
@@ -240,7 +247,11 @@ impl Node {
     }
 
     fn propose_here(&mut self) {
-        let taken = self.proposals.queue.take_all();
+        // The rest stays as it is: what is made into payloads is proposed.
+        let taken = self.proposals.queue.take_front(self.core.proposal_room());
+        if taken.is_empty() {
+            return;
+        }
         let items: Vec<_> = taken.iter().map(|q| (q.id, q.item.clone())).collect();
         match self.core.propose(item::pack(&items)) {
             Ok(()) => {
@@ -260,7 +271,7 @@ impl Node {
 
     fn forward_to(&mut self, leader: NodeId) {
         let term = self.view.term;
-        let taken = self.proposals.queue.take_all();
+        let taken = self.proposals.queue.take_front(usize::MAX);
         self.proposals.mark_queued_sent(&taken);
         let mut items = Vec::new();
         let mut bytes = 0;
@@ -270,7 +281,7 @@ impl Node {
                 self.send_frame(leader, &Frame::Propose { term, items });
                 bytes = 0;
             }
-            bytes += queued.item.len() + 32;
+            bytes += queued.item.len() + ITEM_OVERHEAD_BYTES;
             items.push((queued.id, queued.item));
         }
         self.send_frame(leader, &Frame::Propose { term, items });

@@ -37,25 +37,39 @@ pub struct Queued {
 #[derive(Debug, Default)]
 pub struct Queue {
     items: VecDeque<Queued>,
+    /// Of all items' encodings.
+    bytes: usize,
 }
 
 impl Queue {
     /// Adds an item: an expiry in front, anything else behind.
     pub fn push(&mut self, queued: Queued) {
+        self.bytes += queued.item.len();
         match queued.source {
             Source::Expiry => self.items.push_front(queued),
             Source::Own | Source::Forwarded => self.items.push_back(queued),
         }
     }
 
-    /// Takes everything out.
-    pub fn take_all(&mut self) -> Vec<Queued> {
-        std::mem::take(&mut self.items).into()
+    /// Takes from the front what fits into payloads of so many bytes together.
+    pub fn take_front(&mut self, mut room: usize) -> Vec<Queued> {
+        let mut taken = Vec::new();
+        while let Some(first) = self.items.front() {
+            let cost = first.item.len() + ITEM_OVERHEAD_BYTES;
+            if cost > room {
+                break;
+            }
+            room -= cost;
+            self.bytes -= first.item.len();
+            taken.extend(self.items.pop_front());
+        }
+        taken
     }
 
     /// What was taken from the front and could not be proposed goes there again.
     pub fn put_back(&mut self, taken: Vec<Queued>) {
         for queued in taken.into_iter().rev() {
+            self.bytes += queued.item.len();
             self.items.push_front(queued);
         }
     }
@@ -63,6 +77,12 @@ impl Queue {
     /// Drops what `keep` does not want.
     pub fn retain(&mut self, keep: impl FnMut(&Queued) -> bool) {
         self.items.retain(keep);
+        self.bytes = self.items.iter().map(|queued| queued.item.len()).sum();
+    }
+
+    /// How many bytes the items have.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// How many there are.
@@ -75,3 +95,6 @@ impl Queue {
         self.items.is_empty()
     }
 }
+
+/// What an item costs in an entry beside its own bytes, at most.
+pub const ITEM_OVERHEAD_BYTES: usize = 32;

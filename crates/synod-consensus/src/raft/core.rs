@@ -21,6 +21,7 @@ use synod_base::{Entry, EntryKind, HardState, LogIndex, LogStart, NodeId, Term};
 use super::admission::{self, Admission};
 use super::in_flight::{WriteRecord, WritesInFlight};
 use super::log::MemoryLog;
+use super::start::{MAX_UNCOMMITTED_BYTES, MAX_UNDURABLE_BYTES};
 use super::timeout::ElectionTimeout;
 use super::{convert, membership, outgoing, start, wire};
 use crate::core::{
@@ -185,6 +186,7 @@ impl RaftCore {
         self.hard_state = hard_state.unwrap_or(self.hard_state);
         let write = Write { number, entries, hard_state, snapshot };
         let (empty, has_hard_state) = (write.is_empty(), write.hard_state.is_some());
+        let bytes = write.entries.iter().map(|entry| entry.payload.len()).sum();
 
         let at_once = outgoing::encode_all(ready.take_messages());
         let after_write = outgoing::encode_all(ready.take_persisted_messages());
@@ -193,7 +195,7 @@ impl RaftCore {
         self.node.advance_append_async(ready);
 
         let acknowledged_here = empty && self.writes.is_empty();
-        let record = WriteRecord { number, empty, hard_state: has_hard_state, replaces };
+        let record = WriteRecord { number, bytes, empty, hard_state: has_hard_state, replaces };
         self.writes.push(record);
         let (mut messages, mut messages_after_write) = (at_once, after_write);
         if acknowledged_here {
@@ -227,7 +229,11 @@ impl Core for RaftCore {
 
     fn step(&mut self, from: NodeId, body: Bytes) -> Result<(), StepError> {
         let message = wire::decode(body)?;
-        if admission::admit(&self.node, from, &message)? == Admission::Drop {
+        let appends =
+            message.get_msg_type() == MessageType::MsgAppend && !message.entries.is_empty();
+        if admission::admit(&self.node, from, &message)? == Admission::Drop
+            || (appends && self.writes.bytes() >= MAX_UNDURABLE_BYTES)
+        {
             return Ok(());
         }
         if message.get_msg_type() == MessageType::MsgSnapshot {
@@ -244,6 +250,9 @@ impl Core for RaftCore {
         if payloads.is_empty() {
             return Ok(());
         }
+        if self.writes.bytes() >= MAX_UNDURABLE_BYTES {
+            return Err(ProposeError::Overloaded);
+        }
         let mut message = pb::Message::default();
         message.set_msg_type(MessageType::MsgPropose);
         message.from = self.node.raft.id;
@@ -251,6 +260,15 @@ impl Core for RaftCore {
         message.set_entries(payloads.into_iter().map(entry).collect());
         // A leader that is not handing over drops proposals for one reason only.
         self.node.step(message).map_err(|_| ProposeError::Overloaded)
+    }
+
+    fn proposal_room(&self) -> usize {
+        if self.may_propose().is_err() {
+            return 0;
+        }
+        let limit = MAX_UNCOMMITTED_BYTES as usize;
+        let uncommitted = limit.saturating_sub(self.node.raft.uncommitted_size());
+        uncommitted.min(MAX_UNDURABLE_BYTES.saturating_sub(self.writes.bytes()))
     }
 
     fn propose_change(&mut self, change: &MembershipChange) -> Result<(), ProposeError> {

@@ -11,6 +11,8 @@ use std::collections::VecDeque;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WriteRecord {
     pub(super) number: u64,
+    /// Of its entries' payloads.
+    pub(super) bytes: usize,
     pub(super) empty: bool,
     pub(super) hard_state: bool,
     /// It replaces entries, or the whole log by a snapshot.
@@ -63,6 +65,11 @@ impl WritesInFlight {
         self.records.iter().any(|r| r.hard_state && r.number > self.durable)
     }
 
+    /// Payload bytes that were handed out and are not durable.
+    pub(super) fn bytes(&self) -> usize {
+        self.records.iter().filter(|r| r.number > self.durable).map(|r| r.bytes).sum()
+    }
+
     pub(super) fn check(&self) {
         assert!(self.records.iter().is_sorted_by(|a, b| a.number < b.number));
         assert!(self.durable <= self.last_number);
@@ -74,7 +81,7 @@ mod tests {
     use super::*;
 
     fn record(number: u64) -> WriteRecord {
-        WriteRecord { number, empty: false, hard_state: false, replaces: false }
+        WriteRecord { number, bytes: 1, empty: false, hard_state: false, replaces: false }
     }
 
     #[test]
@@ -84,7 +91,9 @@ mod tests {
         writes.push(record(2));
         writes.push(WriteRecord { empty: true, ..record(3) });
         writes.push(record(4));
+        assert_eq!(writes.bytes(), 4);
         assert_eq!(writes.acknowledge(2), Some(3));
+        assert_eq!(writes.bytes(), 1);
         assert_eq!(writes.acknowledge(1), None, "an old one is no news");
         assert_eq!(writes.acknowledge(4), Some(4));
         assert!(writes.is_empty());

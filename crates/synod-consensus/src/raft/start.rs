@@ -17,6 +17,10 @@ const MAX_APPENDS_IN_FLIGHT: usize = 256;
 /// Payload bytes a leader holds un-committed; proposals beyond are refused as overload.
 pub(super) const MAX_UNCOMMITTED_BYTES: u64 = 64 * 1024 * 1024;
 
+/// Payload bytes that wait here to become durable, as behind a full disk. A leader takes no more proposals
+/// then; a follower treats appends as lost, and they come again.
+pub(super) const MAX_UNDURABLE_BYTES: usize = 64 * 1024 * 1024;
+
 /// Committed bytes in one output; else a restart would hand out the whole log at once.
 const MAX_COMMITTED_BYTES_PER_OUTPUT: u64 = 16 * 1024 * 1024;
 

@@ -78,6 +78,35 @@ fn thousands_of_overdue_writes_are_refused_and_none_of_them_happens() {
 }
 
 #[test]
+fn large_writes_wait_up_to_a_bound_of_bytes_and_the_rest_is_refused() {
+    let mut world = World::with_sizes(3, 256 << 20, 8 << 20);
+    let alone = world.follower();
+    world.cut.insert(alone);
+    world.advance(seconds(3));
+    let large = vec![7u8; 1 << 20];
+    let ask = |world: &mut World, at, n| world.request(at, put(&format!("k{n}"), large.clone()));
+    let tokens: Vec<_> = (0..80).map(|n| ask(&mut world, alone, n)).collect();
+    world.settle();
+    for (n, token) in tokens.iter().enumerate() {
+        let refused = (n >= 63).then_some(&Err(RequestError::Overloaded));
+        assert_eq!(world.reply(*token), refused, "write {n}");
+    }
+    // A leader that cannot commit takes more, once into its log and once into its queue.
+    let leader = world.leader().unwrap();
+    world.passes = Some(Box::new(move |_, to, _| to != leader));
+    for n in 0..80 {
+        ask(&mut world, leader, n);
+        world.settle();
+    }
+    world.passes = None;
+    world.cut.clear();
+    world.advance(seconds(3));
+    for n in 0..80 {
+        assert!(world.read(alone, &format!("k{n}")).is_some(), "write {n}");
+    }
+}
+
+#[test]
 fn a_write_under_way_over_a_change_of_leader_is_unknown() {
     let mut world = World::new(3);
     let old = world.leader().unwrap();

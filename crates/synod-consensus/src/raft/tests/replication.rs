@@ -202,9 +202,12 @@ fn too_much_un_committed_is_refused_as_overload() {
     cluster.cut_off.extend([NodeId(2), NodeId(3)]);
     let megabyte = Bytes::from(vec![0; 1 << 20]);
     let limit = start::MAX_UNCOMMITTED_BYTES >> 20;
-    for _ in 0..limit {
+    for taken in 0..limit {
+        assert_eq!(cluster.host(1).core.proposal_room() as u64, (limit - taken) << 20);
         cluster.host(1).core.propose(vec![megabyte.clone()]).unwrap();
     }
+    assert_eq!(cluster.host(1).core.proposal_room(), 0);
+    assert_eq!(cluster.host(2).core.proposal_room(), 0, "it does not lead");
     let last = cluster.status(1).last_index;
     let refused = cluster.host(1).core.propose(vec![megabyte.clone()]);
     assert_eq!(refused, Err(ProposeError::Overloaded));
@@ -214,6 +217,32 @@ fn too_much_un_committed_is_refused_as_overload() {
     assert_eq!(cluster.host(1).core.propose(vec![megabyte]), Ok(()));
     cluster.settle();
     assert_eq!(cluster.host(3).payloads().len() as u64, limit + 1);
+}
+
+#[test]
+fn what_waits_for_a_full_disk_is_bounded_on_followers_and_on_the_leader() {
+    let limit = start::MAX_UNDURABLE_BYTES >> 20;
+    let megabyte = Bytes::from(vec![0; 1 << 20]);
+    for stuck in [1, 3] {
+        let mut cluster = Cluster::led_by(3, &[1, 2, 3], 1);
+        cluster.host(stuck).eager = false;
+        let mut taken = 0;
+        for _ in 0..2 * limit {
+            taken += usize::from(cluster.host(1).core.propose(vec![megabyte.clone()]).is_ok());
+            cluster.settle();
+        }
+        assert_eq!(taken, if stuck == 1 { limit } else { 2 * limit });
+        let waiting = cluster.host(stuck).unsynced.iter().flat_map(|(write, _)| &write.entries);
+        assert_eq!(waiting.map(|e| e.payload.len()).sum::<usize>() >> 20, limit);
+        // Room again: it gets, and takes, what it missed.
+        cluster.host(stuck).eager = true;
+        cluster.run_ticks(10);
+        assert_eq!(cluster.host(1).core.propose(vec![megabyte.clone()]), Ok(()));
+        cluster.run_ticks(10);
+        for id in 1..=3 {
+            assert_eq!(cluster.host(id).payloads().len(), taken + 1, "at {id}");
+        }
+    }
 }
 
 #[test]
