@@ -11,7 +11,7 @@ use crate::planted;
     cargo xtask sim --seeds 200                    200 clusters\n  \
     cargo xtask sim --seeds 1 --first 42 --verbose the one of seed 42, again\n  \
     cargo xtask sim --planted                      every bug of crates/synod-sim/planted\n  \
-    cargo xtask sim --planted --only early-ack     one of them")]
+    cargo xtask sim --planted --only vote          those that have this in their name")]
 pub struct Arguments {
     /// How many seeds.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]

@@ -10,6 +10,7 @@ mod mapreduce;
 mod process;
 mod statistics;
 mod table;
+mod targets;
 mod workplace;
 
 use std::path::PathBuf;

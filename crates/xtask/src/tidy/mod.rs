@@ -1,9 +1,10 @@
 //! The house rules as code: what rustc, rustfmt and clippy cannot know.
 //!
 //! `source` reads the files and knows which lines are tests; `rules` looks at lines; `arrows` at the
-//! crates' dependencies. Long files are reported, never refused.
+//! crates' dependencies; `map` at ARCHITECTURE.md. Long files are reported, never refused.
 
 mod arrows;
+mod map;
 mod rules;
 mod source;
 
@@ -15,7 +16,11 @@ use anyhow::{Result, bail};
 pub fn tidy(root: &Path) -> Result<()> {
     let files = source::read_all(root)?;
     let mut breaches = rules::breaches(&files);
-    breaches.extend(arrows::breaches(&arrows::read_manifests(root)?));
+    let manifests = arrows::read_manifests(root)?;
+    breaches.extend(arrows::breaches(&manifests));
+    let architecture = std::fs::read_to_string(root.join("ARCHITECTURE.md"))?;
+    let crates = manifests.iter().map(|manifest| manifest.folder.as_str());
+    breaches.extend(map::breaches(&architecture, crates));
     for file in &files {
         let lines = file.code_lines();
         if lines > LONG_FILE {

@@ -8,7 +8,7 @@ mod cluster;
 mod generator;
 mod grpc;
 mod report;
-mod requests;
+pub mod requests;
 mod start_up;
 
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use super::targets;
 use super::workplace::{Workplace, installed};
 use cluster::{Cluster, System};
 use generator::Crowd;
@@ -64,20 +65,48 @@ pub struct LoadOptions {
     only: Option<System>,
 }
 
+impl LoadOptions {
+    /// Whether the targets are about this load.
+    fn is_as_demanded(&self) -> bool {
+        let targets::Demanded { clients, value_bytes, .. } = targets::DEMANDED;
+        self.clients == clients && self.value_bytes == value_bytes
+    }
+
+    /// What makes this load another one than the targets are about.
+    fn note_on_targets(&self) -> Option<String> {
+        let targets::Demanded { clients, value_bytes, held_seconds } = targets::DEMANDED;
+        if !self.is_as_demanded() {
+            let load = format!("{clients} clients and {value_bytes}-byte values");
+            return Some(format!("ratios are not judged: the targets are for {load}"));
+        }
+        let held = self.seconds / u64::from(self.rounds);
+        (held < held_seconds).then(|| {
+            format!(
+                "the targets are for a load that is held for {held_seconds} s, here it was {held} s: \
+                 --seconds {held_seconds} --rounds 1"
+            )
+        })
+    }
+}
+
 /// Measures, prints tables, and returns the figures.
 pub fn run(options: &LoadOptions, synod: &Path, work: &Workplace) -> Result<Value> {
     let systems = systems(options, synod)?;
     let mut start_up = None;
     if options.only != Some(System::Etcd) {
         let spread = start_up::measure(synod, work)?;
-        println!("\nsynod up, empty folder, until ready: {spread:.0} ms");
-        start_up = Some(spread.json());
+        let target = targets::UP_MILLISECONDS;
+        let verdict = target.verdict(spread.median);
+        println!("\nsynod up, empty folder, until ready: {spread:.0} ms, {verdict}");
+        let mut figures = spread.json();
+        figures["target"] = target.json(spread.median);
+        start_up = Some(figures);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let requests = Rc::new(Requests::new(options.keys, options.value_bytes as usize));
     let mut figures = Vec::new();
     for &nodes in &options.nodes {
-        let mut report = Report::default();
+        let mut report = Report::of_nodes(nodes, options.is_as_demanded());
         for round in 0..options.rounds {
             let mut order = systems.clone();
             if round % 2 == 1 {
@@ -93,6 +122,9 @@ pub fn run(options: &LoadOptions, synod: &Path, work: &Workplace) -> Result<Valu
         }
         println!("\n{}", heading(options, nodes));
         print!("{report}");
+        if let Some(note) = options.note_on_targets() {
+            println!("{note}");
+        }
         figures.push(json!({ "nodes": nodes, "results": report.json() }));
     }
     Ok(json!({

@@ -11,6 +11,7 @@ use super::generator::{Outcome, new_histogram};
 use super::requests::Load;
 use crate::bench::statistics::Spread;
 use crate::bench::table::{Table, megabytes, milliseconds};
+use crate::bench::targets::{self, Target};
 
 /// One load on one system in one round.
 pub struct Measured {
@@ -35,13 +36,20 @@ impl Measured {
 }
 
 /// Every load of every round, in the order they were measured.
-#[derive(Default)]
 pub struct Report {
+    nodes: u8,
+    /// The load is the one that the targets are about.
+    judged: bool,
     all: Vec<Measured>,
     idle: Vec<(System, Vec<u64>)>,
 }
 
 impl Report {
+    /// Nothing yet, of clusters of this size; with `judged`, ratios are held against their targets.
+    pub fn of_nodes(nodes: u8, judged: bool) -> Self {
+        Report { nodes, judged, all: Vec::new(), idle: Vec::new() }
+    }
+
     /// Memory of nodes that do nothing.
     pub fn idle(&mut self, system: System, resident_bytes: Vec<u64>) {
         self.idle.push((system, resident_bytes));
@@ -60,7 +68,12 @@ impl Report {
                 let rounds = Rounds::of(self, system, load)?;
                 Some((system.name().to_owned(), rounds.json()))
             });
-            let ratio = self.ratio(load).map(|ratio| ratio.json());
+            let ratio = self.ratio(load).map(|ratio| {
+                let target = self.target(load).map(|target| target.json(ratio.median));
+                let mut figures = ratio.json();
+                figures["target"] = json!(target);
+                figures
+            });
             let all: serde_json::Map<_, _> = systems.collect();
             (load.key().to_owned(), json!({ "systems": all, "ratio": ratio }))
         });
@@ -68,6 +81,10 @@ impl Report {
             "idle_resident_bytes": idle.collect::<serde_json::Map<_, _>>(),
             "loads": loads.collect::<serde_json::Map<_, _>>(),
         })
+    }
+
+    fn target(&self, load: Load) -> Option<Target> {
+        targets::over_etcd(load, self.nodes).filter(|_| self.judged)
     }
 
     fn loads(&self) -> Vec<Load> {
@@ -100,12 +117,19 @@ impl fmt::Display for Report {
                 table.row(rounds.cells());
             }
             if let Some(ratio) = self.ratio(load) {
-                table.row(vec![load.name().into(), "ratio".into(), ratio.to_string()]);
+                let verdict = self.target(load).map(|target| target.verdict(ratio.median));
+                let cell = [Some(ratio.to_string()), verdict].into_iter().flatten();
+                let cell = cell.collect::<Vec<_>>().join(", ");
+                table.row(vec![load.name().into(), "ratio".into(), cell]);
             }
         }
         for (system, bytes) in &self.idle {
             let each: Vec<String> = bytes.iter().copied().map(megabytes).collect();
-            writeln!(f, "{} idle, memory per node: {}", system.name(), each.join(", "))?;
+            write!(f, "{} idle, memory per node: {}", system.name(), each.join(", "))?;
+            if let (System::Synod, Some(&most)) = (system, bytes.iter().max()) {
+                write!(f, "; {}", targets::IDLE_MEGABYTES.verdict(most as f64 / 1e6))?;
+            }
+            writeln!(f)?;
         }
         write!(f, "{table}")
     }
@@ -194,5 +218,53 @@ impl Rounds {
             "seconds": self.took.as_secs_f64(),
             "max_resident_bytes": self.max_resident_bytes,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// This many operations in a second.
+    fn measured(system: System, load: Load, operations: u64) -> Measured {
+        let mut latency = new_histogram().unwrap();
+        latency.record_n(1_000_000, operations).unwrap();
+        let (took, own_cpu) = (Duration::from_secs(1), Duration::ZERO);
+        let outcome = Outcome { latency, errors: 0, first_error: None, took, own_cpu };
+        Measured { system, load, outcome, cpu: vec![Duration::ZERO], max_resident_bytes: vec![1] }
+    }
+
+    fn report(judged: bool) -> Report {
+        let mut report = Report::of_nodes(3, judged);
+        report.idle(System::Synod, vec![12_000_000, 61_000_000]);
+        report.idle(System::Etcd, vec![99_000_000]);
+        for (load, ours, theirs) in [(Load::Put, 190, 100), (Load::Get, 300, 100)] {
+            report.add(measured(System::Synod, load, ours));
+            report.add(measured(System::Etcd, load, theirs));
+        }
+        report
+    }
+
+    #[test]
+    fn each_ratio_stands_beside_its_target() {
+        let text = report(true).to_string();
+        for line in [
+            "synod idle, memory per node: 12 MB, 61 MB; target < 60: NOT MET",
+            "etcd idle, memory per node: 99 MB",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{text}");
+        }
+        assert!(text.contains("1.90 (1.90..1.90), target >= 2: NOT MET"), "{text}");
+        assert!(text.contains("3.00 (3.00..3.00), target >= 3: met"), "{text}");
+        let figures = report(true).json();
+        assert_eq!(figures["loads"]["put"]["ratio"]["target"]["met"], json!(false));
+        assert_eq!(figures["loads"]["get"]["ratio"]["target"]["bound"], json!(">= 3"));
+    }
+
+    #[test]
+    fn another_load_than_the_targets_is_not_judged() {
+        let text = report(false).to_string();
+        assert!(text.contains("1.90 (1.90..1.90)") && !text.contains("target >="), "{text}");
+        assert_eq!(report(false).json()["loads"]["put"]["ratio"]["target"], Value::Null);
     }
 }

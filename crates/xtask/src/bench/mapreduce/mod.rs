@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 
 use super::statistics::Spread;
 use super::table::Table;
+use super::targets;
 use super::workplace::{Workplace, build_handwritten_word_count, installed};
 
 /// The jobs.
@@ -57,13 +58,17 @@ pub fn run(options: &JobOptions, synod: &Path, work: &Workplace) -> Result<Value
         let mb = std::fs::metadata(&pair.input)?.len() as f64 / 1e6;
         let cell = |seconds: Spread| format!("{seconds} s, {:.0} MB/s", mb / seconds.median);
         let words = [pair.job.to_owned(), pair.other.to_owned()];
-        table.row([&words[..], &[cell(ours), cell(others), ratios.to_string()]].concat());
+        let target = targets::over_other(pair.job);
+        let verdict = target.map(|target| format!(", {}", target.verdict(ratios.median)));
+        let ratio = format!("{ratios}{}", verdict.unwrap_or_default());
+        table.row([&words[..], &[cell(ours), cell(others), ratio]].concat());
         let figure = json!({
             "beside": pair.other,
             "input_mb": mb,
             "synod_seconds": ours.json(),
             "other_seconds": others.json(),
             "speed_ratio": ratios.json(),
+            "target": target.map(|target| target.json(ratios.median)),
         });
         figures.insert(pair.job.into(), figure);
     }

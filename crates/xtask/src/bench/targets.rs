@@ -1,0 +1,112 @@
+//! What the figures have to reach, said beside each of them: met or not. docs/BENCHMARKS.md has the same
+//! table.
+//!
+//! A figure is judged by its median (memory by the node that has most). The targets of the key-value
+//! store are for one load; a figure of another load is not judged.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use super::kv::requests::Load;
+
+/// A bound on one figure.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Target {
+    /// This much or more.
+    AtLeast(f64),
+    /// This much or less.
+    AtMost(f64),
+    /// Less than this.
+    Below(f64),
+}
+
+/// `synod up` on an empty folder until it is ready, in milliseconds.
+pub const UP_MILLISECONDS: Target = Target::AtMost(200.0);
+
+/// Memory of a node that does nothing, in millions of bytes.
+pub const IDLE_MEGABYTES: Target = Target::Below(60.0);
+
+/// The load that the ratios to etcd are demanded for.
+pub struct Demanded {
+    pub clients: u32,
+    pub value_bytes: u32,
+    /// Each load, without a pause.
+    pub held_seconds: u64,
+}
+
+/// See [`Demanded`].
+pub const DEMANDED: Demanded = Demanded { clients: 64, value_bytes: 256, held_seconds: 60 };
+
+/// Synod's operations per second over etcd's.
+pub fn over_etcd(load: Load, nodes: u8) -> Option<Target> {
+    match (load, nodes) {
+        (Load::Put, 1) => Some(Target::AtLeast(1.5)),
+        (Load::Put, 3) => Some(Target::AtLeast(2.0)),
+        (Load::Get, 1 | 3) => Some(Target::AtLeast(3.0)),
+        _ => None,
+    }
+}
+
+/// A job's speed over that of the program beside it.
+pub fn over_other(job: &str) -> Option<Target> {
+    (job == "wordcount").then_some(Target::AtLeast(0.5))
+}
+
+impl Target {
+    /// Whether the figure is good enough.
+    pub fn is_met(self, figure: f64) -> bool {
+        match self {
+            Target::AtLeast(bound) => figure >= bound,
+            Target::AtMost(bound) => figure <= bound,
+            Target::Below(bound) => figure < bound,
+        }
+    }
+
+    /// The target and the verdict, for a person.
+    pub fn verdict(self, figure: f64) -> String {
+        let verdict = if self.is_met(figure) { "met" } else { "NOT MET" };
+        format!("target {self}: {verdict}")
+    }
+
+    /// The same for a program.
+    pub fn json(self, figure: f64) -> Value {
+        json!({ "bound": self.to_string(), "met": self.is_met(figure) })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::AtLeast(bound) => write!(f, ">= {bound}"),
+            Target::AtMost(bound) => write!(f, "<= {bound}"),
+            Target::Below(bound) => write!(f, "< {bound}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_is_told_whether_it_is_good_enough() {
+        let puts = over_etcd(Load::Put, 3).unwrap();
+        assert_eq!(puts.verdict(2.0), "target >= 2: met");
+        assert_eq!(puts.verdict(1.99), "target >= 2: NOT MET");
+        assert_eq!(UP_MILLISECONDS.verdict(200.0), "target <= 200: met");
+        assert_eq!(UP_MILLISECONDS.verdict(200.5), "target <= 200: NOT MET");
+        assert_eq!(IDLE_MEGABYTES.verdict(60.0), "target < 60: NOT MET");
+        assert_eq!(IDLE_MEGABYTES.verdict(12.5), "target < 60: met");
+    }
+
+    #[test]
+    fn only_what_was_demanded_has_a_target() {
+        assert_eq!(over_etcd(Load::Put, 1), Some(Target::AtLeast(1.5)));
+        assert_eq!(over_etcd(Load::Get, 3), Some(Target::AtLeast(3.0)));
+        assert_eq!(over_etcd(Load::Put, 5), None);
+        assert_eq!(over_etcd(Load::Sget, 1), None);
+        assert_eq!(over_other("wordcount"), Some(Target::AtLeast(0.5)));
+        assert_eq!(over_other("sort"), None);
+    }
+}
