@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-const COMMANDS: [&[&str]; 24] = [
+const COMMANDS: [&[&str]; 25] = [
     &[],
     &["up"],
     &["server"],
@@ -20,6 +20,7 @@ const COMMANDS: [&[&str]; 24] = [
     &["del"],
     &["watch"],
     &["txn"],
+    &["compact"],
     &["lease"],
     &["lease", "grant"],
     &["lease", "revoke"],
@@ -107,6 +108,9 @@ fn missing_and_unknown_arguments_are_wrong_use() {
         &["get", "k", "--endpoints", "nowhere"],
         &["elect", "name"],
         &["txn"],
+        &["compact"],
+        &["compact", "0"],
+        &["compact", "latest"],
         &["server", "--initial-cluster", "n1"],
     ] {
         refused(arguments, 2);
@@ -116,10 +120,11 @@ fn missing_and_unknown_arguments_are_wrong_use() {
 #[test]
 fn an_endpoint_that_is_down_is_one_line_and_exit_code_1() {
     let address = free_address();
-    let commands: [&[&str]; 10] = [
+    let commands: [&[&str]; 11] = [
         &["put", "k", "v"],
         &["get", "k"],
         &["del", "k"],
+        &["compact", "5"],
         &["watch", "k"],
         &["lease", "grant", "10"],
         &["lease", "list"],

@@ -1,12 +1,13 @@
-//! What operators ask of a cluster beside its keys: members, leases, the state of each endpoint.
+//! What operators ask of a cluster beside its keys: members, leases, compaction, the state of each
+//! endpoint.
 
-use synod_base::{LeaseId, LogIndex, NodeId, Term};
+use synod_base::{LeaseId, LogIndex, NodeId, Revision, Term};
 use synod_node::{Header, Member};
 use synod_proto::etcdserverpb as pb;
 use synod_proto::etcdserverpb::cluster_client::ClusterClient;
 use synod_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 
-use super::{Remote, Repeat, lease_client};
+use super::{Remote, Repeat, kv_client, lease_client};
 use crate::error::ClientError;
 use crate::kv::Answer;
 use crate::wire;
@@ -26,7 +27,7 @@ pub struct EndpointStatus {
     pub commit_index: LogIndex,
     /// Highest position applied.
     pub applied_index: LogIndex,
-    /// Bytes on disk.
+    /// Bytes on disk: of state and log if it is a Synod, of the database file if it is an etcd.
     pub disk_bytes: i64,
     /// It does not vote.
     pub is_learner: bool,
@@ -76,6 +77,15 @@ impl Remote {
             |channel| async move { ClusterClient::new(channel).member_promote(message).await };
         let answer = self.send(Repeat::OnlyIfNotApplied, call).await?.into_inner();
         Ok((wire::header(answer.header), members(answer.members)))
+    }
+
+    /// Forgets the history before `revision`: reads and watches that begin before it are refused from
+    /// now on. The bytes leave the servers' disks soon after.
+    pub async fn compact(&self, revision: Revision) -> Answer<()> {
+        let message = pb::CompactionRequest { revision: revision.0, physical: false };
+        let call = |channel| async move { kv_client(channel).compact(message).await };
+        let answer = self.send(Repeat::OnlyIfNotApplied, call).await?.into_inner();
+        Ok((wire::header(answer.header), ()))
     }
 
     /// All leases.

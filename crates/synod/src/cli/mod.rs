@@ -2,6 +2,7 @@
 //!
 //! Every command has an example in its help. An error is one line on stderr that says what to do.
 
+mod compact;
 mod connect;
 mod elect;
 mod etcd;
@@ -56,6 +57,7 @@ enum Command {
     Del(get::Del),
     Watch(watch::Watch),
     Txn(txn::Txn),
+    Compact(compact::Compact),
     Lease(lease::Lease),
     Lock(lock::Lock),
     Elect(elect::Elect),
@@ -79,6 +81,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Command::Del(command) => command.run(),
         Command::Watch(command) => command.run(),
         Command::Txn(command) => command.run(),
+        Command::Compact(command) => command.run(),
         Command::Lease(command) => command.run(),
         Command::Lock(command) => command.run(),
         Command::Elect(command) => command.run(),
