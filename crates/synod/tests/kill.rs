@@ -1,6 +1,8 @@
 //! `kill -9` under load, on the real binary: of the leader, of all nodes, of a follower, in turns.
 //!
-//! SYNOD_KILL_CYCLES says how often (2 if it is not set; 50 by hand or by night).
+//! SYNOD_KILL_CYCLES says how often (2 if it is not set; 50 by hand or by night). In every cycle writes
+//! must resume within the promised time; SYNOD_KILL_LENIENT=1 only says so if they did not, for a
+//! machine that is too slow or too busy for any promise about time.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -11,7 +13,7 @@ use std::time::Duration;
 
 use support::cluster::{Cluster, Node};
 use support::load::{Fate, Load, Stored, check_against, read_all, round_prefix, value_of};
-use support::{PATIENCE, wait_for};
+use support::{PATIENCE, say_loudly, wait_for};
 use synod::Revision;
 
 /// Who is killed in a cycle.
@@ -27,33 +29,46 @@ fn no_acknowledged_write_is_lost_by_kills_and_writes_resume() {
     let cycles = std::env::var("SYNOD_KILL_CYCLES").map_or(2, |n| n.parse().expect("a number"));
     let mut cluster = Cluster::start(3);
     let load = Load::start(CLIENTS, &cluster.clients());
-    let mut within_promise = 0;
+    let mut late = Vec::new();
     for cycle in 0..cycles {
         let victim = [Victim::Leader, Victim::All, Victim::Follower][cycle as usize % 3];
         load.begin_round(cycle);
         wait_for_writes(&load, cycle, WRITES_BEFORE_KILL);
-        let resumed = kill_and_restart(&mut cluster, victim, &load);
+        let outage = kill_and_restart(&mut cluster, victim, &load);
         wait_for_writes(&load, cycle, WRITES_BEFORE_KILL + load.acknowledged(cycle));
         load.begin_round(cycle + 1);
         // The fates first: what is acknowledged while the read is under way need not be in it.
         let fates = load.fates(cycle);
         let stored = read_all(&cluster.clients(), &round_prefix(cycle));
         assert_eq!(check_against(&fates, &stored), Ok(()), "after cycle {cycle}, {victim:?}");
-        let first = resumed.iter().min().copied().unwrap_or_default();
-        let last = resumed.iter().max().copied().unwrap_or_default();
-        within_promise += u32::from(first <= PROMISE);
+        let Outage { first, every } = outage;
         println!(
             "cycle {cycle}: {victim:?} killed; a write acknowledged after {first:.1?}, every client \
-             served after {last:.1?}; {} writes checked",
+             served after {every:.1?}; {} writes checked",
             fates.len()
         );
+        if first > PROMISE {
+            late.push(format!("cycle {cycle}, {victim:?}: {first:.1?}"));
+        }
     }
-    println!("writes resumed within {PROMISE:?} in {within_promise} of {cycles} cycles");
     let fates = load.stop();
     for node in &cluster.nodes {
         let stored = read_all(&[node.client()], "load/");
         assert_eq!(check_against(&fates, &stored), Ok(()), "at the end, {}", node.name);
     }
+    check_promise(&late, cycles);
+}
+
+/// What was lost has been looked for before: that would be worse news.
+fn check_promise(late: &[String], cycles: u32) {
+    let verdict = format!("writes resumed later than {PROMISE:?} in {} of {cycles}", late.len());
+    if std::env::var("SYNOD_KILL_LENIENT").is_ok_and(|value| value == "1") {
+        if !late.is_empty() {
+            say_loudly(&format!("{verdict}, let pass by SYNOD_KILL_LENIENT=1: {late:?}"));
+        }
+        return;
+    }
+    assert!(late.is_empty(), "{verdict}: {late:?}");
 }
 
 #[test]
@@ -82,9 +97,16 @@ fn wait_for_writes(load: &Load, round: u32, writes: usize) {
     });
 }
 
-/// Kills, waits until every client is served again, and until all nodes run; how long the clients
-/// were not served.
-fn kill_and_restart(cluster: &mut Cluster, victim: Victim, load: &Load) -> Vec<Duration> {
+/// How long nobody, and somebody, was not served.
+struct Outage {
+    /// Until the first acknowledgement of any client.
+    first: Duration,
+    /// Until every client had one.
+    every: Duration,
+}
+
+/// Kills, waits until every client is served again, and until all nodes run.
+fn kill_and_restart(cluster: &mut Cluster, victim: Victim, load: &Load) -> Outage {
     let leader = cluster.wait_for_leader();
     let follower = (leader + 1) % cluster.nodes.len();
     let victims: Vec<usize> = match victim {
@@ -92,23 +114,24 @@ fn kill_and_restart(cluster: &mut Cluster, victim: Victim, load: &Load) -> Vec<D
         Victim::Follower => vec![follower],
         Victim::All => (0..cluster.nodes.len()).collect(),
     };
-    load.expect_pause();
     victims.iter().for_each(|&number| cluster.nodes[number].kill());
     if matches!(victim, Victim::All) {
         cluster.nodes.iter_mut().for_each(Node::start);
     }
+    // Not earlier: what the last of the victims acknowledged while it still lived is no resumption.
+    // So the time runs from the death of the leader, or from the moment all processes are up again.
+    load.expect_pause();
     let first = wait_for("a write after the kill", HARD_BOUND, || {
         load.resumed().into_iter().flatten().min()
     });
-    assert!(first <= HARD_BOUND);
-    let resumed = wait_for("a write of every client", PATIENCE, || {
-        load.resumed().into_iter().collect::<Option<Vec<_>>>()
+    let every = wait_for("a write of every client", PATIENCE, || {
+        load.resumed().into_iter().collect::<Option<Vec<_>>>()?.into_iter().max()
     });
     if !matches!(victim, Victim::All) {
         victims.iter().for_each(|&number| cluster.nodes[number].start());
     }
     victims.iter().for_each(|&number| cluster.nodes[number].wait_ready());
-    resumed
+    Outage { first, every }
 }
 
 const CLIENTS: usize = 6;
@@ -116,9 +139,9 @@ const CLIENTS: usize = 6;
 /// In each cycle, so that the kill comes in the middle of a busy time.
 const WRITES_BEFORE_KILL: usize = 200;
 
-/// Writes resume within this at default settings (design.md, promises). Measured and counted; a busy
-/// test machine may take longer.
+/// Writes resume within this at default settings: after a leader's death, and after all processes are up
+/// again.
 const PROMISE: Duration = Duration::from_secs(3);
 
-/// Longer than this is a fault on any machine.
+/// Longer than this is a fault on any machine, also where SYNOD_KILL_LENIENT is set.
 const HARD_BOUND: Duration = Duration::from_secs(10);
