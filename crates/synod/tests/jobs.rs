@@ -1,5 +1,6 @@
-//! Jobs on a cluster of real processes: the output equals a naive count and a local run, byte for byte,
-//! whoever is killed and whatever is lost half way. What is refused or cancelled leaves nothing.
+//! Jobs on a cluster of real processes, over real text (`support/text.rs`): the output equals a naive
+//! count and a local run, byte for byte, whoever is killed and whatever is lost half way. What is refused
+//! or cancelled leaves nothing.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -11,26 +12,28 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
 use support::cluster::Cluster;
+use support::load::{remote, runtime};
+use support::text::Text;
 use support::{PATIENCE, refused, succeed, synod, wait_for};
-use synod::client::{Consistency, Kv, Remote, RemoteOptions, election};
-use synod::jobs::cluster::names::{ELECTION, PREFIX};
+use synod::Revision;
+use synod::client::{ClientError, Consistency, Kv, WatchSpec, election};
+use synod::jobs::cluster::names::{ELECTION, JobId, PREFIX, TaskId, WorkerId};
 use synod::jobs::cluster::{JobView, TaskKind, View};
 use synod::kv::{KeyRange, RangeRequest};
 use tempfile::TempDir;
 
-const TEXT_BYTES: usize = 20 << 20;
-
 /// A cluster, an input for it, and where outputs go.
 struct Bench {
     cluster: Cluster,
+    text: Text,
     folder: TempDir,
 }
 
 impl Bench {
     fn new() -> Bench {
-        let bench = Bench { cluster: Cluster::start(3), folder: TempDir::new().unwrap() };
-        fs::write(bench.path("text"), words(TEXT_BYTES)).unwrap();
-        bench
+        let folder = TempDir::new().unwrap();
+        let text = Text::write(folder.path());
+        Bench { cluster: Cluster::start(3), text, folder }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -41,12 +44,12 @@ impl Bench {
         self.path(name).to_str().unwrap().to_owned()
     }
 
-    /// A word count of the text in twenty splits, here or on the cluster.
+    /// A word count of the text in splits of a MiB, here or on the cluster.
     fn count(&self, output: &str, endpoints: &[&str]) -> Vec<String> {
-        let [input, output] = ["text", output].map(|name| self.text_of(name));
-        let job = ["run", "wordcount", &input, "--output", &output];
-        let sizes = ["--split-mib", "1", "--reduces", "4"];
-        [&job[..], &sizes, endpoints].concat().into_iter().map(str::to_owned).collect()
+        let output = self.text_of(output);
+        let job = ["run", "wordcount", "--output", &output, "--split-mib", "1", "--reduces", "4"];
+        let words = [&job[..], endpoints].concat().into_iter().map(str::to_owned);
+        words.chain(self.text.inputs.iter().cloned()).collect()
     }
 
     fn count_here(&self, output: &str) -> BTreeMap<String, Vec<u8>> {
@@ -65,27 +68,26 @@ impl Bench {
     }
 
     /// The records as they are now, and the name of the coordinator's node.
-    fn records(&self) -> (View, Option<String>) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let kv = Remote::new(&self.cluster.clients(), RemoteOptions::default()).unwrap();
+    fn records(&self) -> Result<(View, Option<String>), ClientError> {
+        runtime().block_on(async {
+            let kv = remote(&self.cluster.clients());
             let range = KeyRange::prefix(PREFIX);
             let request = RangeRequest { range, ..RangeRequest::default() };
-            let (header, found) = kv.range(request, Consistency::Linearizable).await.unwrap();
+            let (header, found) = kv.range(request, Consistency::Linearizable).await?;
             let view = View::load(&found.kvs, header.revision);
-            let (_, leader) = election::leader(&kv, ELECTION.as_bytes()).await.unwrap();
+            let (_, leader) = election::leader(&kv, ELECTION.as_bytes()).await?;
             let worker = leader.and_then(|leader| {
                 let name = String::from_utf8(leader.value.to_vec()).ok()?;
                 view.workers.get(&name.parse().ok()?).map(|worker| worker.record.node.clone())
             });
-            (view, worker)
+            Ok((view, worker))
         })
     }
 
     /// Waits until `look` finds something in the records of the running job.
     fn wait_for_job<T>(&self, what: &str, look: impl Fn(&View, &JobView, &str) -> Option<T>) -> T {
         wait_for(what, PATIENCE, || {
-            let (view, coordinator) = self.records();
+            let (view, coordinator) = self.records().unwrap();
             let (_, job, _) = view.active().next()?;
             look(&view, job, &coordinator?)
         })
@@ -94,21 +96,6 @@ impl Bench {
     fn node(&self, name: &str) -> usize {
         self.cluster.nodes.iter().position(|node| node.name == name).unwrap()
     }
-}
-
-/// Lines of words, some frequent and most rare, always the same.
-fn words(bytes: usize) -> Vec<u8> {
-    let mut text = Vec::with_capacity(bytes + 64);
-    let mut state: u64 = 42;
-    while text.len() < bytes {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let draw = state >> 33;
-        let rank = (draw % 1_000) * (draw / 1_000 % 40) % 20_000;
-        text.extend_from_slice(format!("w{rank:x}").as_bytes());
-        text.push(if draw.is_multiple_of(11) { b'\n' } else { b' ' });
-    }
-    text
 }
 
 /// The part files by name. The output is complete and holds nothing else.
@@ -137,19 +124,7 @@ fn a_word_count_on_three_nodes_equals_a_naive_one_and_a_local_run() {
     let bench = Bench::new();
     assert!(bench.start_on_cluster("out").wait().unwrap().success());
     let found = parts(&bench.path("out"));
-    let mut counts: BTreeMap<&[u8], u64> = BTreeMap::new();
-    let text = fs::read(bench.path("text")).unwrap();
-    for word in text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()) {
-        *counts.entry(word).or_default() += 1;
-    }
-    let mut lines: Vec<&[u8]> =
-        found.values().flat_map(|part| part.split(|&b| b == b'\n')).collect();
-    lines.retain(|line| !line.is_empty());
-    lines.sort_unstable();
-    let count = |(word, count): (&&[u8], &u64)| [*word, format!("\t{count}").as_bytes()].concat();
-    let mut naive: Vec<Vec<u8>> = counts.iter().map(count).collect();
-    naive.sort_unstable();
-    assert!(lines.iter().eq(naive.iter()), "{} and {} lines", lines.len(), naive.len());
+    bench.text.check_count(found.values().map(Vec::as_slice));
     assert_same(&found, &bench.count_here("local"));
     for node in &bench.cluster.nodes {
         wait_for("map outputs to be removed", PATIENCE, || {
@@ -163,16 +138,17 @@ fn a_word_count_on_three_nodes_equals_a_naive_one_and_a_local_run() {
 fn what_is_refused_or_cancelled_leaves_nothing() {
     let bench = Bench::new();
     let endpoints = bench.cluster.endpoints();
-    let [text, missing, out, out2] = ["text", "missing", "out", "out2"].map(|n| bench.text_of(n));
+    let [missing, out, out2] = ["missing", "out", "out2"].map(|name| bench.text_of(name));
+    let text = &bench.text.inputs[0];
     let run = |job: &str, input: &str, output: &str, code| {
         refused(&["run", job, input, "--output", output, "--endpoints", &endpoints], code)
     };
     fs::create_dir(bench.path("out")).unwrap();
     fs::write(bench.path("out/mine"), "mine").unwrap();
-    assert!(run("wordcount", &text, &out, 1).contains("exists"));
+    assert!(run("wordcount", text, &out, 1).contains("exists"));
     assert_eq!(fs::read(bench.path("out/mine")).unwrap(), b"mine");
     assert!(run("wordcount", &missing, &out2, 1).contains(&missing));
-    assert!(run("no-such-job", &text, &out2, 2).contains("wordcount"));
+    assert!(run("no-such-job", text, &out2, 2).contains("wordcount"));
     assert!(!bench.path("out2").exists());
 
     let mut job = bench.start_on_cluster("out2");
@@ -183,21 +159,86 @@ fn what_is_refused_or_cancelled_leaves_nothing() {
     assert!(!bench.path("out2").exists());
 }
 
+/// A worker that was killed, and what was known of its job just before.
+struct Killed {
+    worker: WorkerId,
+    job: JobId,
+    before: View,
+}
+
+/// Kills the node of a worker that has finished maps, once a quarter of all maps are done; `fits` is
+/// asked whether it may be this node, and told the coordinator's.
+fn kill_half_way(bench: &mut Bench, fits: impl Fn(&str, &str) -> bool) -> Killed {
+    let (node, killed) = bench.wait_for_job("a worker with finished maps", |view, job, leads| {
+        let (id, _, record) = view.active().next()?;
+        let maps = record.record.totals.maps;
+        let half_way = maps > 0 && job.done(TaskKind::Map) * 4 >= maps;
+        let winners = job.tasks_of(TaskKind::Map).filter_map(|(_, task)| task.record.done.as_ref());
+        let mut workers =
+            winners.filter_map(|done| Some((&done.worker, view.workers.get(&done.worker)?)));
+        let (worker, node) = workers.find(|(_, worker)| fits(&worker.record.node, leads))?;
+        let killed = Killed { worker: worker.clone(), job: id.clone(), before: view.clone() };
+        half_way.then(|| (node.record.node.clone(), killed))
+    });
+    let node = bench.node(&node);
+    bench.cluster.nodes[node].kill();
+    // Without a leader for a moment nobody may be able to answer; the job stands still then, too.
+    let after = wait_for("the records after the kill", PATIENCE, || bench.records().ok());
+    let job = &after.0.jobs[&killed.job];
+    let unfinished = job.tasks.values().filter(|task| task.record.done.is_none()).count();
+    assert!(unfinished > 0, "the job was over before its worker was killed");
+    killed
+}
+
+/// Every map output that died with the worker was made again by another, in a later attempt.
+fn check_what_ran_again(bench: &Bench, killed: &Killed) {
+    let maps = killed.before.jobs[&killed.job].tasks_of(TaskKind::Map);
+    let mut lost: BTreeMap<TaskId, u32> = maps
+        .filter_map(|(id, task)| Some((id, task.record.done.as_ref()?)))
+        .filter(|(_, done)| done.worker == killed.worker)
+        .map(|(id, done)| (id, done.attempt))
+        .collect();
+    assert!(!lost.is_empty(), "it had finished maps");
+    // Not the records as they are now: at the end of a job its tasks are forgotten.
+    each_state_since(bench, killed, |job| {
+        lost.retain(|id, attempt| {
+            let done = job.tasks.get(id).and_then(|task| task.record.done.as_ref());
+            done.is_none_or(|done| done.worker == killed.worker || done.attempt <= *attempt)
+        });
+    });
+    assert!(lost.is_empty(), "never made again: {lost:?}");
+}
+
+/// Shows `look` the job's records after every change since the kill, up to the job's end.
+fn each_state_since(bench: &Bench, killed: &Killed, mut look: impl FnMut(&JobView)) {
+    runtime().block_on(async {
+        let kv = remote(&bench.cluster.clients());
+        let mut view = killed.before.clone();
+        let start_revision = Revision(view.revision().0 + 1);
+        let range = KeyRange::prefix(PREFIX);
+        let spec = WatchSpec { range, start_revision, ..WatchSpec::default() };
+        let mut watcher = kv.watch(spec).await.unwrap();
+        loop {
+            for event in watcher.next().await.unwrap().events {
+                view.apply(&event.event);
+                let job = &view.jobs[&killed.job];
+                look(job);
+                if job.job.as_ref().is_some_and(|job| job.record.state.is_final()) {
+                    return;
+                }
+            }
+        }
+    });
+}
+
 #[test]
 fn a_worker_killed_half_way_changes_no_byte() {
     let mut bench = Bench::new();
     let undisturbed = bench.count_here("local");
     let mut job = bench.start_on_cluster("out");
-    let victim = bench.wait_for_job("a worker with finished maps", |view, job, coordinator| {
-        let enough = job.done(TaskKind::Map) >= 5;
-        let winners = job.tasks_of(TaskKind::Map).filter_map(|(_, task)| task.record.done.as_ref());
-        let mut nodes = winners.filter_map(|done| view.workers.get(&done.worker));
-        let node = nodes.find(|worker| worker.record.node != coordinator)?.record.node.clone();
-        enough.then_some(node)
-    });
-    let victim = bench.node(&victim);
-    bench.cluster.nodes[victim].kill();
+    let killed = kill_half_way(&mut bench, |node, coordinator| node != coordinator);
     assert!(job.wait().unwrap().success());
+    check_what_ran_again(&bench, &killed);
     assert_same(&undisturbed, &parts(&bench.path("out")));
 }
 
@@ -206,12 +247,9 @@ fn the_coordinators_node_killed_half_way_changes_no_byte() {
     let mut bench = Bench::new();
     let undisturbed = bench.count_here("local");
     let mut job = bench.start_on_cluster("out");
-    let victim = bench.wait_for_job("five maps to be done", |_, job, coordinator| {
-        (job.done(TaskKind::Map) >= 5).then(|| coordinator.to_owned())
-    });
-    let victim = bench.node(&victim);
-    bench.cluster.nodes[victim].kill();
+    let killed = kill_half_way(&mut bench, |node, coordinator| node == coordinator);
     assert!(job.wait().unwrap().success());
+    check_what_ran_again(&bench, &killed);
     assert_same(&undisturbed, &parts(&bench.path("out")));
 }
 

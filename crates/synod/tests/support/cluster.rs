@@ -84,7 +84,7 @@ impl Node {
 }
 
 /// `wrapper` with the program and arguments of `command` behind its own.
-fn wrapped(wrapper: &[String], command: Command) -> Command {
+pub fn wrapped(wrapper: &[String], command: Command) -> Command {
     let Some((program, arguments)) = wrapper.split_first() else { return command };
     let mut outer = Command::new(program);
     outer.args(arguments).arg(command.get_program()).args(command.get_args());

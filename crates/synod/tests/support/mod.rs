@@ -10,8 +10,10 @@ pub mod cluster;
 pub mod etcdctl;
 pub mod http;
 pub mod load;
+pub mod permissions;
 pub mod port;
 pub mod process;
+pub mod text;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -65,6 +67,13 @@ pub fn say_loudly(line: &str) {
     use std::io::Write;
     // If nobody can read it, nothing is to be done.
     drop(writeln!(std::io::stderr(), "\n*** {line}"));
+}
+
+/// Leaves a check out where it cannot be done, and says so; fails if this variable is 1.
+pub fn leave_out(what: &str, variable: &str) {
+    let demanded = std::env::var(variable).is_ok_and(|value| value == "1");
+    assert!(!demanded, "{variable}=1, but this cannot be done here: {what}");
+    say_loudly(&format!("SKIPPED: {what}"));
 }
 
 /// Nothing that a test waits for takes this long on the slowest machine.
