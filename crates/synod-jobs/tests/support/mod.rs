@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use synod_jobs::{JobError, JobSpec, JobSummary, Progress, run_built_in};
 
 /// A folder that goes away with the test, and the files in it.
@@ -107,4 +109,21 @@ pub fn zipf_text(seed: u64, bytes: usize, vocabulary: usize) -> Vec<u8> {
         text.push(if random.u8(..8) == 0 { b'\n' } else { b' ' });
     }
     text
+}
+
+/// Runs a test of this program once more, behind a program that changes what it may do or sees.
+pub fn run_again(behind: &mut Command, test: &str) {
+    let own_program = std::env::current_exe().unwrap();
+    let output = behind.arg(own_program).args(["--exact", test]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let passed = output.status.success() && said.contains("1 passed");
+    assert!(passed, "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Leaves a check out where it cannot be done, and says so; fails if this variable is 1.
+pub fn leave_out(what: &str, variable: &str) {
+    let demanded = std::env::var(variable).is_ok_and(|value| value == "1");
+    assert!(!demanded, "{variable}=1, but this cannot be done here: {what}");
+    // The harness shows what is printed only when a test fails. If nobody can read it, so be it.
+    drop(writeln!(std::io::stderr(), "\n*** SKIPPED: {what}"));
 }

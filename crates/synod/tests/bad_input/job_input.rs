@@ -6,18 +6,28 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-use crate::support::synod;
+use crate::support::cluster::wrapped;
+use crate::support::{permissions, synod};
 
-fn run(folder: &Path, job: &str, more: &[&str]) -> Output {
-    let mut command: Command = synod(&["run", job, "--output", "out"]);
-    command.args(more).current_dir(folder).stdin(Stdio::null()).output().unwrap()
+fn job(job: &str, more: &[&str]) -> Command {
+    let mut command = synod(&["run", job, "--output", "out"]);
+    command.args(more);
+    command
 }
 
-/// Runs a job that must fail, and leave no output folder; the last line of what it says.
+fn run(folder: &Path, mut command: Command) -> Output {
+    command.current_dir(folder).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Runs a word count that must fail, and leave no output folder; the last line of what it says.
 fn fails(folder: &Path, more: &[&str]) -> String {
-    let output = run(folder, "wordcount", more);
+    failed(folder, job("wordcount", more))
+}
+
+fn failed(folder: &Path, command: Command) -> String {
+    let output = run(folder, command);
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{more:?}: {stderr}");
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(!folder.join("out").join("_SUCCESS").exists());
     // Lines of progress may come first.
     let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("synod: ")).collect();
@@ -28,8 +38,8 @@ fn fails(folder: &Path, more: &[&str]) -> String {
 }
 
 /// Runs a job that must succeed; all its part files in order.
-fn succeeds(folder: &Path, job: &str, more: &[&str]) -> Vec<u8> {
-    let output = run(folder, job, more);
+fn succeeds(folder: &Path, name: &str, more: &[&str]) -> Vec<u8> {
+    let output = run(folder, job(name, more));
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{more:?}: {stderr}");
     let out = folder.join("out");
@@ -58,20 +68,25 @@ fn an_input_that_is_missing_or_a_folder_is_named_and_nothing_is_made() {
 #[test]
 fn an_input_that_may_not_be_read_is_named() {
     use std::os::unix::fs::PermissionsExt;
+    let Some(wrapper) = permissions::enforced() else { return };
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("secret");
     fs::write(&file, "a b\n").unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
-    if fs::read(&file).is_ok() {
-        // Root reads everything; a socket is a file that nobody can open for reading.
-        fs::remove_file(&file).unwrap();
-        let _socket = std::os::unix::net::UnixListener::bind(&file).unwrap();
-        let line = fails(folder.path(), &["secret"]);
-        assert!(line.contains("secret is not a regular file"), "{line}");
-        return;
-    }
-    let line = fails(folder.path(), &["secret"]);
+    let command = synod(&["run", "wordcount", "--output", "out", "secret"]);
+    let line = failed(folder.path(), wrapped(&wrapper, command));
     assert!(line.contains("secret cannot be read") && line.contains("permissions"), "{line}");
+}
+
+#[test]
+fn an_input_that_is_no_file_is_named() {
+    let folder = TempDir::new().unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
+    let line = fails(folder.path(), &["socket"]);
+    assert!(line.contains("socket is not a regular file"), "{line}");
+    fs::write(folder.path().join("good"), "a b\n").unwrap();
+    let line = fails(folder.path(), &["good/below"]);
+    assert!(line.contains("good/below cannot be read"), "{line}");
 }
 
 #[test]
