@@ -7,6 +7,7 @@ use http_body_util::Full;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
+use synod_api::etcd::API_VERSION;
 use synod_client::NodeHandle;
 use synod_node::{Request, RequestError, Response as NodeResponse};
 use synod_state::kv::{KeyRange, RangeRequest};
@@ -92,7 +93,7 @@ fn probe(result: Result<(), String>) -> Response<Body> {
 
 fn version() -> String {
     format!(
-        "{{\"etcdserver\":\"{ETCD_SERVER}\",\"etcdcluster\":\"{ETCD_CLUSTER}\",\"synod\":\"{}\"}}",
+        "{{\"etcdserver\":\"{API_VERSION}\",\"etcdcluster\":\"{ETCD_CLUSTER}\",\"synod\":\"{}\"}}",
         env!("CARGO_PKG_VERSION")
     )
 }
@@ -108,8 +109,7 @@ fn respond(
     response
 }
 
-/// The etcd release whose API this is.
-const ETCD_SERVER: &str = "3.5.21";
+/// The version of etcd's data and protocol between members, which is told beside the API's.
 const ETCD_CLUSTER: &str = "3.5.0";
 
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);

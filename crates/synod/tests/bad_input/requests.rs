@@ -108,6 +108,23 @@ fn a_grpc_message_that_declares_four_gigabytes_is_refused_at_once() {
     succeed(&["put", "k", "v", "--endpoints", &client]);
 }
 
+#[test]
+fn services_and_methods_that_are_not_there_are_unimplemented() {
+    let cluster = Cluster::start(1);
+    let client = cluster.nodes[0].client();
+    // No bytes of a message: all fields have their defaults.
+    let body = Bytes::from_static(&[0, 0, 0, 0, 0]);
+    for path in ["Auth/Authenticate", "Auth/AuthEnable", "Auth/UserAdd", "KV/Nothing", "No/Such"] {
+        let status = runtime().block_on(grpc_status(&client, path, body.clone()));
+        assert_eq!(status, "12", "{path} is UNIMPLEMENTED");
+    }
+    for path in ["Maintenance/Snapshot", "Maintenance/Hash", "Maintenance/Downgrade"] {
+        let status = runtime().block_on(grpc_status(&client, path, body.clone()));
+        assert_eq!(status, "12", "{path} is UNIMPLEMENTED");
+    }
+    assert!(http::is_healthy(&client));
+}
+
 /// Sends these bytes as the body of a gRPC call; the status in the answer's headers or trailers.
 async fn grpc_status(client: &str, path: &str, body: Bytes) -> String {
     let stream = tokio::net::TcpStream::connect(client).await.expect("it listens");
