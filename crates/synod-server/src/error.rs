@@ -53,7 +53,7 @@ pub enum OptionsError {
 #[derive(Debug, Error)]
 pub enum FolderError {
     /// The operating system refused.
-    #[error("cannot use data folder {path}: {source}")]
+    #[error("cannot use data folder {path}: {source}; {}", advice_on_folder(source))]
     Unusable {
         /// The folder, or the file in it.
         path: PathBuf,
@@ -161,7 +161,7 @@ pub enum ServerError {
         address: String,
     },
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}; {}", advice_on_address(source))]
     Listen {
         /// Which.
         address: String,
@@ -189,4 +189,28 @@ pub enum ServerError {
     /// A bug. What was not acknowledged may be lost, nothing else.
     #[error("the server's thread panicked; its log says where")]
     Panicked,
+}
+
+fn advice_on_folder(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "give this user the right to read and write it, or choose another folder"
+        }
+        io::ErrorKind::StorageFull => "make room on its disk, or choose another folder",
+        io::ErrorKind::ReadOnlyFilesystem => "its disk is read-only, choose another folder",
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            "a file is in its place, choose another folder"
+        }
+        _ => "see to that, or choose another folder",
+    }
+}
+
+fn advice_on_address(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "ports below 1024 are for root, choose a higher one",
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address, choose one of its own or 127.0.0.1"
+        }
+        _ => "choose another address",
+    }
 }

@@ -7,7 +7,8 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use crate::support::cluster::{Cluster, Node};
-use crate::support::{PATIENCE, http, refused, succeed, synod, wait_for};
+use crate::support::process::Process;
+use crate::support::{PATIENCE, http, permissions, refused, succeed, synod, wait_for};
 
 /// Starts a server that must end of itself with this code and one line; the line.
 fn start_refused(node: &Node, more: &[&str], code: i32) -> String {
@@ -36,6 +37,42 @@ fn a_file_in_the_place_of_the_data_folder_is_refused_and_left_alone() {
     let line = start_refused(&node, &[], 1);
     assert!(line.contains(node.data().to_str().unwrap()), "{line}");
     assert_eq!(fs::read_to_string(node.data()).unwrap(), "somebody's file");
+}
+
+#[test]
+fn a_data_folder_that_may_not_be_read_or_written_is_named_with_what_to_do() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(wrapper) = permissions::enforced() else { return };
+    let folder = TempDir::new().unwrap();
+    let mut node = Node::new("n1", folder.path());
+    node.wrapper = wrapper;
+    fs::create_dir(node.data()).unwrap();
+    let allow = |mode| fs::set_permissions(node.data(), fs::Permissions::from_mode(mode)).unwrap();
+    for mode in [0o000, 0o300, 0o500] {
+        allow(mode);
+        let mut process = Process::start("n1", &mut node.command(), folder.path());
+        let (status, line) = (process.wait(PATIENCE), process.stderr());
+        assert_eq!((status.code(), line.lines().count()), (Some(1), 1), "{mode:o}: {line}");
+        let named = format!("synod: cannot use data folder {}", node.data().display());
+        assert!(line.starts_with(&named) && line.contains("Permission denied"), "{mode:o}: {line}");
+        assert!(line.contains("right to read and write it"), "{mode:o}: {line}");
+    }
+    allow(0o700);
+    assert_eq!(fs::read_dir(node.data()).unwrap().count(), 0, "nothing was made");
+}
+
+#[test]
+fn an_address_that_is_not_this_machines_is_named_with_what_to_do() {
+    let folder = TempDir::new().unwrap();
+    // An address that is reserved for examples.
+    let mut command = synod(&["server", "--listen-client", "192.0.2.1:2379", "--insecure"]);
+    command.args(["--listen-peer", "127.0.0.1:0"]).arg("--data").arg(folder.path().join("data"));
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let line = stderr.lines().last().unwrap_or_default();
+    assert!(line.starts_with("synod: cannot listen on 192.0.2.1:2379: "), "{stderr}");
+    assert!(line.contains("this machine has no such address"), "{stderr}");
 }
 
 #[test]
