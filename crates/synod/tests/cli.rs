@@ -9,33 +9,35 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-const COMMANDS: [&[&str]; 25] = [
-    &[],
-    &["up"],
-    &["server"],
-    &["etcd"],
-    &["run"],
-    &["put"],
-    &["get"],
-    &["del"],
-    &["watch"],
-    &["txn"],
-    &["compact"],
-    &["lease"],
-    &["lease", "grant"],
-    &["lease", "revoke"],
-    &["lease", "keep-alive"],
-    &["lease", "timetolive"],
-    &["lease", "list"],
-    &["lock"],
-    &["elect"],
-    &["member"],
-    &["member", "list"],
-    &["member", "add"],
-    &["member", "remove"],
-    &["member", "promote"],
-    &["status"],
-];
+/// Every command of the binary, from the empty one on, as its help lists them.
+fn commands() -> Vec<Vec<String>> {
+    let folder = TempDir::new().unwrap();
+    let mut commands = vec![Vec::new()];
+    let mut next = 0;
+    while let Some(command) = commands.get(next).cloned() {
+        next += 1;
+        let help = help(&command, folder.path());
+        let list = help.split_once("\nCommands:\n").map_or("", |(_, rest)| rest);
+        let rows = list.lines().take_while(|line| !line.is_empty());
+        // The rest of a description that is too long stands further to the right.
+        let rows = rows.filter(|row| row.starts_with("  ") && !row.starts_with("   "));
+        let names = rows.filter_map(|row| row.split_whitespace().next());
+        for name in names.filter(|name| *name != "help") {
+            commands.push([&command[..], &[name.to_owned()]].concat());
+        }
+    }
+    for known in [&["up"][..], &["lock"], &["lease", "timetolive"], &["member", "promote"]] {
+        assert!(commands.iter().any(|command| command == known), "{known:?}: {commands:?}");
+    }
+    commands
+}
+
+fn help(command: &[String], folder: &Path) -> String {
+    let arguments: Vec<&str> = command.iter().map(String::as_str).chain(["--help"]).collect();
+    let output = synod(&arguments, folder);
+    assert_eq!(output.status.code(), Some(0), "{command:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
 
 fn synod(arguments: &[&str], folder: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_synod"))
@@ -72,21 +74,22 @@ fn free_address() -> String {
 #[test]
 fn the_help_of_every_command_has_an_example() {
     let folder = TempDir::new().unwrap();
-    for command in COMMANDS {
-        let output = synod(&[command, &["--help"]].concat(), folder.path());
-        let help = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(output.status.code(), Some(0), "{command:?}");
-        assert!(help.contains("Example"), "{command:?}: {help}");
-        let example = ["synod", command.first().unwrap_or(&"up")].join(" ");
-        let examples = help.split_once("Example").unwrap().1;
+    for command in commands() {
+        let help = help(&command, folder.path());
+        let (_, examples) = help.split_once("Example").expect(&help);
+        let example = ["synod".to_owned(), command.join(" ")].join(" ");
         assert!(examples.contains(&example), "{command:?}: {help}");
     }
+    let help = help(&[], folder.path());
+    assert!(help.contains("Exit codes: 0 done, 1 failed, 2 wrong use; 130"), "{help}");
 }
 
 #[test]
 fn an_unknown_flag_is_wrong_use_in_every_command() {
-    for command in COMMANDS {
-        let stderr = refused(&[command, &["--no-such-flag"]].concat(), 2);
+    for command in commands() {
+        let mut arguments: Vec<&str> = command.iter().map(String::as_str).collect();
+        arguments.push("--no-such-flag");
+        let stderr = refused(&arguments, 2);
         assert!(stderr.contains("--help"), "{stderr}");
     }
     let stderr = refused(&["etcd", "-heartbeat-interval", "100"], 2);

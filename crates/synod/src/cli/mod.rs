@@ -44,7 +44,10 @@ struct Cli {
 const EXAMPLES: &str = "Examples:
   synod up                                 one node here, data in ./synod-data
   synod put greeting hello                 then: synod get greeting
-  synod run wordcount *.txt --output out   count words, no server needed";
+  synod run wordcount *.txt --output out   count words, no server needed
+
+Exit codes: 0 done, 1 failed, 2 wrong use; 130 if Ctrl-C ended a run or the wait for a lock; a lock
+that ran a command ends with that command's code.";
 
 #[derive(Subcommand, Debug)]
 enum Command {

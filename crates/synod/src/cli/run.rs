@@ -33,6 +33,8 @@ const LINE_INTERVAL: Duration = Duration::from_secs(5);
   loganalysis   per client address of a combined log: requests, bytes, distinct URLs, first, last
   sort          lines in bytewise order over all part files
 
+Ctrl-C cancels the job, removes what it has written and ends with exit code 130.
+
 Examples:
   synod run wordcount books/*.txt --output counts
   synod run loganalysis access.log --output clients --reduces 4
