@@ -1,8 +1,9 @@
 //! `kill -9` under load, on the real binary: of the leader, of all nodes, of a follower, in turns.
 //!
-//! SYNOD_KILL_CYCLES says how often (2 if it is not set; 50 by hand or by night). In every cycle writes
-//! must resume within the promised time; SYNOD_KILL_LENIENT=1 only says so if they did not, for a
-//! machine that is too slow or too busy for any promise about time.
+//! SYNOD_KILL_CYCLES says how often (2 if it is not set; 50 by hand or by night, best with a release
+//! binary in SYNOD_BIN: a start reads the whole history, which a debug binary does slowly). In every
+//! cycle writes must resume within the promised time; SYNOD_KILL_LENIENT=1 only says so if they did not,
+//! for a machine that is too slow or too busy for any promise about time.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 

@@ -15,7 +15,7 @@ pub fn enforced() -> Option<Vec<String>> {
     let folder = TempDir::new().expect("a folder can be made");
     let path = folder.path().join("secret");
     fs::write(&path, "secret").expect("a file can be written");
-    fs::set_permissions(&path, Permissions::from_mode(0)).expect("it is ours");
+    fs::set_permissions(&path, Permissions::from_mode(0o000)).expect("it is ours");
     if File::open(&path).is_err() {
         return Some(Vec::new());
     }
