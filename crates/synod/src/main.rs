@@ -7,6 +7,11 @@ mod cli;
 
 use std::process::ExitCode;
 
+/// Many small buffers live between two turns of the node; docs/BENCHMARKS.md has what this is worth.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     cli::main(std::env::args_os().collect())
 }
