@@ -2,8 +2,8 @@
 //!
 //! Which call may be sent twice is decided here, once: a read (and a keep-alive, which is as harmless)
 //! goes to the next endpoint after any failure of an endpoint; a write only after an error that rules
-//! out that it happened. What the wire looks like is in `wire.rs` (one level up) and `status.rs`, the resuming of
-//! watches in `watch.rs`, what is not part of `Kv` in `admin.rs`.
+//! out that it happened. What the wire looks like is in `wire.rs` (one level up) and `status.rs`, the
+//! resuming of watches in `watch.rs`, what is not part of `Kv` in `admin.rs`.
 
 mod admin;
 mod status;
