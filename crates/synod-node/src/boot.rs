@@ -103,7 +103,7 @@ pub enum Start {
     /// The first start of a member that was added to a running cluster. Does nothing where it was done
     /// before.
     Join,
-    /// Any later start; refused when nothing is there. (A first start that a crash cut short is asked
+    /// Any later start; refused when the log is not there. (A first start that a crash cut short is asked
     /// for again as what it was.)
     Restart,
 }
@@ -128,9 +128,15 @@ pub enum BootError {
         "{0}. This replica must not vote again: remove the member, empty its folder, add it anew"
     )]
     Consensus(#[from] CoreStartError),
-    /// A restart without any state.
-    #[error("there is nothing to restart from: the folder's log and state are empty")]
-    Empty,
+    /// A restart without a log: it was there when the first start ended.
+    #[error(
+        "the log is gone (the state has applied up to {applied}). This replica must not vote again: \
+         remove the member, empty its folder, add it anew"
+    )]
+    LogGone {
+        /// Engine's applied index.
+        applied: LogIndex,
+    },
     /// A bootstrap or join over existing state.
     #[error("the folder already holds a member's state")]
     NotEmpty,
@@ -164,8 +170,8 @@ pub fn boot(
     match start {
         Start::Bootstrap(members) => bootstrap(&*engine, &config, members, &recovered)?,
         Start::Join => join(&applied, &recovered, &mut records)?,
-        Start::Restart if recovered.groups.is_empty() && applied == Applied::default() => {
-            return Err(BootError::Empty);
+        Start::Restart if !recovered.groups.contains_key(&COORDINATION) => {
+            return Err(BootError::LogGone { applied: applied.position.index });
         }
         Start::Restart => {}
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use synod_base::NodeId;
 use synod_node::StopReason;
 use thiserror::Error;
 
@@ -70,7 +71,10 @@ pub enum FolderError {
         pid: Option<u32>,
     },
     /// Its identity file does not say what it should.
-    #[error("{path} is damaged: {why}; restore it from a backup, or start with an empty folder")]
+    #[error(
+        "{path} is damaged: {why}; put a copy of that file back, or give the \
+        member up: {ANEW}"
+    )]
     DamagedIdentity {
         /// The file.
         path: PathBuf,
@@ -79,8 +83,8 @@ pub enum FolderError {
     },
     /// There is data, but nobody knows whose.
     #[error(
-        "data folder {path} holds data but no identity.toml; restore that file, or start with \
-        an empty folder"
+        "data folder {path} holds data but no identity.toml; put a copy of that file back, or \
+        give the member up: {ANEW}"
     )]
     LostIdentity {
         /// Which folder.
@@ -143,7 +147,33 @@ pub enum JoinError {
         /// What the last one asked said.
         last: String,
     },
+    /// It took part before, and its folder no longer says how.
+    #[error(
+        "{peer} knows this member ({member}) as one that has run before, but its data folder is new: \
+        what it acknowledged and voted is lost, so it must not take part under its old id. {ANEW}"
+    )]
+    RanBefore {
+        /// Who said so.
+        peer: String,
+        /// The member.
+        member: NodeId,
+    },
+    /// The cluster went on without it.
+    #[error(
+        "{peer} runs the cluster that this member ({member}) is to found, and no longer lists it: it \
+        was removed. {ANEW}"
+    )]
+    Removed {
+        /// Who said so.
+        peer: String,
+        /// The member.
+        member: NodeId,
+    },
 }
+
+/// How a member that lost what it had becomes one again.
+const ANEW: &str = "Remove it with `member remove` if it is still listed, add it anew with `member add`, \
+    and start it with an empty data folder and --initial-cluster-state existing";
 
 /// Why a server does not start, or stopped.
 #[derive(Debug, Error)]

@@ -34,6 +34,12 @@ impl Listeners {
         addresses(&self.peer)
     }
 
+    /// Second handles on the peers' sockets, for the runtime this is called in.
+    pub(crate) fn peers_to_tokio(&self) -> io::Result<Vec<tokio::net::TcpListener>> {
+        let convert = |socket: &TcpListener| tokio::net::TcpListener::from_std(socket.try_clone()?);
+        self.peer.iter().map(convert).collect()
+    }
+
     /// The sockets, for the runtime this is called in: clients', then peers'.
     pub(crate) fn into_tokio(
         self,

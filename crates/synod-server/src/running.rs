@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use synod_base::ClusterId;
 use synod_base::disk::RealDisk;
 use synod_base::limits::MAX_WAITING_PROPOSALS;
 use synod_client::{Embedded, NodeHandle};
@@ -23,7 +24,9 @@ use crate::listeners::Listeners;
 use crate::metrics::Metrics;
 use crate::node_loop::{Clock, LoopParts, NodeLoop};
 use crate::options::{InitialState, ServerOptions};
-use crate::peer::{Listener, Local, PEER_EVENTS_WAITING, Transport, join_cluster};
+use crate::peer::{
+    Listener, Local, PEER_EVENTS_WAITING, Transport, check_founder, join_cluster, refuse_all,
+};
 use crate::server::ReadyInfo;
 
 /// A node with its ports open, about to run.
@@ -53,8 +56,12 @@ impl Running {
         listeners: Listeners,
         mut stop: watch::Receiver<bool>,
     ) -> Result<Option<Self>, ServerError> {
+        let early = listeners.peers_to_tokio().map_err(ServerError::Runtime)?;
         let origin = tokio::select! {
+            // A restart has nobody to ask: then no peer meets the early port.
+            biased;
             origin = find_origin(&options, &folder, &listeners) => origin?,
+            never = refuse_all(early) => match never {},
             _ = stop.wait_for(|stop| *stop) => return Ok(None),
         };
         let identity = origin.identity;
@@ -184,15 +191,20 @@ async fn find_origin(
     if own_urls.is_empty() {
         own_urls = listeners.peer_addresses().iter().map(|a| format!("http://{a}")).collect();
     }
+    let others: Vec<String> = options
+        .initial_cluster
+        .iter()
+        .filter(|(name, _)| *name != options.name)
+        .map(|(_, url)| url.clone())
+        .filter(|url| own_urls.iter().all(|u| host_and_port(u) != host_and_port(url)))
+        .collect();
     let origin = match options.initial_state {
-        InitialState::New => found_cluster(options, own_urls),
+        InitialState::New => {
+            let origin = found_cluster(options, own_urls);
+            check_founder(origin.identity.cluster, origin.identity.node, &others).await?;
+            origin
+        }
         InitialState::Existing => {
-            let others: Vec<String> = options
-                .initial_cluster
-                .iter()
-                .map(|(_, url)| url.clone())
-                .filter(|url| own_urls.iter().all(|u| host_and_port(u) != host_and_port(url)))
-                .collect();
             let (answer, member) = join_cluster(&own_urls, &others, options.join_timeout).await?;
             let identity = Identity {
                 cluster: answer.cluster,
@@ -219,8 +231,15 @@ fn found_cluster(options: &ServerOptions, own_urls: Vec<String>) -> Origin {
         .iter()
         .find(|member| member.name == options.name)
         .expect("checked options name this member");
+    let cluster = match &members[..] {
+        // Nobody else has to work it out, and a later cluster with these flags is another one: members
+        // that were added to this one must not take its founder back if it lost its folder, since it
+        // would have nobody to ask.
+        [_] => ClusterId(fastrand::u64(1..)),
+        _ => cluster_id(&options.cluster_token, &members),
+    };
     let identity = Identity {
-        cluster: cluster_id(&options.cluster_token, &members),
+        cluster,
         cluster_token: options.cluster_token.clone(),
         node: own.id,
         name: options.name.clone(),

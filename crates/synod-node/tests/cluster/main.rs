@@ -10,6 +10,7 @@ mod full;
 mod leases;
 mod membership;
 mod requests;
+mod restart;
 mod snapshots;
 mod world;
 

@@ -75,6 +75,9 @@ pub(super) enum HelloRefusal {
     /// Too many connections.
     #[error("it has too many peer connections")]
     TooMany,
+    /// There is no node yet.
+    #[error("it is starting for the first time itself")]
+    Starting,
 }
 
 impl Hello {
@@ -151,6 +154,7 @@ impl HelloAnswer {
             HelloAnswer::Refused(HelloRefusal::OtherNode(ours)) => out.u8(4).u64(ours.0),
             HelloAnswer::Refused(HelloRefusal::Malformed) => out.u8(5),
             HelloAnswer::Refused(HelloRefusal::TooMany) => out.u8(6),
+            HelloAnswer::Refused(HelloRefusal::Starting) => out.u8(7),
         };
         out.into_bytes()
     }
@@ -177,6 +181,7 @@ impl HelloAnswer {
             4 => HelloAnswer::Refused(HelloRefusal::OtherNode(NodeId(input.u64("node")?))),
             5 => HelloAnswer::Refused(HelloRefusal::Malformed),
             6 => HelloAnswer::Refused(HelloRefusal::TooMany),
+            7 => HelloAnswer::Refused(HelloRefusal::Starting),
             v => return Err(DecodeError::Invalid { what: "answer kind", value: u64::from(v) }),
         };
         input.finish()?;
@@ -220,6 +225,7 @@ mod tests {
             HelloAnswer::Refused(HelloRefusal::OtherNode(NodeId(4))),
             HelloAnswer::Refused(HelloRefusal::Malformed),
             HelloAnswer::Refused(HelloRefusal::TooMany),
+            HelloAnswer::Refused(HelloRefusal::Starting),
         ] {
             assert_eq!(HelloAnswer::decode(answer.encode()), Ok(answer));
         }

@@ -221,6 +221,7 @@ fn describe(refusal: &HelloRefusal) -> &'static str {
         HelloRefusal::OtherNode(_) => "it looks for another node",
         HelloRefusal::Malformed => "it does not speak the peer protocol",
         HelloRefusal::TooMany => "too many connections",
+        HelloRefusal::Starting => "this node is starting for the first time",
     }
 }
 

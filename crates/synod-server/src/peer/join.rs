@@ -1,8 +1,16 @@
-//! A new member's first question: who am I? `member add` gave it an id in the running cluster; it
-//! finds itself there by its peer address.
+//! A first start asks the others. A new member asks who it is: `member add` gave it an id in the running
+//! cluster; it finds itself there by its peer address. And every first start asks whether it really is
+//! one: a member that has run before and lost its folder may have voted, and acknowledged entries that it
+//! no longer has, so under its old id it must never take part again.
+//!
+//! What proves that a member has run: the others list addresses for its clients, which a member publishes
+//! only after its first start has come to its end. What this cannot see: a folder lost before that was
+//! replicated, and one lost while nobody who knows better answers.
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use synod_base::{ClusterId, NodeId};
 use synod_node::Member;
 use synod_node::member::host_and_port;
 use tokio::net::TcpStream;
@@ -12,8 +20,8 @@ use super::hello::{Hello, HelloAnswer, JoinAnswer};
 use super::link::exchange;
 use crate::error::JoinError;
 
-/// Asks the others in turn until one lists a member with one of `own_urls`. Returns the answer and
-/// that member.
+/// Asks the others again and again until one lists a member with one of `own_urls`. Returns the answer
+/// and that member.
 pub(crate) async fn join_cluster(
     own_urls: &[String],
     others: &[String],
@@ -23,24 +31,71 @@ pub(crate) async fn join_cluster(
         return Err(JoinError::NobodyToAsk);
     }
     let deadline = Instant::now() + patience;
-    let mut last = String::new();
     loop {
-        for other in others {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match timeout(left.min(ASK_TIMEOUT), ask(host_and_port(other))).await {
-                Ok(Ok(answer)) => match find(&answer.members, own_urls) {
-                    Some(member) => return Ok((answer, member)),
+        let left = deadline.saturating_duration_since(Instant::now());
+        let answers = ask_all(others, left.min(ASK_TIMEOUT)).await;
+        let mut found = None;
+        let mut last = String::new();
+        // All of them: one that lags may not know yet that this member has run.
+        for (other, answer) in others.iter().zip(answers) {
+            match answer {
+                Ok(answer) => match find(&answer.members, own_urls) {
+                    Some(member) if has_run(&member) => {
+                        return Err(JoinError::RanBefore {
+                            peer: other.clone(),
+                            member: member.id,
+                        });
+                    }
+                    Some(member) => found = found.or(Some((answer, member))),
                     None => last = format!("{other} does not list it"),
                 },
-                Ok(Err(why)) => last = format!("{other}: {why}"),
-                Err(_) => last = format!("{other}: no answer in time"),
+                Err(why) => last = format!("{other}: {why}"),
             }
+        }
+        if let Some(found) = found {
+            return Ok(found);
         }
         if Instant::now() >= deadline {
             return Err(JoinError::NotFound { urls: own_urls.join(", "), last });
         }
         sleep(PAUSE).await;
     }
+}
+
+/// Asks the other first members of a cluster once, before this one founds it with them. Most will not
+/// run yet; but one that does may know that this member has run before, or that it was removed.
+pub(crate) async fn check_founder(
+    cluster: ClusterId,
+    own: NodeId,
+    others: &[String],
+) -> Result<(), JoinError> {
+    let answers = ask_all(others, FOUNDER_ASK_TIMEOUT).await;
+    for (peer, answer) in others.iter().zip(answers) {
+        let Ok(JoinAnswer { cluster: theirs, members }) = answer else { continue };
+        // Another cluster will not talk to this node; a table not yet filled says nothing.
+        if theirs != cluster || members.is_empty() {
+            continue;
+        }
+        let peer = peer.clone();
+        match members.iter().find(|member| member.id == own) {
+            Some(member) if has_run(member) => {
+                return Err(JoinError::RanBefore { peer, member: own });
+            }
+            Some(_) => {}
+            None => return Err(JoinError::Removed { peer, member: own }),
+        }
+    }
+    Ok(())
+}
+
+/// What each says, in their order.
+async fn ask_all(others: &[String], patience: Duration) -> Vec<Result<JoinAnswer, String>> {
+    let ask_one = async |other: &String| {
+        timeout(patience, ask(host_and_port(other)))
+            .await
+            .unwrap_or_else(|_| Err("no answer in time".to_owned()))
+    };
+    join_all(others.iter().map(ask_one)).await
 }
 
 async fn ask(address: &str) -> Result<JoinAnswer, String> {
@@ -57,8 +112,16 @@ fn find(members: &[Member], own_urls: &[String]) -> Option<Member> {
     members.iter().find(|member| member.peer_urls.iter().any(own)).cloned()
 }
 
+fn has_run(member: &Member) -> bool {
+    !member.client_urls.is_empty()
+}
+
 /// How long one member may take to answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The same for a founder: where nobody listens yet it is told at once, so this is only spent on a
+/// machine that is away, or a process that is just being started.
+const FOUNDER_ASK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Between rounds.
 const PAUSE: Duration = Duration::from_millis(200);

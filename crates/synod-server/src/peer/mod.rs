@@ -15,11 +15,13 @@ mod hello;
 mod incoming;
 mod join;
 mod link;
+mod starting;
 mod transport;
 
 pub(crate) use hello::{JoinAnswer, Local};
 pub(crate) use incoming::{Connection, Listener};
-pub(crate) use join::join_cluster;
+pub(crate) use join::{check_founder, join_cluster};
+pub(crate) use starting::refuse_all;
 pub(crate) use transport::Transport;
 
 use std::sync::Arc;

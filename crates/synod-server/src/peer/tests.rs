@@ -255,3 +255,59 @@ async fn a_member_that_nobody_knows_gives_up_and_says_so() {
     let refused = join_cluster(&["h:5".into()], &[], Duration::ZERO).await;
     assert_eq!(refused.unwrap_err(), JoinError::NobodyToAsk);
 }
+
+/// A peer port that answers whoever asks with this table.
+async fn port_listing(members: Vec<Member>) -> String {
+    let mut port = open_port(2).await;
+    let address = port.address.clone();
+    tokio::spawn(async move {
+        while let Some(event) = port.events.recv().await {
+            let PeerEvent::Join(answer) = event else { panic!("{event:?}") };
+            let members = members.clone();
+            answer.send(JoinAnswer { cluster: ClusterId(1), members }).unwrap();
+        }
+    });
+    address
+}
+
+fn member(id: u64, client_url: Option<&str>) -> Member {
+    Member {
+        id: NodeId(id),
+        peer_urls: vec![format!("h:{id}")],
+        client_urls: client_url.iter().map(|&url| url.to_owned()).collect(),
+        ..Member::default()
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_member_that_one_of_the_others_has_seen_running_does_not_start_anew() {
+    let lags = port_listing(vec![member(2, Some("c")), member(3, None)]).await;
+    let knows = port_listing(vec![member(2, Some("c")), member(3, Some("c"))]).await;
+    let others = [lags.clone(), knows.clone()];
+    let ran_before = JoinError::RanBefore { peer: knows, member: NodeId(3) };
+    let joined = join_cluster(&["h:3".into()], &others, PATIENCE).await;
+    assert_eq!(joined.unwrap_err(), ran_before);
+    let founds =
+        async |cluster, own, others| check_founder(ClusterId(cluster), NodeId(own), others).await;
+    assert_eq!(founds(1, 3, &others).await, Err(ran_before));
+    assert_eq!(founds(1, 3, &others[..1]).await, Ok(()));
+    let removed = JoinError::Removed { peer: lags, member: NodeId(4) };
+    assert_eq!(founds(1, 4, &others).await, Err(removed));
+    // Another cluster, a node that has not been brought up, and one that is away say nothing.
+    assert_eq!(founds(7, 3, &others).await, Ok(()));
+    let silent = [port_listing(Vec::new()).await, "127.0.0.1:9".to_owned()];
+    assert_eq!(founds(1, 3, &silent).await, Ok(()));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_port_without_a_node_behind_it_says_so_at_once() {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(refuse_all(vec![socket]));
+    for hello in [Hello::Join, hello(1, 1, 2)] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let answer = greet(&mut stream, &hello).await;
+        assert_eq!(answer, HelloAnswer::Refused(HelloRefusal::Starting));
+        assert!(closes(&mut stream).await);
+    }
+}
