@@ -250,9 +250,6 @@ impl Core for RaftCore {
         if payloads.is_empty() {
             return Ok(());
         }
-        if self.writes.bytes() >= MAX_UNDURABLE_BYTES {
-            return Err(ProposeError::Overloaded);
-        }
         let mut message = pb::Message::default();
         message.set_msg_type(MessageType::MsgPropose);
         message.from = self.node.raft.id;
@@ -266,9 +263,7 @@ impl Core for RaftCore {
         if self.may_propose().is_err() {
             return 0;
         }
-        let limit = MAX_UNCOMMITTED_BYTES as usize;
-        let uncommitted = limit.saturating_sub(self.node.raft.uncommitted_size());
-        uncommitted.min(MAX_UNDURABLE_BYTES.saturating_sub(self.writes.bytes()))
+        (MAX_UNCOMMITTED_BYTES as usize).saturating_sub(self.node.raft.uncommitted_size())
     }
 
     fn propose_change(&mut self, change: &MembershipChange) -> Result<(), ProposeError> {

@@ -17,8 +17,9 @@ const MAX_APPENDS_IN_FLIGHT: usize = 256;
 /// Payload bytes a leader holds un-committed; proposals beyond are refused as overload.
 pub(super) const MAX_UNCOMMITTED_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Payload bytes that wait here to become durable, as behind a full disk. A leader takes no more proposals
-/// then; a follower treats appends as lost, and they come again.
+/// Payload bytes that wait on a follower to become durable, as behind a full disk: then appends are as good
+/// as lost, and come again. (A leader hands on what is committed only once it is durable with itself, too,
+/// so what waits there counts as un-committed.)
 pub(super) const MAX_UNDURABLE_BYTES: usize = 64 * 1024 * 1024;
 
 /// Committed bytes in one output; else a restart would hand out the whole log at once.
