@@ -9,18 +9,22 @@
 //!
 //! A full disk must not reach fjall: an `ENOSPC` in its journal or its background threads poisons the
 //! whole database. So writes are refused while less than a reserve is free, and if it happens all
-//! the same the database is opened anew, in place, once there is room.
+//! the same the database is opened anew, in place, once there is room. After any other error it stays
+//! closed and the node stops: what a failed sync left behind is unknown, and the log knows better.
 
-use std::borrow::Cow;
+mod journal;
+mod trees;
+
 use std::ops::{Bound, ControlFlow};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
+use fjall::{Database, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 
 use super::{Engine, EngineError, EngineRead, Space, Visit, WriteBatch, WriteOp};
+use trees::{Trees, is_history, prefix, stored_key};
 
 /// How much memory and disk the engine may take.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +53,13 @@ pub struct FjallEngine {
     open: RwLock<Option<Open>>,
     /// Bytes written since room was last looked up.
     unchecked_bytes: AtomicU64,
+    /// The disk was found full since fjall last took a batch: that explains why it stopped.
+    was_full: AtomicBool,
+    /// It met an error that room does not mend.
+    failed: AtomicBool,
+    /// One more than the newest batch's sequence number when it was last closed: opened anew, it must
+    /// have that batch.
+    reached: AtomicU64,
 }
 
 impl FjallEngine {
@@ -60,6 +71,9 @@ impl FjallEngine {
             options,
             open: RwLock::new(Some(open)),
             unchecked_bytes: AtomicU64::new(u64::MAX / 2),
+            was_full: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            reached: AtomicU64::new(0),
         })
     }
 
@@ -79,15 +93,30 @@ impl FjallEngine {
         let reserve = self.options.reserve_bytes;
         if free < reserve + batch_bytes {
             self.unchecked_bytes.store(CHECK_EVERY_BYTES, Ordering::Relaxed);
+            self.was_full.store(true, Ordering::Relaxed);
             return Err(EngineError::NoSpace(format!("{free} bytes free, {reserve} kept back")));
         }
         self.unchecked_bytes.store(0, Ordering::Relaxed);
         Ok(())
     }
 
-    /// fjall refuses everything after an error in its files, also a passing one. Opens it anew; its
-    /// journal still has all batches that were visible.
+    /// What an error of fjall means for it: room can mend a full disk, nothing else.
+    fn judge(&self, error: fjall::Error) -> EngineError {
+        let error = from_fjall(error);
+        let why =
+            if matches!(error, EngineError::NoSpace(_)) { &self.was_full } else { &self.failed };
+        why.store(true, Ordering::Relaxed);
+        error
+    }
+
+    /// fjall refuses everything after an error in its files, also a passing one. If that was a full disk,
+    /// and there is room now, opens it anew: its journal still has all batches that were visible.
     fn open_anew(&self) -> Result<(), EngineError> {
+        self.unchecked_bytes.store(CHECK_EVERY_BYTES, Ordering::Relaxed);
+        self.check_room(self.options.memtable_bytes)?;
+        if self.failed.load(Ordering::Relaxed) || !self.was_full.load(Ordering::Relaxed) {
+            return Err(EngineError::Io(STOPPED.to_owned()));
+        }
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = open.as_ref() {
             if !open.poisoned() {
@@ -98,8 +127,20 @@ impl FjallEngine {
                 return Err(EngineError::NoSpace("waiting for readers to end".to_owned()));
             }
         }
-        *open = None;
-        *open = Some(Open::new(&self.path, self.options)?);
+        if let Some(closing) = open.take() {
+            self.reached.fetch_max(closing.trees.reached(), Ordering::Relaxed);
+        }
+        journal::write_back(&self.path).map_err(|e| from_io(&e))?;
+        let opened = Open::new(&self.path, self.options)?;
+        let (had, has) = (self.reached.load(Ordering::Relaxed), opened.trees.reached());
+        if has < had {
+            self.failed.store(true, Ordering::Relaxed);
+            return Err(EngineError::Io(format!(
+                "batches {has} to {} were gone when it was opened anew after an error",
+                had - 1
+            )));
+        }
+        *open = Some(opened);
         Ok(())
     }
 
@@ -118,6 +159,19 @@ impl FjallEngine {
             }
         }
         match writes.commit() {
+            Ok(()) => Ok(true),
+            Err(fjall::Error::Poisoned) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+impl FjallEngine {
+    /// False if fjall has stopped.
+    fn try_persist(&self) -> fjall::Result<bool> {
+        let open = self.read();
+        let Some(open) = open.as_ref() else { return Ok(false) };
+        match open.database.persist(PersistMode::SyncData) {
             Ok(()) => Ok(true),
             Err(fjall::Error::Poisoned) => Ok(false),
             Err(e) => Err(e),
@@ -152,23 +206,24 @@ impl Engine for FjallEngine {
         self.check_room(batch.ops.iter().map(op_bytes).sum())?;
         // A batch enters the journal before it becomes visible, so one that failed is not visible; what
         // it left in the journal is cut off when the database is opened anew.
-        if self.try_write(&batch).map_err(from_fjall)? {
-            return Ok(());
+        if !self.try_write(&batch).map_err(|e| self.judge(e))? {
+            self.open_anew()?;
+            if !self.try_write(&batch).map_err(|e| self.judge(e))? {
+                return Err(EngineError::Io(STOPPED.to_owned()));
+            }
         }
-        self.unchecked_bytes.store(CHECK_EVERY_BYTES, Ordering::Relaxed);
-        self.check_room(self.options.memtable_bytes)?;
-        self.open_anew()?;
-        match self.try_write(&batch) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(EngineError::Io("the engine stopped after an error".to_owned())),
-            Err(e) => Err(from_fjall(e)),
-        }
+        self.was_full.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     fn persist(&self) -> Result<(), EngineError> {
-        let open = self.read();
-        let open = open.as_ref().ok_or_else(closed)?;
-        open.database.persist(PersistMode::SyncData).map_err(from_fjall)
+        if !self.try_persist().map_err(|e| self.judge(e))? {
+            self.open_anew()?;
+            if !self.try_persist().map_err(|e| self.judge(e))? {
+                return Err(EngineError::Io(STOPPED.to_owned()));
+            }
+        }
+        Ok(())
     }
 
     fn snapshot(&self) -> Result<Box<dyn EngineRead + Send>, EngineError> {
@@ -239,6 +294,7 @@ struct Open {
 
 impl Open {
     fn new(path: &Path, options: FjallOptions) -> Result<Self, EngineError> {
+        let last_in_journals = journal::cut_torn_tail(path)?;
         let database = Database::builder(path)
             .cache_size(options.cache_bytes)
             .max_journaling_size(MAX_JOURNAL_BYTES)
@@ -252,51 +308,19 @@ impl Open {
         let small_bytes = options.memtable_bytes.min(SMALL_MEMTABLE_BYTES);
         let history = tree("history", options.memtable_bytes)?;
         let others = tree("others", small_bytes)?;
-        Ok(Open { database, trees: Trees { history, others }, readers: Arc::new(()) })
+        let trees = Trees { history, others };
+        match (trees.newest_in_tables(), last_in_journals) {
+            // Then one tree may be ahead of the other, and a batch is not whole.
+            (Some(newest), Some(last)) if newest > last => Err(EngineError::Damaged(format!(
+                "its tables hold batch {newest}, but its journals end with batch {last}"
+            ))),
+            _ => Ok(Open { database, trees, readers: Arc::new(()) }),
+        }
     }
 
     fn poisoned(&self) -> bool {
         matches!(self.database.persist(PersistMode::Buffer), Err(fjall::Error::Poisoned))
     }
-}
-
-/// fjall's keyspaces; cheap handles.
-#[derive(Clone)]
-struct Trees {
-    history: Keyspace,
-    others: Keyspace,
-}
-
-impl Trees {
-    fn of(&self, space: Space) -> &Keyspace {
-        if is_history(space) { &self.history } else { &self.others }
-    }
-}
-
-fn is_history(space: Space) -> bool {
-    space == Space::History
-}
-
-/// The byte before the keys of a space in the shared tree: never changed.
-fn prefix(space: Space) -> u8 {
-    match space {
-        Space::Meta => 1,
-        Space::History => 2,
-        Space::Lease => 3,
-        Space::Local => 4,
-        Space::Staging => 5,
-    }
-}
-
-/// A key as it stands in its tree.
-fn stored_key(space: Space, key: &[u8]) -> Cow<'_, [u8]> {
-    if is_history(space) {
-        return Cow::Borrowed(key);
-    }
-    let mut stored = Vec::with_capacity(key.len() + 1);
-    stored.push(prefix(space));
-    stored.extend_from_slice(key);
-    Cow::Owned(stored)
 }
 
 fn op_bytes(op: &WriteOp) -> u64 {
@@ -313,8 +337,8 @@ fn closed() -> EngineError {
 fn from_fjall(error: fjall::Error) -> EngineError {
     match error {
         fjall::Error::Io(e) | fjall::Error::Storage(fjall::LsmError::Io(e)) => from_io(&e),
-        fjall::Error::Locked => EngineError::Io("another process has it open".to_owned()),
-        fjall::Error::Poisoned => EngineError::Io("it stopped after an error".to_owned()),
+        fjall::Error::Locked => EngineError::Io(journal::LOCKED.to_owned()),
+        fjall::Error::Poisoned => EngineError::Io(STOPPED.to_owned()),
         fjall::Error::InvalidVersion(version) => {
             EngineError::Damaged(format!("made by another version: {version:?}"))
         }
@@ -334,6 +358,9 @@ fn from_io(error: &std::io::Error) -> EngineError {
     }
 }
 
+/// What it says once fjall has stopped for good.
+const STOPPED: &str = "it stopped after an error that was no full disk";
+
 const MIB: u64 = 1024 * 1024;
 
 /// Room is looked up after this many bytes of writes: far less than the reserve.
@@ -348,3 +375,6 @@ const SMALL_MEMTABLE_BYTES: u64 = 4 * MIB;
 /// Background threads: one writes tables while the other merges them. With only one, a long merge
 /// holds up table writing until fjall halts all writes.
 const WORKER_THREADS: usize = 2;
+
+#[cfg(test)]
+mod tests;
