@@ -38,13 +38,7 @@ impl DataFolder {
     /// Makes the folder if needed, and takes it.
     pub(crate) fn open(path: &Path) -> Result<Self, FolderError> {
         let unusable = |source| FolderError::Unusable { path: path.to_owned(), source };
-        if !path.is_dir() {
-            // Keys and values are nobody else's business.
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
-            if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-                sync_dir(parent).map_err(unusable)?;
-            }
-        }
+        make(path, sync_dir).map_err(unusable)?;
         fs::read_dir(path).map_err(unusable)?;
         let lock = FolderLock::take(path)?;
         Ok(DataFolder { path: path.to_owned(), _lock: lock })
@@ -113,6 +107,25 @@ impl DataFolder {
         }
         Ok(found)
     }
+}
+
+/// Makes the folder, and those above it, as far as they are missing. Each new name is made durable with
+/// `sync` in the directory that holds it.
+fn make(path: &Path, mut sync: impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    let missing: Vec<&Path> = path
+        .ancestors()
+        .take_while(|path| !path.as_os_str().is_empty() && !path.is_dir())
+        .collect();
+    for path in missing.into_iter().rev() {
+        // Keys and values are nobody else's business.
+        match fs::DirBuilder::new().mode(0o700).create(path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+            made => made?,
+        }
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        sync(parent.unwrap_or(Path::new(".")))?;
+    }
+    Ok(())
 }
 
 /// Makes the names in a directory durable.

@@ -24,6 +24,26 @@ fn an_identity_comes_back_as_it_was_stored() {
 }
 
 #[test]
+fn every_folder_that_is_made_is_made_durable_in_the_one_above_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let synced = |path: &Path| {
+        let mut synced = Vec::new();
+        make(path, |path| {
+            synced.push(path.to_owned());
+            Ok(())
+        })
+        .unwrap();
+        synced
+    };
+    let deep = dir.path().join("a/b/c");
+    let parents = [dir.path().to_owned(), dir.path().join("a"), dir.path().join("a/b")];
+    assert_eq!(synced(&deep), parents);
+    assert!(deep.is_dir());
+    assert_eq!(synced(&deep), <[PathBuf; 0]>::default());
+    assert_eq!(synced(&dir.path().join("a/x")), [dir.path().join("a")]);
+}
+
+#[test]
 fn a_folder_in_use_is_refused_and_the_user_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let held = DataFolder::open(dir.path()).unwrap();
