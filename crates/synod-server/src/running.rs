@@ -95,9 +95,9 @@ impl Running {
             listeners.into_tokio().map_err(ServerError::Runtime)?;
         let (peer_event, peer_events) = mpsc::channel(PEER_EVENTS_WAITING);
         let peer_url = identity.peer_urls.first().cloned().unwrap_or_default();
-        let local = Local { cluster: identity.cluster, node: identity.node, peer_url };
-        let peers = Listener::new(local.clone(), peer_event.clone());
-        let mut transport = Transport::new(local, peer_event);
+        let local = Local { cluster: identity.cluster, node: identity.node };
+        let peers = Listener::new(local, peer_event.clone());
+        let mut transport = Transport::new(local, peer_url, peer_event);
         for member in origin.known.iter().filter(|m| m.id != identity.node) {
             transport.learn(member.id, member.peer_address().unwrap_or_default());
         }

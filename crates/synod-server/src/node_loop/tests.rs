@@ -49,14 +49,14 @@ fn start() -> Rig {
     let bootstrap = Start::Bootstrap(vec![member]);
     let (node, wal) = boot(shared, engine.clone(), config, bootstrap, clock.now()).unwrap();
     let (peer_event, peer_events) = mpsc::channel(4);
-    let local = Local { cluster: ClusterId(1), node: id, peer_url: "h:1".into() };
+    let local = Local { cluster: ClusterId(1), node: id };
     let (handle, inbox) = NodeHandle::new(64);
     let (stop, stopped) = watch::channel(false);
     let node_loop = NodeLoop::new(LoopParts {
         node,
         wal,
         engine,
-        transport: Transport::new(local, peer_event),
+        transport: Transport::new(local, "h:1".into(), peer_event),
         inbox,
         peer_events,
         metrics: Arc::new(Metrics::new()),

@@ -6,14 +6,12 @@ use synod_node::Member;
 use thiserror::Error;
 
 /// A node as its peer connections present it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Local {
     /// Its cluster.
     pub(crate) cluster: ClusterId,
     /// Its id.
     pub(crate) node: NodeId,
-    /// Where it can be dialled.
-    pub(crate) peer_url: String,
 }
 
 /// What the dialler says first.
@@ -245,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_hello_for_another_cluster_or_node_is_refused() {
-        let local = Local { cluster: ClusterId(1), node: NodeId(2), peer_url: String::new() };
+        let local = Local { cluster: ClusterId(1), node: NodeId(2) };
         let hello = |cluster, from, to| Hello::Peer {
             cluster: ClusterId(cluster),
             from: NodeId(from),

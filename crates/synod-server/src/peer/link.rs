@@ -4,6 +4,9 @@
 //! their way before the loop waits for its own disk. The task connects, writes the rest when the
 //! socket has room again, and notices when the connection ends. Frames are lost when there is no
 //! connection or the buffer is full; consensus expects that and is told.
+//!
+//! Two may know where the peer is: the member table, and the peer itself, whose greeting says so. The
+//! one behind may be either of them, so while there is no connection both addresses are tried in turn.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,13 +34,19 @@ pub(super) struct Link {
     state: Mutex<LinkState>,
     /// There is something to write that the socket did not take.
     stalled: Notify,
-    /// The address changed: do not wait out the pause.
+    /// An address changed: do not wait out the pause.
     readdress: Notify,
+    /// Our own address changed: greet the peer again.
+    regreet: Notify,
 }
 
 #[derive(Debug)]
 struct LinkState {
     address: String,
+    /// Where the peer said it is, if that is another address.
+    greeted_from: Option<String>,
+    /// Where we can be dialled.
+    own_url: String,
     stream: Option<Arc<TcpStream>>,
     /// Encoded frames that the socket has not taken. Starts within a frame only while connected.
     unsent: BytesMut,
@@ -54,16 +63,19 @@ pub(super) enum Queued {
 
 impl Link {
     /// A way to `peer`, not yet connected.
-    pub(super) fn new(peer: NodeId, address: &str) -> Arc<Self> {
+    pub(super) fn new(peer: NodeId, address: &str, own_url: &str) -> Arc<Self> {
         Arc::new(Link {
             peer,
             state: Mutex::new(LinkState {
                 address: host_and_port(address).to_owned(),
+                greeted_from: None,
+                own_url: own_url.to_owned(),
                 stream: None,
                 unsent: BytesMut::new(),
             }),
             stalled: Notify::new(),
             readdress: Notify::new(),
+            regreet: Notify::new(),
         })
     }
 
@@ -74,6 +86,27 @@ impl Link {
             state.address = host_and_port(address).to_owned();
             drop(state);
             self.readdress.notify_one();
+        }
+    }
+
+    /// Where else to try as long as there is no connection.
+    pub(super) fn set_greeted_from(&self, address: &str) {
+        let mut state = self.state();
+        let address = host_and_port(address);
+        if state.address != address && state.greeted_from.as_deref() != Some(address) {
+            state.greeted_from = Some(address.to_owned());
+            drop(state);
+            self.readdress.notify_one();
+        }
+    }
+
+    /// Where the peer finds us from now on.
+    pub(super) fn set_own_url(&self, url: &str) {
+        let mut state = self.state();
+        if state.own_url != url {
+            url.clone_into(&mut state.own_url);
+            drop(state);
+            self.regreet.notify_one();
         }
     }
 
@@ -119,9 +152,9 @@ impl Link {
     pub(super) async fn run(self: Arc<Self>, local: Local, events: mpsc::Sender<PeerEvent>) {
         let mut pause = MIN_PAUSE;
         let mut complaints = LogLimit::new();
-        loop {
-            let address = self.state().address.clone();
-            let why = match timeout(CONNECT_TIMEOUT, self.connect(&address, &local)).await {
+        for attempt in 0_u64.. {
+            let address = self.state().address_at(attempt);
+            let why = match timeout(CONNECT_TIMEOUT, self.connect(&address, local)).await {
                 Err(_) => "no answer in time".to_owned(),
                 Ok(Err(why)) => why,
                 Ok(Ok(stream)) => {
@@ -148,17 +181,14 @@ impl Link {
         }
     }
 
-    async fn connect(&self, address: &str, local: &Local) -> Result<Arc<TcpStream>, String> {
+    async fn connect(&self, address: &str, local: Local) -> Result<Arc<TcpStream>, String> {
         let text = |e: io::Error| e.to_string();
         let mut stream = TcpStream::connect(address).await.map_err(text)?;
         stream.set_nodelay(true).map_err(text)?;
         set_user_timeout(&stream).map_err(text)?;
-        let hello = Hello::Peer {
-            cluster: local.cluster,
-            from: local.node,
-            to: self.peer,
-            peer_url: local.peer_url.clone(),
-        };
+        let peer_url = self.state().own_url.clone();
+        let hello =
+            Hello::Peer { cluster: local.cluster, from: local.node, to: self.peer, peer_url };
         match exchange(&mut stream, &hello).await? {
             HelloAnswer::Welcome => Ok(Arc::new(stream)),
             HelloAnswer::Refused(refusal) => Err(format!("refused: {refusal}")),
@@ -177,6 +207,9 @@ impl Link {
                     }
                     stream.writable().await?;
                     self.flush();
+                }
+                () = self.regreet.notified() => {
+                    return Err(io::Error::other("this node's own address has changed"));
                 }
                 readable = stream.readable() => {
                     readable?;
@@ -205,6 +238,16 @@ impl Link {
 
     fn state(&self) -> MutexGuard<'_, LinkState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LinkState {
+    /// Where to dial at this attempt.
+    fn address_at(&self, attempt: u64) -> String {
+        match &self.greeted_from {
+            Some(greeted_from) if attempt % 2 == 1 => greeted_from.clone(),
+            _ => self.address.clone(),
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use super::hello::{Hello, HelloAnswer, HelloRefusal};
 use super::*;
 use crate::error::JoinError;
 
+const OWN_URL: &str = "http://127.0.0.1:1";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Port {
@@ -24,7 +25,7 @@ struct Port {
 }
 
 fn local(node: u64) -> Local {
-    Local { cluster: ClusterId(1), node: NodeId(node), peer_url: "http://127.0.0.1:1".into() }
+    Local { cluster: ClusterId(1), node: NodeId(node) }
 }
 
 /// A peer port of node `node`.
@@ -163,7 +164,7 @@ async fn a_newer_connection_of_a_peer_replaces_the_older() {
 async fn frames_sent_before_and_after_connecting_arrive_in_order() {
     let mut port = open_port(2).await;
     let (sender, mut events) = mpsc::channel(64);
-    let mut transport = Transport::new(local(1), sender);
+    let mut transport = Transport::new(local(1), OWN_URL.into(), sender);
     let frame = |text: &'static str| (NodeId(2), Bytes::from_static(text.as_bytes()));
     assert_eq!(transport.send([frame("nowhere")].into_iter()), [NodeId(2)]);
     transport.learn(NodeId(2), &port.address);
@@ -180,7 +181,7 @@ async fn frames_sent_before_and_after_connecting_arrive_in_order() {
 async fn a_peer_that_is_gone_is_reported_and_dialled_again() {
     let mut port = open_port(2).await;
     let (sender, mut events) = mpsc::channel(64);
-    let mut transport = Transport::new(local(1), sender);
+    let mut transport = Transport::new(local(1), OWN_URL.into(), sender);
     // Nobody listens at the discard port; then the member table says where the peer is.
     transport.learn(NodeId(2), "127.0.0.1:9");
     let event = timeout(PATIENCE, events.recv()).await.unwrap().unwrap();
@@ -202,7 +203,7 @@ async fn a_peer_that_does_not_read_costs_a_bounded_buffer() {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap().to_string();
     let (sender, _events) = mpsc::channel(64);
-    let mut transport = Transport::new(local(1), sender);
+    let mut transport = Transport::new(local(1), OWN_URL.into(), sender);
     transport.learn(NodeId(2), &address);
     let (stream, _) = socket.accept().await.unwrap();
     let mut reader = FrameReader::new(stream, MAX_PEER_FRAME_BYTES);
@@ -311,3 +312,42 @@ async fn a_port_without_a_node_behind_it_says_so_at_once() {
         assert!(closes(&mut stream).await);
     }
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_member_that_has_moved_is_found_where_it_says_it_is() {
+    let mut port = open_port(2).await;
+    let at_port = format!("http://{}", port.address);
+    // Either the member table or the greeting is behind.
+    for (table, greeting) in [("h:9", at_port.as_str()), (at_port.as_str(), "h:9")] {
+        let (table, greeting) = (table.replace("h:", NOBODY), greeting.replace("h:", NOBODY));
+        let (sender, mut events) = mpsc::channel(64);
+        let mut transport = Transport::new(local(1), OWN_URL.into(), sender);
+        let moved = Member { id: NodeId(2), peer_urls: vec![table], ..Member::default() };
+        transport.add_members(std::slice::from_ref(&moved));
+        transport.learn(NodeId(2), &greeting);
+        // The table is read again at every change in it.
+        transport.add_members(&[moved]);
+        assert!(matches!(port.event().await, PeerEvent::Greeted { from: NodeId(1), .. }));
+        drop(transport);
+        while timeout(PATIENCE, events.recv()).await.expect("its task ends").is_some() {}
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_node_that_has_moved_says_so_to_those_it_is_connected_to() {
+    let mut port = open_port(2).await;
+    let (sender, _events) = mpsc::channel(64);
+    let mut transport = Transport::new(local(1), OWN_URL.into(), sender);
+    transport.learn(NodeId(2), &port.address);
+    let greeted_with = async |port: &mut Port| match port.event().await {
+        PeerEvent::Greeted { from: NodeId(1), peer_url } => peer_url,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(greeted_with(&mut port).await, OWN_URL);
+    let moved = Member { id: NodeId(1), peer_urls: vec!["http://h:7".into()], ..Member::default() };
+    transport.add_members(&[moved]);
+    assert_eq!(greeted_with(&mut port).await, "http://h:7");
+}
+
+/// Where nobody listens.
+const NOBODY: &str = "http://127.0.0.1:";

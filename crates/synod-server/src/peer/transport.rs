@@ -17,6 +17,8 @@ use super::link::{Link, Queued};
 #[derive(Debug)]
 pub(crate) struct Transport {
     local: Local,
+    /// Where this node can be dialled, as its greetings say.
+    own_url: String,
     events: mpsc::Sender<PeerEvent>,
     peers: BTreeMap<NodeId, Peer>,
     /// Peers with frames queued since the last flush.
@@ -34,12 +36,20 @@ struct Peer {
 
 impl Transport {
     /// No peers yet.
-    pub(crate) fn new(local: Local, events: mpsc::Sender<PeerEvent>) -> Self {
-        Transport { local, events, peers: BTreeMap::new(), queued: Vec::new() }
+    pub(crate) fn new(local: Local, own_url: String, events: mpsc::Sender<PeerEvent>) -> Self {
+        Transport { local, own_url, events, peers: BTreeMap::new(), queued: Vec::new() }
     }
 
-    /// Follows the member table: new members are dialled, moved ones redialled.
+    /// Follows the member table: new members are dialled, moved ones redialled; all are told where this
+    /// node has moved.
     pub(crate) fn add_members(&mut self, members: &[Member]) {
+        let own = members.iter().find(|member| member.id == self.local.node);
+        if let Some(url) = own.and_then(|own| own.peer_urls.first())
+            && *url != self.own_url
+        {
+            self.own_url.clone_from(url);
+            self.peers.values().for_each(|peer| peer.link.set_own_url(url));
+        }
         for member in members {
             if let Some(address) = member.peer_address()
                 && member.id != self.local.node
@@ -61,10 +71,13 @@ impl Transport {
         });
     }
 
-    /// A node greeted us and said where it is; the member table knows better if it has it.
+    /// A node greeted us and said where it is. The member table may know better; but this node, or the
+    /// other, may be behind with it.
     pub(crate) fn learn(&mut self, peer: NodeId, peer_url: &str) {
-        if !self.peers.get(&peer).is_some_and(|p| p.is_member) && self.peers.len() < MAX_PEERS {
-            self.add(peer, peer_url, false);
+        match self.peers.get(&peer) {
+            Some(known) if known.is_member => known.link.set_greeted_from(peer_url),
+            None if self.peers.len() >= MAX_PEERS => {}
+            _ => self.add(peer, peer_url, false),
         }
     }
 
@@ -98,8 +111,8 @@ impl Transport {
             peer.is_member |= is_member;
             return;
         }
-        let link = Link::new(id, address);
-        let task = tokio::spawn(link.clone().run(self.local.clone(), self.events.clone()));
+        let link = Link::new(id, address, &self.own_url);
+        let task = tokio::spawn(link.clone().run(self.local, self.events.clone()));
         self.peers.insert(id, Peer { link, task, is_member });
     }
 }
