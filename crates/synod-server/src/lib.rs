@@ -7,6 +7,7 @@
 mod client;
 mod cluster_naming;
 mod data_folder;
+mod engine_watch;
 mod error;
 mod jobs;
 mod listeners;

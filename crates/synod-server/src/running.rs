@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use crate::client::ClientPort;
 use crate::cluster_naming::{cluster_id, first_members};
 use crate::data_folder::{DataFolder, Identity, Stage};
+use crate::engine_watch::WatchedEngine;
 use crate::error::ServerError;
 use crate::jobs::{JobFiles, JobService, NodeFacts};
 use crate::listeners::Listeners;
@@ -49,12 +50,14 @@ struct Origin {
 }
 
 impl Running {
-    /// Boots the node. `None` if it was told to stop while it waited to join.
+    /// Boots the node. `None` if it was told to stop while it waited to join. `on_stuck` is called, in
+    /// another thread, if the store takes a write and does not come back.
     pub(crate) async fn boot(
         options: ServerOptions,
         folder: DataFolder,
         listeners: Listeners,
         mut stop: watch::Receiver<bool>,
+        on_stuck: fn(),
     ) -> Result<Option<Self>, ServerError> {
         let early = listeners.peers_to_tokio().map_err(ServerError::Runtime)?;
         let origin = tokio::select! {
@@ -73,7 +76,7 @@ impl Running {
             peer_addresses: listeners.peer_addresses(),
         };
         let clock = Clock::start();
-        let engine = open_engine(&folder, &options)?;
+        let engine = open_engine(&folder, &options, on_stuck)?;
         let urls = client_urls(&options, &listeners);
         let config = NodeConfig {
             node: identity.node,
@@ -252,12 +255,15 @@ fn found_cluster(options: &ServerOptions, own_urls: Vec<String>) -> Origin {
 fn open_engine(
     folder: &DataFolder,
     options: &ServerOptions,
+    on_stuck: fn(),
 ) -> Result<Arc<dyn Engine>, ServerError> {
     let path: PathBuf = folder.engine_path();
     let defaults = FjallOptions::default();
     // The node stops taking writes before the store has to.
     let reserve_bytes = defaults.reserve_bytes.min(options.disk_reserve_bytes / 4);
-    Ok(Arc::new(FjallEngine::open(&path, FjallOptions { reserve_bytes, ..defaults })?))
+    let engine = FjallEngine::open(&path, FjallOptions { reserve_bytes, ..defaults })?;
+    let watched = WatchedEngine::new(Arc::new(engine), STUCK_AFTER, on_stuck);
+    Ok(Arc::new(watched.map_err(ServerError::Runtime)?))
 }
 
 fn client_urls(options: &ServerOptions, listeners: &Listeners) -> Vec<String> {
@@ -285,6 +291,9 @@ async fn first_read(node: &NodeHandle) {
         tokio::time::sleep(FIRST_READ_PAUSE).await;
     }
 }
+
+/// The store makes a write wait while it merges what came before; on a slow disk that may take a while.
+const STUCK_AFTER: Duration = Duration::from_mins(1);
 
 /// Between attempts at the first read.
 const FIRST_READ_PAUSE: Duration = Duration::from_millis(20);

@@ -45,7 +45,7 @@ pub fn run(options: ServerOptions, ready: impl FnOnce(ReadyInfo)) -> Result<(), 
     let runtime = make_runtime()?;
     let ended = runtime.block_on(async {
         stop_on_signals(stop).map_err(ServerError::Runtime)?;
-        match Running::boot(options, folder, listeners, stopped).await? {
+        match Running::boot(options, folder, listeners, stopped, exit_stuck).await? {
             Some(running) => running.serve(ready).await,
             None => Ok(()),
         }
@@ -92,8 +92,8 @@ impl Server {
         let body = move || {
             let runtime = make_runtime()?;
             let ended = runtime.block_on(async {
-                let Some(running) = Running::boot(options, folder, listeners, stopped).await?
-                else {
+                let booted = Running::boot(options, folder, listeners, stopped, tell_stuck);
+                let Some(running) = booted.await? else {
                     return Ok(());
                 };
                 // Whoever started this may have gone; the server runs all the same.
@@ -161,6 +161,17 @@ impl Drop for Server {
     }
 }
 
+/// The process is a node and nothing else: who supervises it starts it again, and the log has everything.
+fn exit_stuck() {
+    tracing::error!("{STUCK}; ending the process, so that it can be started again");
+    std::process::exit(1);
+}
+
+/// The process is somebody else's.
+fn tell_stuck() {
+    tracing::error!("{STUCK}; the process should be started again");
+}
+
 fn join(thread: JoinHandle<Result<(), ServerError>>) -> Result<(), ServerError> {
     thread.join().unwrap_or(Err(ServerError::Panicked))
 }
@@ -194,6 +205,9 @@ fn stop_on_signals(stop: watch::Sender<bool>) -> std::io::Result<()> {
     });
     Ok(())
 }
+
+const STUCK: &str = "the store has been in one write for more than a minute and does not come back (its \
+    background threads may have stopped over an error of the disk)";
 
 /// Threads for what blocks: persists of the store, name look-ups.
 const MAX_BLOCKING_THREADS: usize = 4;
