@@ -10,6 +10,7 @@ mod duplicates;
 pub mod effects;
 pub mod frame;
 mod full;
+mod hashes;
 mod item;
 mod lease_clock;
 pub mod member;

@@ -29,6 +29,7 @@ use crate::duplicates::Duplicates;
 use crate::effects::{Effects, LogBatch, StopReason};
 use crate::frame::{COORDINATION, Frame};
 use crate::full::Yielding;
+use crate::hashes::Hashing;
 use crate::item::ChangeOp;
 use crate::lease_clock::LeaseClock;
 use crate::member::Member;
@@ -105,6 +106,7 @@ pub struct Node {
     pub(crate) duplicates: Duplicates,
     pub(crate) barrier: Barrier<Read>,
     pub(crate) questions: Questions,
+    pub(crate) hashes: VecDeque<Hashing>,
     pub(crate) lease_clock: LeaseClock,
     /// The term in which this node counts leases: it leads and has applied an entry of that term.
     pub(crate) leading: Option<Term>,
@@ -181,6 +183,7 @@ impl Node {
             duplicates: Duplicates::default(),
             barrier: Barrier::new(config.node, start_number),
             questions: Questions::new(start_number),
+            hashes: VecDeque::new(),
             lease_clock: LeaseClock::default(),
             leading: None,
             hub: WatchHub::new(kv.revision()),
@@ -306,7 +309,8 @@ impl Node {
     #[must_use]
     pub fn next_deadline(&self) -> Instant {
         let mut next = self.next_tick;
-        if self.hub.is_busy() || (self.kv.needs_scrub() && self.engine_retry.is_none()) {
+        let scrubs = self.kv.needs_scrub() && self.engine_retry.is_none();
+        if self.hub.is_busy() || scrubs || !self.hashes.is_empty() {
             return Instant::ZERO;
         }
         let others = [
@@ -423,6 +427,7 @@ impl Node {
         self.write_engine(now);
         self.watch_view(now);
         self.finish_reads(now);
+        self.step_hash();
         self.answer_overdue(now);
         self.resend_snapshots(now);
         self.compact_log(effects);
@@ -596,13 +601,15 @@ impl Node {
     }
 
     fn refuse_everything(&mut self) {
+        let end_of_time = Instant::from_nanos(u64::MAX);
         let tokens = self.proposals.take_all().into_iter();
         let tokens = tokens.chain(self.questions.take_all());
+        let tokens = tokens.chain(self.take_overdue_hashes(end_of_time));
         let tokens = tokens.chain(self.moves.drain(..).map(|m| m.token));
         for token in tokens.collect::<Vec<_>>() {
             self.reply(token, Err(RequestError::Stopped));
         }
-        for read in self.barrier.take_overdue(Instant::from_nanos(u64::MAX)) {
+        for read in self.barrier.take_overdue(end_of_time) {
             if let Some(token) = read.token() {
                 self.reply(token, Err(RequestError::Stopped));
             }

@@ -4,7 +4,7 @@
 //! once from what this node has applied; questions about leases go to the leader's clock.
 
 use synod_base::limits::{MAX_REQUEST_BYTES, MAX_WAITING_PROPOSALS};
-use synod_base::{Instant, LeaseId, NodeId, Revision};
+use synod_base::{Instant, LeaseId, NodeId};
 use synod_consensus::Role;
 use synod_state::kv::{Command, RangeRequest, TxnRequest, validate, validate_range, validate_txn};
 
@@ -13,7 +13,7 @@ use crate::item::Item;
 use crate::node::Node;
 use crate::proposals::{granted_lease, makes_room};
 use crate::questions::LeaseQuestion;
-use crate::request::{LeaseTimeToLive, Reply, Request, RequestError, RequestToken, Response};
+use crate::request::{LeaseTimeToLive, Request, RequestError, RequestToken, Response};
 
 /// Who wants to know about a lease.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -106,10 +106,7 @@ impl Node {
             Request::LeaseTimeToLive { id, keys } => {
                 self.ask_lease(deadline, token, LeaseAsk::Remaining(id), keys)?;
             }
-            Request::HashKv { revision } => {
-                let reply = self.hash_kv(revision);
-                self.reply(token, reply);
-            }
+            Request::HashKv { revision } => return self.start_hash(deadline, token, revision),
             Request::Status => {
                 let status = Response::Status(self.status());
                 self.reply(token, Ok((self.header(), status)));
@@ -305,6 +302,9 @@ impl Node {
                 self.reply(token, Err(self.no_quorum()));
             }
         }
+        for token in self.take_overdue_hashes(now) {
+            self.reply(token, Err(RequestError::ReadTimedOut));
+        }
         for token in self.take_overdue_moves(now) {
             self.reply(token, Err(RequestError::TimedOut));
         }
@@ -313,20 +313,5 @@ impl Node {
     fn no_quorum(&self) -> RequestError {
         let led = self.view.role == Role::Leader || self.view.leader != NodeId::NONE;
         if led { RequestError::ReadTimedOut } else { RequestError::NoLeader }
-    }
-
-    fn hash_kv(&self, revision: Revision) -> Reply {
-        match self.kv.hash(revision) {
-            Ok(Ok(hash)) => {
-                let response = Response::HashKv {
-                    hash: hash.hash,
-                    compact_revision: hash.compacted,
-                    hash_revision: hash.revision,
-                };
-                Ok((self.header(), response))
-            }
-            Ok(Err(refusal)) => Err(refusal.into()),
-            Err(_) => Err(RequestError::Stopped),
-        }
     }
 }

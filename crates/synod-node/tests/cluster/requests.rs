@@ -3,7 +3,9 @@
 use synod_base::disk::Crash;
 use synod_base::{LeaseId, NodeId, Revision};
 use synod_node::frame::Frame;
-use synod_node::{Request, RequestError, Response, StreamId, WatchKind, WatchRequest, WatchSpec};
+use synod_node::{
+    Effects, Request, RequestError, Response, StreamId, WatchKind, WatchRequest, WatchSpec,
+};
 use synod_state::kv::Command;
 
 use crate::world::World;
@@ -164,6 +166,36 @@ fn a_forwarded_write_that_the_network_repeats_happens_once() {
     }
     world.advance(seconds(1));
     assert_eq!(world.node(leader).kv().revision(), before);
+}
+
+#[test]
+fn a_long_hash_is_made_beside_other_work_and_few_may_wait() {
+    let mut world = World::with_sizes(3, 256 << 20, 8 << 20);
+    for n in 0..8 {
+        world.write(NodeId(1), &format!("k{n}"), vec![n; 1 << 20]);
+    }
+    world.advance(seconds(1));
+    let ask = || Request::HashKv { revision: Revision(0) };
+    let tokens: Vec<_> = (0..8).map(|_| world.request(NodeId(1), ask())).collect();
+    let one_more = world.request(NodeId(1), ask());
+    let read = world.request(NodeId(1), get("k1", false));
+    let mut effects = Effects::default();
+    let now = world.now;
+    world.node_mut(NodeId(1)).turn(now, &mut effects);
+    // The refusal and the read; no hash yet, and more to do at once.
+    let answered: Vec<_> = effects.replies.iter().map(|(token, _)| *token).collect();
+    assert_eq!(answered, [one_more, read]);
+    assert_eq!(effects.replies[0].1, Err(RequestError::Overloaded));
+    assert!(world.node(NodeId(1)).next_deadline() <= now);
+    let hash = |reply| match reply {
+        Ok((_, Response::HashKv { hash, .. })) => hash,
+        other => panic!("{other:?}"),
+    };
+    let first = hash(world.wait_for(tokens[0]));
+    for token in tokens {
+        assert_eq!(hash(world.wait_for(token)), first);
+    }
+    assert_eq!(hash(world.ask(NodeId(2), ask())), first);
 }
 
 #[test]

@@ -29,7 +29,7 @@ mod txn;
 mod validate;
 mod window;
 
-pub use hash::KvHash;
+pub use hash::{HashWalk, KvHash};
 pub use history::HistoryPage;
 pub use lease::Lease;
 pub use machine::{FIRST_REVISION, Kv, KvSizes, WINDOW_BYTES};
