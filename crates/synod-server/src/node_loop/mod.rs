@@ -144,7 +144,7 @@ impl NodeLoop {
                 if *self.stop.borrow() {
                     break;
                 }
-                self.take_waiting();
+                self.take_waiting()?;
                 continue;
             }
             let deadline = self.clock.at(deadline);
@@ -163,7 +163,7 @@ impl NodeLoop {
                     tokio::task::yield_now().await;
                 }
             }
-            self.take_waiting();
+            self.take_waiting()?;
         }
         self.hand_over().await?;
         self.log.witness()?;
@@ -197,7 +197,11 @@ impl NodeLoop {
     }
 
     /// Everything that has come meanwhile, up to a bound: then the node must turn.
-    fn take_waiting(&mut self) {
+    fn take_waiting(&mut self) -> Result<(), ServerError> {
+        // Also while the node is never idle: until it hears of its persist it keeps all of its log.
+        if let Ok(persisted) = self.persisted.try_recv() {
+            self.on_persisted(persisted)?;
+        }
         for _ in 0..MAX_INPUTS_PER_TURN {
             let Ok(event) = self.peer_events.try_recv() else { break };
             self.on_peer(event);
@@ -206,6 +210,7 @@ impl NodeLoop {
             let Ok(inbound) = self.inbox.try_recv() else { break };
             self.on_inbound(inbound);
         }
+        Ok(())
     }
 
     fn on_inbound(&mut self, inbound: Inbound) {

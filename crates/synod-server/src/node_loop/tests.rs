@@ -27,6 +27,12 @@ struct Rig {
 
 /// A lone node whose loop runs on this runtime.
 fn start() -> Rig {
+    let (node_loop, node, disk, stop) = build();
+    Rig { node, disk, stop, ended: tokio::task::spawn_local(node_loop.run()) }
+}
+
+/// The loop of a lone node, not running yet.
+fn build() -> (NodeLoop, NodeHandle, VirtualDisk, watch::Sender<bool>) {
     let disk = VirtualDisk::new(1);
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
     let id = NodeId(1);
@@ -65,7 +71,7 @@ fn start() -> Rig {
         stop: stopped,
         clock,
     });
-    Rig { node: handle, disk, stop, ended: tokio::task::spawn_local(node_loop.run()) }
+    (node_loop, handle, disk, stop)
 }
 
 async fn put(node: &NodeHandle, key: &'static str, bytes: usize) -> Reply {
@@ -116,6 +122,18 @@ fn a_lone_node_answers_and_stops_when_told() {
         rig.stop.send_replace(true);
         timeout(PATIENCE, rig.ended).await.unwrap().unwrap().unwrap();
         assert_eq!(put(&rig.node, "c", 1).await.unwrap_err(), RequestError::Stopped);
+    });
+}
+
+#[test]
+fn a_persist_that_ended_is_taken_also_by_a_node_that_is_never_idle() {
+    local_test(async {
+        let (mut node_loop, ..) = build();
+        let result = Err(EngineError::Io("the disk is gone".to_owned()));
+        node_loop.persist_done.send(Persisted { ticket: 1, result }).unwrap();
+        // All that such a node does between two turns.
+        let taken = node_loop.take_waiting();
+        assert!(matches!(taken, Err(ServerError::Engine(_))), "{taken:?}");
     });
 }
 
