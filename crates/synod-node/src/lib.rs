@@ -16,6 +16,7 @@ mod lease_clock;
 pub mod member;
 mod membership;
 pub mod meta;
+mod moving_in;
 pub mod node;
 mod proposals;
 mod questions;

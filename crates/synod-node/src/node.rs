@@ -35,6 +35,7 @@ use crate::lease_clock::LeaseClock;
 use crate::member::Member;
 use crate::membership::Move;
 use crate::meta::Applied;
+use crate::moving_in::MovingIn;
 use crate::proposals::Proposals;
 use crate::questions::Questions;
 use crate::reads::Barrier;
@@ -113,6 +114,7 @@ pub struct Node {
     pub(crate) hub: WatchHub,
     pub(crate) outgoing: BTreeMap<NodeId, Outgoing>,
     pub(crate) incoming: Option<Incoming>,
+    pub(crate) moving_in: Option<MovingIn>,
     pub(crate) transfers: u64,
     /// Where the log ended at the start, if the engine was not that far (see `requests.rs`).
     pub(crate) behind_itself: Option<LogIndex>,
@@ -136,6 +138,7 @@ pub struct Node {
     pub(crate) position_moved: bool,
     pub(crate) engine_retry: Option<Instant>,
     pub(crate) disk_full: bool,
+    pub(crate) room_bytes: Option<u64>,
     pub(crate) yielding: Yielding,
     /// Since too long a write to the log does not become durable.
     pub(crate) log_stuck: bool,
@@ -189,6 +192,7 @@ impl Node {
             hub: WatchHub::new(kv.revision()),
             outgoing: BTreeMap::new(),
             incoming: None,
+            moving_in: None,
             transfers: u64::from(start_number) << 32,
             behind_itself: Some(last_index).filter(|last| *last > applied.position.index),
             change_in_progress: None,
@@ -202,6 +206,7 @@ impl Node {
             position_moved: false,
             engine_retry: None,
             disk_full: false,
+            room_bytes: None,
             yielding: Yielding::default(),
             log_stuck: false,
             log_bytes: 0,
@@ -234,6 +239,9 @@ impl Node {
         }
         self.latest = now;
         self.heard.insert(from, now);
+        if self.is_moving_in() {
+            return Ok(());
+        }
         match Frame::decode(frame)? {
             Frame::Consensus(body) => self.step(from, body)?,
             Frame::Propose { term, items } => self.on_forwarded(from, term, items),
@@ -289,7 +297,12 @@ impl Node {
     /// Does everything there is to do now; the executor does what `effects` says and calls again until
     /// there is nothing left.
     pub fn turn(&mut self, now: Instant, effects: &mut Effects) {
-        if self.stopped.is_none() {
+        if self.stopped.is_none() && self.is_moving_in() {
+            self.latest = now;
+            self.go_on_moving_in(now);
+            self.answer_overdue(now);
+        }
+        if self.stopped.is_none() && !self.is_moving_in() {
             self.run(now, effects);
         }
         if let Some(reason) = self.stopped.clone()
@@ -308,6 +321,9 @@ impl Node {
     /// When the node wants its next turn, if nothing happens before.
     #[must_use]
     pub fn next_deadline(&self) -> Instant {
+        if let Some(next_try) = self.next_move_in() {
+            return next_try;
+        }
         let mut next = self.next_tick;
         let scrubs = self.kv.needs_scrub() && self.engine_retry.is_none();
         if self.hub.is_busy() || scrubs || !self.hashes.is_empty() {
@@ -356,7 +372,7 @@ impl Node {
             state_bytes,
             key_count: self.kv.key_count() as u64,
             compact_revision: self.kv.compacted_revision(),
-            disk_full: self.disk_full || self.engine_retry.is_some(),
+            disk_full: self.is_full(),
         }
     }
 

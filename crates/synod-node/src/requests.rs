@@ -74,6 +74,9 @@ impl Node {
         if self.stopped.is_some() {
             return self.reply(token, Err(RequestError::Stopped));
         }
+        if self.is_moving_in() && request != Request::Status {
+            return self.reply(token, Err(RequestError::DiskFull));
+        }
         let deadline = now + self.config.timing.request_timeout;
         if let Err(error) = self.take_request(deadline, token, request) {
             self.reply(token, Err(error));

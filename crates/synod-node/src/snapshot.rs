@@ -159,6 +159,8 @@ pub struct Incoming {
     pub transfer: u64,
     /// The next piece that is wanted.
     pub next: u64,
+    /// What has arrived, in bytes.
+    pub bytes: u64,
 }
 
 /// Why an arriving piece is not taken.
@@ -204,42 +206,79 @@ pub fn staged_position(engine: &dyn Engine) -> Result<Option<LogStart>, MetaErro
 /// Replaces this replica's state by the staged one, durably. Finishes what a crash interrupted when
 /// called again with the same position.
 pub fn install(engine: &dyn Engine, position: LogStart) -> Result<(), EngineError> {
-    let mut batch = WriteBatch::default();
-    Notes { installing: Some(position), ..Notes::default() }.save(&mut batch);
-    engine.write(batch)?;
-    engine.persist()?;
-    for (number, space) in Space::REPLICATED.into_iter().enumerate() {
-        engine.clear(space)?;
-        move_in(engine, number as u8, space)?;
-    }
-    let mut batch = WriteBatch::default();
-    Notes { installed: Some(position), ..Notes::default() }.save(&mut batch);
-    engine.write(batch)?;
-    engine.persist()?;
-    clear_staging(engine)
+    Installation::new(position).go_on(engine)
 }
 
-fn move_in(engine: &dyn Engine, number: u8, space: Space) -> Result<(), EngineError> {
-    let mut from = vec![number];
-    loop {
-        let mut batch = WriteBatch::default();
-        let mut bytes = 0;
-        let mut stopped_at = None;
-        engine.scan(Space::Staging, &from, Some(&[number + 1]), &mut |key, value| {
-            if bytes >= SNAPSHOT_CHUNK_BYTES {
-                stopped_at = Some(key.to_vec());
-                return ControlFlow::Break(());
-            }
-            bytes += key.len() + value.len();
-            batch.put(space, Bytes::copy_from_slice(&key[1..]), Bytes::copy_from_slice(value));
-            ControlFlow::Continue(())
-        })?;
-        engine.write(batch)?;
-        match stopped_at {
-            Some(key) => from = key,
-            None => return Ok(()),
+/// The replacement of the state, as far as it is done. Where the engine finds no room it can go on later.
+#[derive(Debug)]
+pub struct Installation {
+    position: LogStart,
+    noted: bool,
+    /// Index into `Space::REPLICATED` of the space that is being moved in.
+    space: usize,
+    /// What stood in that space before is gone, and everything staged before this key is there.
+    moved_to: Option<Vec<u8>>,
+}
+
+impl Installation {
+    /// Nothing done yet.
+    pub fn new(position: LogStart) -> Self {
+        Installation { position, noted: false, space: 0, moved_to: None }
+    }
+
+    /// Does what is left to do.
+    pub fn go_on(&mut self, engine: &dyn Engine) -> Result<(), EngineError> {
+        if !self.noted {
+            write_notes(engine, Notes { installing: Some(self.position), ..Notes::default() })?;
+            self.noted = true;
+        }
+        while let Some(space) = Space::REPLICATED.get(self.space) {
+            self.move_in(engine, *space)?;
+            self.space += 1;
+            self.moved_to = None;
+        }
+        write_notes(engine, Notes { installed: Some(self.position), ..Notes::default() })?;
+        match clear_staging(engine) {
+            // Installed all the same; the next transfer, or the next start, clears it.
+            Err(EngineError::NoSpace(_)) => Ok(()),
+            other => other,
         }
     }
+
+    fn move_in(&mut self, engine: &dyn Engine, space: Space) -> Result<(), EngineError> {
+        let number = self.space as u8;
+        if self.moved_to.is_none() {
+            engine.clear(space)?;
+        }
+        let mut from = self.moved_to.take().unwrap_or_else(|| vec![number]);
+        loop {
+            self.moved_to = Some(from.clone());
+            let mut batch = WriteBatch::default();
+            let mut bytes = 0;
+            let mut stopped_at = None;
+            engine.scan(Space::Staging, &from, Some(&[number + 1]), &mut |key, value| {
+                if bytes >= SNAPSHOT_CHUNK_BYTES {
+                    stopped_at = Some(key.to_vec());
+                    return ControlFlow::Break(());
+                }
+                bytes += key.len() + value.len();
+                batch.put(space, Bytes::copy_from_slice(&key[1..]), Bytes::copy_from_slice(value));
+                ControlFlow::Continue(())
+            })?;
+            engine.write(batch)?;
+            match stopped_at {
+                Some(key) => from = key,
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+fn write_notes(engine: &dyn Engine, notes: Notes) -> Result<(), EngineError> {
+    let mut batch = WriteBatch::default();
+    notes.save(&mut batch);
+    engine.write(batch)?;
+    engine.persist()
 }
 
 fn staged_key(space: u8, key: &[u8]) -> Bytes {

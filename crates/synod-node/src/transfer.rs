@@ -83,6 +83,9 @@ impl Node {
             // A late frame of a transfer that its sender has given up.
             return;
         }
+        if self.is_full() {
+            return self.refuse_for_room(from, transfer);
+        }
         let known = self.incoming.as_ref().filter(|i| i.from == from && i.transfer == transfer);
         let next = match known {
             Some(incoming) => incoming.next,
@@ -91,7 +94,7 @@ impl Node {
                 if let Err(error) = snapshot::clear_staging(&*self.engine) {
                     return self.refuse_piece(from, transfer, error);
                 }
-                self.incoming = Some(Incoming { from, transfer, next: 0 });
+                self.incoming = Some(Incoming { from, transfer, next: 0, bytes: 0 });
                 0
             }
             None => return self.send_frame(from, &Frame::SnapshotRefused { transfer }),
@@ -100,6 +103,7 @@ impl Node {
             return;
         }
         if sequence == next {
+            let bytes = body.len() as u64;
             match snapshot::stage(&*self.engine, body) {
                 Ok(()) => {}
                 Err(StageError::Engine(error)) => {
@@ -112,7 +116,9 @@ impl Node {
             }
             if let Some(incoming) = &mut self.incoming {
                 incoming.next = next + 1;
+                incoming.bytes += bytes;
             }
+            self.room_bytes = self.room_bytes.map(|room| room.saturating_sub(bytes));
         }
         self.send_frame(from, &Frame::SnapshotAck { transfer, next: sequence + 1 });
     }
@@ -122,6 +128,17 @@ impl Node {
         self.incoming = None;
         if !matches!(error, EngineError::NoSpace(_)) {
             self.stop_on(error);
+        }
+        self.send_frame(from, &Frame::SnapshotRefused { transfer });
+    }
+
+    /// There is no room, and what has arrived of the state may be what fills the disk.
+    fn refuse_for_room(&mut self, from: NodeId, transfer: u64) {
+        if self.incoming.take().is_some() {
+            match snapshot::clear_staging(&*self.engine) {
+                Ok(()) | Err(EngineError::NoSpace(_)) => {}
+                Err(error) => self.stop_on(error),
+            }
         }
         self.send_frame(from, &Frame::SnapshotRefused { transfer });
     }
@@ -137,8 +154,15 @@ impl Node {
         let complete = self
             .incoming
             .as_ref()
-            .is_some_and(|i| i.from == from && i.transfer == transfer && i.next == sequence);
-        if !complete || !self.batch.is_empty() {
+            .filter(|i| i.from == from && i.transfer == transfer && i.next == sequence);
+        if let Some(incoming) = complete
+            && self.room_bytes.is_some_and(|room| room < incoming.bytes)
+        {
+            // Once the old state is gone there is no way back; so before.
+            self.refuse_for_room(from, transfer);
+            return Ok(());
+        }
+        if complete.is_none() || !self.batch.is_empty() {
             self.send_frame(from, &Frame::SnapshotRefused { transfer });
             return Ok(());
         }
@@ -154,19 +178,11 @@ impl Node {
                 return Ok(());
             }
         };
-        if let Err(error) = snapshot::install(&*self.engine, position) {
-            self.stop_on(error);
-            return Ok(());
-        }
-        self.reopen();
-        if self.stopped.is_none() {
-            self.step(from, message)?;
-        }
-        Ok(())
+        self.move_in(from, position, message)
     }
 
     /// Reads everything anew from the engine.
-    fn reopen(&mut self) {
+    pub(crate) fn reopen(&mut self) {
         match Applied::load(&*self.engine) {
             Ok(applied) => self.applied = applied,
             Err(error) => return self.stop(StopReason::Storage(error.to_string())),

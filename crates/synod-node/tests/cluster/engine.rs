@@ -1,7 +1,7 @@
-//! An engine that breaks at a chosen write: what a crash in the middle of several writes leaves.
+//! An engine that breaks, or fills up, at a chosen write: what a crash in the middle of several writes leaves.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use synod_storage::engine::{
@@ -13,17 +13,35 @@ use synod_storage::engine::{
 pub struct FragileEngine {
     inner: MemoryEngine,
     writes_left: Arc<AtomicU64>,
+    /// What is left then is an engine without room, not a broken one.
+    fills_up: Arc<AtomicBool>,
 }
 
 impl FragileEngine {
     /// Whole.
     pub fn new(inner: MemoryEngine) -> Self {
-        FragileEngine { inner, writes_left: Arc::new(AtomicU64::new(u64::MAX)) }
+        FragileEngine {
+            inner,
+            writes_left: Arc::new(AtomicU64::new(u64::MAX)),
+            fills_up: Arc::default(),
+        }
     }
 
     /// From now on so many writes (or syncs) work, then none.
     pub fn break_after(&self, writes: u64) {
+        self.fills_up.store(false, Ordering::Relaxed);
         self.writes_left.store(writes, Ordering::Relaxed);
+    }
+
+    /// From now on so many writes (or syncs) find room, then none.
+    pub fn fill_after(&self, writes: u64) {
+        self.break_after(writes);
+        self.fills_up.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it broke, or filled up.
+    pub fn is_used_up(&self) -> bool {
+        self.writes_left.load(Ordering::Relaxed) == 0
     }
 
     /// Whole again.
@@ -33,6 +51,9 @@ impl FragileEngine {
 
     fn spend(&self) -> Result<(), EngineError> {
         let left = self.writes_left.load(Ordering::Relaxed);
+        if left == 0 && self.fills_up.load(Ordering::Relaxed) {
+            return Err(EngineError::NoSpace("the test filled it up".to_owned()));
+        }
         if left == 0 {
             return Err(EngineError::Io("the engine broke, as the test wants".to_owned()));
         }

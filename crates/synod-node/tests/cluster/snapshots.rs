@@ -5,11 +5,12 @@ use bytes::Bytes;
 use synod_base::NodeId;
 use synod_base::disk::Crash;
 use synod_base::limits::MAX_REQUEST_BYTES;
+use synod_node::RequestError;
 use synod_node::frame::Frame;
 use synod_storage::engine::{Engine, EngineRead, Space, WriteBatch};
 
-use crate::seconds;
 use crate::world::World;
+use crate::{get, put, seconds};
 
 const RETENTION: usize = 16 << 10;
 
@@ -127,6 +128,108 @@ fn a_full_follower_refuses_the_state_and_gets_it_once_there_is_room() {
     world.advance(seconds(5));
     assert!(world.is_up(behind), "stopped: {:?}", world.machines[&behind].stopped);
     engine.set_full(false);
+    catch_up(&mut world, behind);
+}
+
+#[test]
+fn an_installation_that_finds_no_room_at_any_step_goes_on_once_there_is_some() {
+    for crash in [false, true] {
+        let mut half_way = 0;
+        for steps in 0.. {
+            let (mut world, behind) = with_one_behind();
+            world.machines[&behind].fragile.fill_after(steps);
+            world.cut.clear();
+            world.advance(seconds(3));
+            assert!(world.is_up(behind), "stopped: {:?}", world.machines[&behind].stopped);
+            let leader = world.leader().unwrap();
+            let is_full = world.node(behind).status().disk_full;
+            if is_full && world.applied(behind) < world.applied(leader) {
+                half_way += 1;
+                for request in [get("k0", false), get("k0", true), put("k0", "v")] {
+                    assert_eq!(world.ask(behind, request), Err(RequestError::DiskFull));
+                }
+            }
+            let filled = world.machines[&behind].fragile.is_used_up();
+            world.machines[&behind].fragile.mend();
+            if crash {
+                world.crash(behind, Crash::LoseUnsynced);
+                world.start(behind);
+            }
+            catch_up(&mut world, behind);
+            if !filled {
+                break;
+            }
+            assert!(steps < 40, "it takes less steps");
+        }
+        assert!(half_way > 4, "it takes some steps: {half_way}");
+    }
+}
+
+#[test]
+fn an_installation_goes_on_where_it_found_no_room_and_meanwhile_takes_part_in_nothing() {
+    // Some pieces long.
+    let (mut world, behind) = with_one_behind_by(24 << 10);
+    let engine = world.machines[&behind].fragile.clone();
+    world.passes = Some(Box::new(move |_, _, frame| {
+        if matches!(frame, Frame::SnapshotEnd { .. }) {
+            // All of it is staged.
+            engine.fill_after(0);
+        }
+        true
+    }));
+    world.cut.clear();
+    let leader = world.leader().unwrap();
+    let half_way = |world: &World| world.node(behind).status().disk_full;
+    world.until("the installation", half_way);
+    world.passes = None;
+    world.record_frames = true;
+    let piece =
+        Frame::SnapshotChunk { transfer: u64::MAX, sequence: 0, body: Bytes::from_static(b"\x00") };
+    world.deliver(leader, behind, piece.encode());
+    world.advance(seconds(1));
+    assert!(world.sent.iter().all(|(from, _, _)| *from != behind), "it answers nothing");
+    // A little room at a time; each attempt keeps what it has done.
+    let mut attempts = 0;
+    while half_way(&world) {
+        world.machines[&behind].fragile.fill_after(3);
+        world.advance(seconds(1));
+        attempts += 1;
+        assert!(attempts < 20, "it does not come to an end");
+    }
+    assert!(attempts > 2, "{attempts}");
+    world.machines[&behind].fragile.mend();
+    catch_up(&mut world, behind);
+}
+
+#[test]
+fn a_state_that_does_not_fit_is_refused_while_the_old_one_is_whole() {
+    let (mut world, behind) = with_one_behind();
+    world.record_frames = true;
+    let before = world.applied(behind);
+    // Enough to stage it, not to move it in beside that.
+    world.node_mut(behind).on_disk_room(300_000);
+    world.cut.clear();
+    world.advance(seconds(2));
+    assert!(world.sent.iter().any(|(from, _, frame)| {
+        *from == behind
+            && matches!(Frame::decode(frame.clone()).unwrap(), Frame::SnapshotRefused { .. })
+    }));
+    assert_eq!(world.applied(behind), before);
+    assert_eq!(keys_in(&world.machines[&behind].engine, Space::Staging), 0);
+    world.node_mut(behind).on_disk_room(u64::MAX);
+    catch_up(&mut world, behind);
+}
+
+#[test]
+fn a_member_below_its_reserve_takes_no_piece_of_a_state() {
+    let (mut world, behind) = with_one_behind();
+    let before = world.applied(behind);
+    world.node_mut(behind).on_disk_full(true);
+    world.cut.clear();
+    world.advance(seconds(2));
+    assert_eq!(world.applied(behind), before);
+    assert_eq!(keys_in(&world.machines[&behind].engine, Space::Staging), 0);
+    world.node_mut(behind).on_disk_full(false);
     catch_up(&mut world, behind);
 }
 

@@ -17,6 +17,8 @@ pub(super) struct DiskRoom {
     next_check: Instant,
     log_full: bool,
     reserve_touched: bool,
+    /// Free beyond the reserve when last looked at, where the system tells.
+    room_bytes: Option<u64>,
     persist_retry: Option<u64>,
     /// As last told to the node.
     full: bool,
@@ -31,6 +33,7 @@ impl DiskRoom {
             next_check: now,
             log_full: false,
             reserve_touched: false,
+            room_bytes: None,
             persist_retry: None,
             full: false,
         }
@@ -49,6 +52,11 @@ impl DiskRoom {
     /// Whether writes must be refused.
     pub(super) fn is_full(&self) -> bool {
         self.full
+    }
+
+    /// How much may be written before the reserve is touched, as last looked at.
+    pub(super) fn room_bytes(&self) -> Option<u64> {
+        self.room_bytes
     }
 
     /// The log was written, or found no room. True if `is_full` changed.
@@ -72,6 +80,7 @@ impl DiskRoom {
                 self.reserve_bytes
             };
             self.reserve_touched = free < wanted;
+            self.room_bytes = Some(free.saturating_sub(self.reserve_bytes));
         }
         self.changed()
     }
@@ -118,7 +127,9 @@ mod tests {
     fn less_than_the_reserve_is_full() {
         let mut room = DiskRoom::new(std::env::temp_dir(), u64::MAX, Instant::ZERO);
         assert!(room.check(Instant::ZERO) && room.is_full());
+        assert_eq!(room.room_bytes(), Some(0));
         room.reserve_bytes = 0;
         assert!(room.check(Instant::ZERO) && !room.is_full());
+        assert!(room.room_bytes() > Some(0));
     }
 }

@@ -368,6 +368,9 @@ impl NodeLoop {
         if self.room.check(now) {
             self.tell_room();
         }
+        if let Some(bytes) = self.room.room_bytes() {
+            self.node.on_disk_room(bytes);
+        }
         if let Some(ticket) = self.room.take_persist_retry() {
             self.persist(ticket);
         }
