@@ -12,6 +12,11 @@ use crate::node::Node;
 /// So many times its limit the log may grow for the sake of followers that are alive but behind.
 const LAGGING_LOG_LIMITS: usize = 4;
 
+/// So many times, for those that are sent the whole state, until they have caught up after it: forgotten
+/// sooner, they would need it again, and under load never catch up. The log is in memory, so there is a
+/// limit also for them.
+const INSTALLING_LOG_LIMITS: usize = 16;
+
 impl Node {
     /// The engine is durable as of the ticket's time.
     pub fn on_engine_persisted(&mut self, ticket: u64) {
@@ -30,6 +35,7 @@ impl Node {
 
     /// Asks for a durable engine once the log has grown enough to forget a part of it.
     pub(crate) fn compact_log(&mut self, effects: &mut Effects) {
+        self.forget_caught_up();
         let limit = self.config.log_retention.compact_above_bytes;
         if self.persisting.is_some() || !self.batch.is_empty() || self.core.log_bytes() <= limit {
             return;
@@ -51,22 +57,52 @@ impl Node {
         let count = applied.0.saturating_sub(first);
         let mut upto = first + count * 3 / 4;
         let limit = self.config.log_retention.compact_above_bytes;
-        if self.core.log_bytes() <= limit.saturating_mul(LAGGING_LOG_LIMITS) {
+        let bytes = self.core.log_bytes();
+        if bytes <= limit.saturating_mul(LAGGING_LOG_LIMITS) {
             let progress = self.core.progress();
-            let has = |node, index| progress.iter().any(|p| p.node == node && p.matched >= index);
             let alive = progress.iter().filter(|p| self.is_alive(p.node)).map(|p| p.matched);
             let reachable = alive.filter(|matched| *matched >= self.log_start);
+            upto = reachable.map(|index| index.0).fold(upto, u64::min);
+        }
+        if bytes <= limit.saturating_mul(INSTALLING_LOG_LIMITS) {
             let sending = self.outgoing.values().map(|outgoing| outgoing.at.index);
-            let installing = self
-                .installing
-                .iter()
-                .filter(|(node, (index, until))| self.latest < *until && !has(**node, *index))
-                .map(|(_, (index, _))| *index);
-            let needed = reachable.chain(sending).chain(installing);
+            let needed = sending.chain(self.needed_after_the_state());
             upto = needed.map(|index| index.0).fold(upto, u64::min);
         }
         let gain = upto.saturating_sub(first);
         (gain > 0 && gain * 8 >= count).then_some(LogIndex(upto))
+    }
+
+    /// From where on each follower that was sent the state needs the log: it may still move in, or has
+    /// done so and is alive.
+    fn needed_after_the_state(&self) -> Vec<LogIndex> {
+        if self.installing.is_empty() {
+            return Vec::new();
+        }
+        let progress = self.core.progress();
+        let needed = self.installing.iter().filter_map(|(node, (index, until))| {
+            let matched = progress.iter().find(|p| p.node == *node).map(|p| p.matched);
+            match matched.filter(|matched| matched >= index) {
+                Some(matched) => self.is_alive(*node).then_some(matched),
+                None => (self.latest < *until).then_some(*index),
+            }
+        });
+        needed.collect()
+    }
+
+    /// A follower that stands where nothing is forgotten anyway is like any other from then on.
+    fn forget_caught_up(&mut self) {
+        if self.installing.is_empty() {
+            return;
+        }
+        let first = self.log_start.0;
+        let recent = first + (self.applied.position.index.0.saturating_sub(first)) * 3 / 4;
+        let progress = self.core.progress();
+        let caught_up = |node: NodeId, index: LogIndex| {
+            let matched = progress.iter().find(|p| p.node == node).map_or(0, |p| p.matched.0);
+            matched >= index.0.max(recent)
+        };
+        self.installing.retain(|node, (index, _)| !caught_up(*node, *index));
     }
 
     /// Whether a member is this one, or was heard of within an election timeout.

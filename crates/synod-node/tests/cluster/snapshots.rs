@@ -1,6 +1,8 @@
 //! Snapshots on their way to members that are new or too far behind, with everything that can happen
 //! in between.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use synod_base::NodeId;
 use synod_base::disk::Crash;
@@ -322,4 +324,45 @@ fn the_log_waits_for_a_transfer_that_is_slower_than_the_writes() {
         matches!(Frame::decode(frame.clone()).unwrap(), Frame::SnapshotEnd { .. })
     };
     assert_eq!(world.sent.iter().filter(ends).count(), 1, "one transfer was enough");
+}
+
+#[test]
+fn a_follower_that_was_sent_the_state_gets_the_log_after_it_also_when_that_is_long() {
+    let (mut world, behind) = with_one_behind();
+    let leader = world.leader().unwrap();
+    world.record_frames = true;
+    world.passes = Some(Box::new(|_, _, frame| !matches!(frame, Frame::SnapshotAck { .. })));
+    world.cut.clear();
+    world.advance(seconds(2));
+    // More than is kept for the sake of those who merely lag.
+    for n in 0..100 {
+        world.write(leader, &format!("k{n}"), vec![b'v'; 1024]);
+    }
+    // It moves in, and more is written before it has heard of any of that.
+    world.passes =
+        Some(Box::new(move |_, to, frame| to != behind || !matches!(frame, Frame::Consensus(_))));
+    world.advance(Duration::from_millis(600));
+    for n in 0..50 {
+        world.write(leader, &format!("k{n}"), vec![b'v'; 1024]);
+    }
+    world.passes = None;
+    catch_up(&mut world, behind);
+    let ends = |(_, _, frame): &&(NodeId, NodeId, Bytes)| {
+        matches!(Frame::decode(frame.clone()).unwrap(), Frame::SnapshotEnd { .. })
+    };
+    assert_eq!(world.sent.iter().filter(ends).count(), 1, "one transfer was enough");
+}
+
+#[test]
+fn the_log_does_not_grow_for_ever_for_a_follower_that_does_not_take_the_state() {
+    let (mut world, _) = with_one_behind();
+    let leader = world.leader().unwrap();
+    world.passes = Some(Box::new(|_, _, frame| !matches!(frame, Frame::SnapshotAck { .. })));
+    world.cut.clear();
+    for n in 0..3_000 {
+        world.write(leader, &format!("k{}", n % 200), vec![b'v'; 1024]);
+    }
+    // Sixteen times what it keeps otherwise, and the files that it has begun.
+    let bytes = world.log_bytes(leader);
+    assert!(bytes < 17 * RETENTION as u64 + (4 * 256 << 10), "{bytes}");
 }

@@ -302,6 +302,12 @@ impl World {
         panic!("{id} does not come to rest");
     }
 
+    /// Bytes of a node's log on its disk.
+    pub fn log_bytes(&self, id: NodeId) -> u64 {
+        let (_, wal) = self.machines[&id].process.as_ref().expect("the node is up");
+        wal.disk_bytes()
+    }
+
     /// How far a node has applied.
     pub fn applied(&self, id: NodeId) -> LogIndex {
         self.node(id).status().applied_index
