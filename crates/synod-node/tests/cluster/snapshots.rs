@@ -364,5 +364,5 @@ fn the_log_does_not_grow_for_ever_for_a_follower_that_does_not_take_the_state() 
     }
     // Sixteen times what it keeps otherwise, and the files that it has begun.
     let bytes = world.log_bytes(leader);
-    assert!(bytes < 17 * RETENTION as u64 + (4 * 256 << 10), "{bytes}");
+    assert!(bytes < 17 * RETENTION as u64 + (1 << 20), "{bytes}");
 }
