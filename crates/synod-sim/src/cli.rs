@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::history::Violation;
 use crate::run::{Report, run};
 
 /// What to run.
@@ -34,7 +35,7 @@ pub fn run_seeds(args: &SimArgs) -> i32 {
         violations += 1;
     }
     for seed in args.first..args.first + args.seeds {
-        let report = run(seed);
+        let report = run_or_panic(seed);
         simulated += report.simulated as f64 / HOUR;
         for (name, count) in &report.counters {
             *counters.entry(name).or_default() += count;
@@ -54,9 +55,20 @@ pub fn run_seeds(args: &SimArgs) -> i32 {
     i32::from(violations > 0)
 }
 
+/// Runs a seed; a panic in it is a broken promise, as any other, and does not end the seeds after it.
+fn run_or_panic(seed: u64) -> Report {
+    std::panic::catch_unwind(|| run(seed)).unwrap_or_else(|cause| {
+        let words = cause.downcast_ref::<String>().map(String::as_str);
+        let words = words.or_else(|| cause.downcast_ref::<&str>().copied());
+        let what = words.unwrap_or("with a cause that is no text").to_owned();
+        let violations = vec![Violation { promise: "panic", what }];
+        Report { seed, trace: 0, simulated: 0, counters: BTreeMap::new(), violations }
+    })
+}
+
 /// Runs one seed twice: every event at the same time, in the same order, or nothing here is worth much.
 fn is_deterministic(seed: u64) -> bool {
-    let (first, second) = (run(seed), run(seed));
+    let (first, second) = (run_or_panic(seed), run_or_panic(seed));
     let same = first.trace == second.trace && first.counters == second.counters;
     if same {
         println!("sim: seed {seed} twice: same trace {:08x}", first.trace);
@@ -72,8 +84,8 @@ fn show(args: &SimArgs, report: &Report) {
             "sim: seed {} trace {:08x} operations {} revisions {} violations {}",
             report.seed,
             report.trace,
-            report.counters["operations"],
-            report.counters["revisions"],
+            report.counters.get("operations").unwrap_or(&0),
+            report.counters.get("revisions").unwrap_or(&0),
             report.violations.len()
         );
     }
