@@ -6,8 +6,8 @@
 //! removed it. Once is enough: a leader never loses a proposal while it leads, and twice would be wrong,
 //! because the second revoke could hit a later lease of the same id. For the same reason a lease is not
 //! reported while a grant of its id is in the log and not yet applied: behind that grant the revoke
-//! would hit the new lease. Renewals are answered after a read barrier (`reads.rs`): a leader that was deposed without knowing it cannot promise time that its
-//! successor does not grant.
+//! would hit the new lease. Renewals are answered after a read barrier (`reads.rs`): a leader that was
+//! deposed without knowing it cannot promise time that its successor does not grant.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

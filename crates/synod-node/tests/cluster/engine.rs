@@ -1,4 +1,5 @@
-//! An engine that breaks, or fills up, at a chosen write: what a crash in the middle of several writes leaves.
+//! An engine that breaks, or fills up, at a chosen write: what a crash in the middle of several writes
+//! leaves.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
