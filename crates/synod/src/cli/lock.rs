@@ -17,16 +17,14 @@ use super::signals::{self, StopSignals};
 
 /// Hold a lock while a command runs, or until Ctrl-C
 #[derive(Args, Debug)]
-#[command(
-    after_help = "The command finds its fencing token in SYNOD_LOCK_TOKEN and its key in
+#[command(after_help = "The command finds its fencing token in SYNOD_LOCK_TOKEN and its key in
 SYNOD_LOCK_KEY. Its exit code becomes ours (128 and the signal's number if a signal ended it). If the
 lock is lost, it is told to end (SIGTERM), and our exit code is 1. Ctrl-C while we wait for the lock:
 130.
 
 Examples:
   synod lock backup ./backup.sh --full
-  synod lock backup                    prints its key and token, holds it until Ctrl-C"
-)]
+  synod lock backup                    prints its key and token, holds it until Ctrl-C")]
 pub struct Lock {
     /// The lock's name
     name: String,
