@@ -6,11 +6,12 @@
 //!
 //! Invariants: an answer to a write leaves only after its entry was applied here; nothing is applied
 //! before consensus called it committed; what must be durable before a frame may leave travels in the
-//! same [`LogBatch`](crate::LogBatch) as the frame; every request is answered exactly once, at the latest at its deadline.
+//! same [`LogBatch`](crate::LogBatch) as the frame; every request is answered exactly once, at the
+//! latest at its deadline.
 //!
-//! The parts: `node/turn.rs` (the steps of a turn), `requests.rs` (what each request needs), `proposals.rs` (writes under way), `reads.rs` (read
-//! barriers), `apply.rs` (committed entries), `membership.rs`, `lease_clock.rs`, `full.rs` (no room),
-//! `transfer.rs` (snapshots), `watch/`.
+//! The parts: `node/turn.rs` (the steps of a turn), `requests.rs` (what each request needs),
+//! `proposals.rs` (writes under way), `reads.rs` (read barriers), `apply.rs` (committed entries),
+//! `membership.rs`, `lease_clock.rs`, `full.rs` (no room), `transfer.rs` (snapshots), `watch/`.
 
 mod turn;
 

@@ -18,9 +18,9 @@ use super::signals::{self, StopSignals};
 /// Hold a lock while a command runs, or until Ctrl-C
 #[derive(Args, Debug)]
 #[command(after_help = "The command finds its fencing token in SYNOD_LOCK_TOKEN and its key in
-SYNOD_LOCK_KEY. Its exit code becomes ours (128 and the signal's number if a signal ended it). If the
-lock is lost, it is told to end (SIGTERM), and our exit code is 1. Ctrl-C while we wait for the lock:
-130.
+SYNOD_LOCK_KEY. Its exit code becomes ours (128 and the signal's number if a signal ended it). If
+the lock is lost, it is told to end (SIGTERM), and our exit code is 1. Ctrl-C while we wait for the
+lock: 130.
 
 Examples:
   synod lock backup ./backup.sh --full
