@@ -152,6 +152,7 @@ impl Link {
     pub(super) async fn run(self: Arc<Self>, local: Local, events: mpsc::Sender<PeerEvent>) {
         let mut pause = MIN_PAUSE;
         let mut complaints = LogLimit::new();
+        let mut failures = 0;
         for attempt in 0_u64.. {
             let address = self.state().address_at(attempt);
             let why = match timeout(CONNECT_TIMEOUT, self.connect(&address, local)).await {
@@ -160,6 +161,7 @@ impl Link {
                 Ok(Ok(stream)) => {
                     pause = MIN_PAUSE;
                     complaints.reset();
+                    failures = 0;
                     tracing::info!(peer = %self.peer, address, "connected to peer");
                     self.attach(stream.clone());
                     let ended = self.keep(&stream).await;
@@ -167,7 +169,10 @@ impl Link {
                 }
             };
             self.detach();
-            if let Some(suppressed) = complaints.pass() {
+            failures += 1;
+            if failures < WORTH_A_WARNING {
+                tracing::info!(peer = %self.peer, address, "no connection to peer yet: {why}");
+            } else if let Some(suppressed) = complaints.pass() {
                 tracing::warn!(peer = %self.peer, address, suppressed, "no connection to peer: {why}");
             }
             if events.send(PeerEvent::Unreachable(self.peer)).await.is_err() {
@@ -287,3 +292,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(3);
 const MIN_PAUSE: Duration = Duration::from_millis(20);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
+
+/// Failed attempts in a row before the log gets a warning: peers that start together, or anew, miss
+/// each other once or twice.
+const WORTH_A_WARNING: u32 = 3;
