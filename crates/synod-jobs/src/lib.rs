@@ -28,6 +28,7 @@ mod buffer;
 mod merge;
 mod sample;
 
+pub use builtin::options::{BuiltIn, JobInfo, JobOption};
 pub use builtin::{BUILT_IN, JobVisitor, run_built_in, with_job};
 pub use counters::Counters;
 pub use emit::Emitter;

@@ -66,7 +66,7 @@ pub struct JobSpec {
     /// input from choosing keys that collide.
     #[serde(default)]
     pub table_seed: u64,
-    /// Settings of the job itself.
+    /// Settings of the job itself, checked by the job that is named.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
 }

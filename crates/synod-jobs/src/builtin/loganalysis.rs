@@ -7,7 +7,9 @@
 //! the reducer sorted, so counting the different ones takes no memory.
 
 use crate::builtin::access_log::{LogLine, LogTime};
+use crate::builtin::options::{BuiltIn, Options};
 use crate::emit::Emitter;
+use crate::error::JobError;
 use crate::job::{Job, Record};
 use crate::reduce_task::Values;
 use crate::sink::Sink;
@@ -17,10 +19,18 @@ use crate::sink::Sink;
 pub struct LogAnalysis;
 
 impl LogAnalysis {
-    /// Its name in the registry.
-    pub const NAME: &'static str = "loganalysis";
     /// The counter of lines that are not of the format.
     pub const MALFORMED: &'static str = "malformed_lines";
+}
+
+impl BuiltIn for LogAnalysis {
+    const NAME: &'static str = "loganalysis";
+    const ABOUT: &'static str =
+        "per client address of a log: requests, bytes, distinct URLs, first, last";
+
+    fn from_options(_: &Options<'_>) -> Result<Self, JobError> {
+        Ok(LogAnalysis)
+    }
 }
 
 /// What travels beside a key.

@@ -1,7 +1,11 @@
-//! The built-in jobs, each one a model of the [`Job`](crate::Job) trait, and their names.
+//! The built-in jobs, each one a model of the [`Job`](crate::Job) trait, and their registry.
+//!
+//! A job is one file and one line in the registry below; its name, the line about it and its
+//! options are declared beside the job, as [`BuiltIn`].
 
 mod access_log;
 pub mod loganalysis;
+pub mod options;
 pub mod sort;
 pub mod wordcount;
 
@@ -10,16 +14,7 @@ use crate::job::Job;
 use crate::local::{JobSummary, run_local};
 use crate::progress::Progress;
 use crate::spec::JobSpec;
-use loganalysis::LogAnalysis;
-use sort::Sort;
-use wordcount::WordCount;
-
-/// Names of the built-in jobs with a line about each.
-pub const BUILT_IN: [(&str, &str); 3] = [
-    (WordCount::NAME, "how often each word occurs: word, count"),
-    (LogAnalysis::NAME, "per client address of a log: requests, bytes, distinct URLs, first, last"),
-    (Sort::NAME, "lines in bytewise order over all part files"),
-];
+use options::{BuiltIn, JobInfo, Options};
 
 /// Something to do with a job whose type is known only by its name.
 pub trait JobVisitor {
@@ -29,21 +24,34 @@ pub trait JobVisitor {
     fn visit<J: Job>(self, job: &J) -> Self::Output;
 }
 
-/// Finds the job that a spec names, hands it its options and gives it to `visitor`.
-pub fn with_job<V: JobVisitor>(spec: &JobSpec, visitor: V) -> Result<V::Output, JobError> {
-    if BUILT_IN.iter().all(|(name, _)| *name != spec.job) {
-        let known = BUILT_IN.map(|(name, _)| name).join(", ");
-        return Err(JobError::UnknownJob { name: spec.job.clone(), known });
-    }
-    if let Some(option) = spec.options.keys().next() {
-        let what = format!("job `{}` has no option `{option}`", spec.job);
-        return Err(JobError::BadSpec { what });
-    }
-    Ok(match spec.job.as_str() {
-        WordCount::NAME => visitor.visit(&WordCount),
-        LogAnalysis::NAME => visitor.visit(&LogAnalysis),
-        _ => visitor.visit(&Sort),
-    })
+macro_rules! registry {
+    ($($job:ty,)+) => {
+        /// The built-in jobs and what they say of themselves.
+        pub const BUILT_IN: &[JobInfo] = &[$(JobInfo::of::<$job>()),+];
+
+        /// Finds the job that a spec names, builds it from its options and gives it to `visitor`.
+        pub fn with_job<V: JobVisitor>(
+            spec: &JobSpec,
+            visitor: V,
+        ) -> Result<V::Output, JobError> {
+            $(if spec.job == <$job>::NAME {
+                let job = <$job>::from_options(&Options::of::<$job>(spec)?)?;
+                return Ok(visitor.visit(&job));
+            })+
+            Err(unknown(spec))
+        }
+    };
+}
+
+registry! {
+    wordcount::WordCount,
+    loganalysis::LogAnalysis,
+    sort::Sort,
+}
+
+fn unknown(spec: &JobSpec) -> JobError {
+    let shown = BUILT_IN.iter().filter(|job| job.is_shown).map(|job| job.name);
+    JobError::UnknownJob { name: spec.job.clone(), known: shown.collect::<Vec<_>>().join(", ") }
 }
 
 /// Runs a built-in job in this process.

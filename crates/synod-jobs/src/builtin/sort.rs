@@ -1,7 +1,9 @@
 //! Sorts lines bytewise over all part files: reading `part-00000`, `part-00001`, .. in this order
 //! gives every line of the input as it is, duplicates included, each ended by a line feed.
 
+use crate::builtin::options::{BuiltIn, Options};
 use crate::emit::Emitter;
+use crate::error::JobError;
 use crate::job::{Job, Record};
 use crate::reduce_task::Values;
 use crate::sink::Sink;
@@ -10,9 +12,13 @@ use crate::sink::Sink;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sort;
 
-impl Sort {
-    /// Its name in the registry.
-    pub const NAME: &'static str = "sort";
+impl BuiltIn for Sort {
+    const NAME: &'static str = "sort";
+    const ABOUT: &'static str = "lines in bytewise order over all part files";
+
+    fn from_options(_: &Options<'_>) -> Result<Self, JobError> {
+        Ok(Sort)
+    }
 }
 
 impl Job for Sort {

@@ -7,7 +7,9 @@
 //! bytes become a mask with one bit per byte, and the places where the class changes are the
 //! starts and ends of words.
 
+use crate::builtin::options::{BuiltIn, Options};
 use crate::emit::Emitter;
+use crate::error::JobError;
 use crate::job::{Block, Job, Record};
 use crate::reduce_task::Values;
 use crate::sink::Sink;
@@ -16,9 +18,13 @@ use crate::sink::Sink;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct WordCount;
 
-impl WordCount {
-    /// Its name in the registry.
-    pub const NAME: &'static str = "wordcount";
+impl BuiltIn for WordCount {
+    const NAME: &'static str = "wordcount";
+    const ABOUT: &'static str = "how often each word occurs: word, count";
+
+    fn from_options(_: &Options<'_>) -> Result<Self, JobError> {
+        Ok(WordCount)
+    }
 }
 
 const ONE: [u8; 8] = 1_u64.to_le_bytes();

@@ -8,6 +8,7 @@ mod elect;
 mod etcd;
 mod failure;
 mod get;
+mod job_help;
 mod lease;
 mod lock;
 mod member;

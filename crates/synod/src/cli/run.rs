@@ -1,6 +1,5 @@
 //! `synod run`: a MapReduce job, in this process or on a cluster.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -16,7 +15,7 @@ use tokio::sync::oneshot;
 use super::connect::{Cluster, block_on};
 use super::failure::Failure;
 use super::signals::StopSignals;
-use super::{Outcome, output};
+use super::{Outcome, job_help, output};
 
 /// How often the progress is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -27,20 +26,11 @@ const NODE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Without a terminal, a line this often.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Run a MapReduce job over files: wordcount, loganalysis or sort
+/// Run a MapReduce job over files
 #[derive(Args, Debug)]
-#[command(after_help = "  wordcount     how often each word occurs: word, count
-  loganalysis   per client address of a combined log: requests, bytes, distinct URLs, first, last
-  sort          lines in bytewise order over all part files
-
-Ctrl-C cancels the job, removes what it has written and ends with exit code 130.
-
-Examples:
-  synod run wordcount books/*.txt --output counts
-  synod run loganalysis access.log --output clients --reduces 4
-  synod run sort /shared/lines --output /shared/sorted --endpoints 127.0.0.1:2379,127.0.0.1:2389")]
+#[command(after_help = job_help::text())]
 pub struct Run {
-    /// Which job
+    /// Which job; they are listed below
     job: String,
     /// Files to read
     #[arg(required = true, value_name = "INPUT")]
@@ -66,9 +56,12 @@ pub struct Run {
     /// Leave out up to this many records that the job fails on
     #[arg(long, value_name = "N", default_value_t = 0)]
     skip_bad_records: u64,
-    /// A setting of the job itself
-    #[arg(long = "option", value_name = "KEY=VALUE", value_parser = key_value)]
+    /// An option of the job itself; may be given several times
+    #[arg(long = "set", alias = "option", value_name = "KEY=VALUE", value_parser = key_value)]
     options: Vec<(String, String)>,
+    /// Do not wait until the part files are on stable storage
+    #[arg(long)]
+    no_sync: bool,
     /// Run on the nodes of this cluster, which see the same files under the same paths
     #[arg(long, value_delimiter = ',', value_name = "HOST:PORT,..")]
     endpoints: Vec<String>,
@@ -109,7 +102,12 @@ impl Run {
         }
         spec.slots = self.slots;
         spec.skip_bad_records = self.skip_bad_records;
-        spec.options = self.options.iter().cloned().collect::<BTreeMap<_, _>>();
+        spec.sync_output = !self.no_sync;
+        for (key, value) in &self.options {
+            if spec.options.insert(key.clone(), value.clone()).is_some() {
+                return Err(Failure::WrongUse(format!("--set {key} is given twice")));
+            }
+        }
         spec.check()?;
         Ok(spec)
     }
