@@ -3,6 +3,7 @@
 //! A spec says what to do, never how far it got. Sizes carry their unit in the name. Everything
 //! is checked once, in [`JobSpec::check`], before an input is opened.
 
+use crate::cluster::names::JobId;
 use crate::error::JobError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -69,6 +70,21 @@ pub struct JobSpec {
     /// Settings of the job itself, checked by the job that is named.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
+    /// What people call it; `None` is the name of its job.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Whether a slow task may run twice at a time on a cluster. Not for jobs whose functions do
+    /// something that must not be done twice.
+    #[serde(default = "default_speculative")]
+    pub speculative: bool,
+    /// On a cluster: jobs that must be done first. Inputs are looked up after that; if one of them
+    /// fails, so does this job.
+    #[serde(default)]
+    pub after: Vec<JobId>,
+}
+
+fn default_speculative() -> bool {
+    true
 }
 
 fn default_memory() -> u64 {
@@ -100,7 +116,15 @@ impl JobSpec {
             sync_output: true,
             table_seed: 0,
             options: BTreeMap::new(),
+            name: None,
+            speculative: true,
+            after: Vec::new(),
         }
+    }
+
+    /// What people call the job.
+    pub fn shown_name(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.job)
     }
 
     /// The longest record this job accepts.

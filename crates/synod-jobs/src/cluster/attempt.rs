@@ -8,7 +8,8 @@
 use crate::builtin::{JobVisitor, with_job};
 use crate::cluster::names::{JobId, TaskId, TaskKind, WorkerId};
 use crate::cluster::output;
-use crate::cluster::records::{AttemptFailure, TaskOutput, UnreadableRecord, shortened};
+use crate::cluster::records::{AttemptFailure, Span, TaskOutput, UnreadableRecord, shortened};
+use crate::cluster::worker::Identity;
 use crate::commit::part_name;
 use crate::error::JobError;
 use crate::job::Job;
@@ -112,14 +113,16 @@ pub fn map_file_name(task: TaskId, attempt: u32) -> String {
 }
 
 /// The failure as a record keeps it.
-pub fn failure_of(error: &JobError, attempt: u32, worker: &WorkerId) -> AttemptFailure {
+pub fn failure_of(error: &JobError, attempt: u32, me: &Identity, span: Span) -> AttemptFailure {
     let bad_record = match error {
         JobError::MapPanicked { offset, .. } => Some(*offset),
         _ => None,
     };
     AttemptFailure {
         attempt,
-        worker: worker.clone(),
+        worker: me.id.clone(),
+        node: me.node.clone(),
+        span,
         message: shortened(&error.to_string()),
         bad_record,
         permanent: error.is_permanent(),

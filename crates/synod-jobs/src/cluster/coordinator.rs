@@ -10,8 +10,9 @@
 use crate::cluster::change::Change;
 use crate::cluster::names::{JobId, JobKey, TaskId, TaskKind};
 use crate::cluster::records::{
-    AttemptFailure, Ended, JobRecord, JobState, TaskRecord, Totals, encode,
+    AttemptFailure, Ended, JobRecord, JobState, Span, TaskRecord, Totals, encode,
 };
+use crate::cluster::report::JobReport;
 use crate::cluster::verdict::{no_worker, same_output, verdict};
 use crate::cluster::view::{JobView, Stamped, View};
 use crate::commit::Manifest;
@@ -82,6 +83,7 @@ pub enum Work {
 pub struct Coordinator {
     office: Office,
     limits: Limits,
+    unix_ms: u64,
     without_worker: BTreeMap<JobId, Duration>,
     still_jobs: BTreeMap<JobId, (Revision, Duration)>,
     still_claims: BTreeMap<(JobId, TaskId), (Revision, Duration)>,
@@ -93,10 +95,16 @@ impl Coordinator {
         Coordinator {
             office,
             limits,
+            unix_ms: 0,
             without_worker: BTreeMap::new(),
             still_jobs: BTreeMap::new(),
             still_claims: BTreeMap::new(),
         }
+    }
+
+    /// Tells it what the clock says, milliseconds since 1970. It goes into records, nothing else.
+    pub fn tell_time(&mut self, unix_ms: u64) {
+        self.unix_ms = unix_ms;
     }
 
     /// The next step of an active job; `None`: wait until something changes, or time passes.
@@ -104,12 +112,14 @@ impl Coordinator {
         let job_view = view.jobs.get(id)?;
         let job = job_view.job.as_ref()?;
         let step = match &job.record.state {
-            JobState::Submitted if job_view.cancel => self.end_now(id, job, JobState::Cancelled),
+            JobState::Submitted if job_view.cancel => {
+                self.end_now(id, job_view, job, JobState::Cancelled)
+            }
             JobState::Submitted => match same_output(view, id, job) {
                 Some(other) => {
                     let output = job.record.spec.output.display();
                     let why = format!("output {output} is being written by job {other}");
-                    self.end_now(id, job, JobState::Failed(why))
+                    self.end_now(id, job_view, job, JobState::Failed(why))
                 }
                 None => Step::Work(Work::Check),
             },
@@ -198,6 +208,8 @@ impl Coordinator {
             let failure = AttemptFailure {
                 attempt: claim.record.attempt,
                 worker: claim.record.worker.clone(),
+                node: view.node_of(&claim.record.worker),
+                span: Span { started_ms: claim.record.started_ms, ended_ms: self.unix_ms },
                 message: format!("no progress for {seconds} s"),
                 bad_record: None,
                 permanent: false,
@@ -303,6 +315,7 @@ impl Coordinator {
             state: JobState::Running,
             build: build.to_owned(),
             totals,
+            started_ms: self.unix_ms,
             ..self.signed(job)
         };
         changes.push(change.put(id.key(JobKey::Record), stored(&running)));
@@ -314,9 +327,15 @@ impl Coordinator {
         self.moved(id, job, JobState::Ending(Ended::Failed(why)))
     }
 
-    /// After [`Work::Commit`]: the job is done. Its tasks are forgotten.
-    pub fn committed(&self, id: &JobId, job: &Stamped<JobRecord>, manifest: Manifest) -> Change {
-        self.finished(id, job, JobState::Done(manifest))
+    /// After [`Work::Commit`]: the job is done. Its tasks are forgotten, but for its report.
+    pub fn committed(
+        &self,
+        id: &JobId,
+        view: &JobView,
+        job: &Stamped<JobRecord>,
+        manifest: Manifest,
+    ) -> Change {
+        self.finished(id, view, job, JobState::Done(manifest))
     }
 
     /// After [`Work::Commit`] that fails time and again.
@@ -325,7 +344,13 @@ impl Coordinator {
     }
 
     /// After [`Work::Clean`]: the job is at its end. `left` says what could not be removed.
-    pub fn cleaned(&self, id: &JobId, job: &Stamped<JobRecord>, left: Option<String>) -> Change {
+    pub fn cleaned(
+        &self,
+        id: &JobId,
+        view: &JobView,
+        job: &Stamped<JobRecord>,
+        left: Option<String>,
+    ) -> Change {
         let left = left.map(|left| format!("; its output could not be removed: {left}"));
         let state = match (&job.record.state, left) {
             (JobState::Ending(Ended::Failed(why)), left) => {
@@ -334,7 +359,7 @@ impl Coordinator {
             (_, Some(left)) => JobState::Failed(format!("the job was cancelled{left}")),
             (_, None) => JobState::Cancelled,
         };
-        self.finished(id, job, state)
+        self.finished(id, view, job, state)
     }
 
     /// Forgets the oldest finished jobs, if there are too many.
@@ -367,13 +392,23 @@ impl Coordinator {
 
     fn moved(&self, id: &JobId, job: &Stamped<JobRecord>, state: JobState) -> Change {
         let key = id.key(JobKey::Record);
-        let record = JobRecord { state, ..self.signed(job) };
+        let ended_ms = if state.is_final() { self.unix_ms } else { 0 };
+        let record = JobRecord { state, ended_ms, ..self.signed(job) };
         self.guarded().if_unchanged(key.clone(), job.modified).put(key, stored(&record))
     }
 
-    fn finished(&self, id: &JobId, job: &Stamped<JobRecord>, state: JobState) -> Change {
-        let working = id.working_prefixes().into_iter();
-        working.fold(self.moved(id, job, state), Change::delete_prefix)
+    fn finished(
+        &self,
+        id: &JobId,
+        view: &JobView,
+        job: &Stamped<JobRecord>,
+        state: JobState,
+    ) -> Change {
+        let mut change = self.moved(id, job, state);
+        if !view.tasks.is_empty() {
+            change = change.put(id.key(JobKey::Report), stored(&JobReport::of(view)));
+        }
+        id.working_prefixes().into_iter().fold(change, Change::delete_prefix)
     }
 
     fn end(&self, id: &JobId, job: &Stamped<JobRecord>, ended: Ended) -> Step {
@@ -381,8 +416,14 @@ impl Coordinator {
     }
 
     /// Ends a job that has touched nothing yet.
-    fn end_now(&self, id: &JobId, job: &Stamped<JobRecord>, state: JobState) -> Step {
-        Step::Change(self.finished(id, job, state))
+    fn end_now(
+        &self,
+        id: &JobId,
+        view: &JobView,
+        job: &Stamped<JobRecord>,
+        state: JobState,
+    ) -> Step {
+        Step::Change(self.finished(id, view, job, state))
     }
 }
 

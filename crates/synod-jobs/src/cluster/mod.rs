@@ -11,6 +11,7 @@ pub mod coordinator;
 pub mod names;
 pub mod output;
 pub mod records;
+pub mod report;
 pub mod view;
 pub mod worker;
 
@@ -20,6 +21,7 @@ pub use change::Change;
 pub use coordinator::{Coordinator, Limits, Office, Step, Work};
 pub use names::{JobId, TaskId, TaskKind, WorkerId};
 pub use records::{JobRecord, JobState, TaskRecord, WorkerRecord};
+pub use report::JobReport;
 pub use view::{JobView, Stamped, View};
 
 #[cfg(test)]

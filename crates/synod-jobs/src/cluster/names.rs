@@ -8,7 +8,9 @@
 //! synod/jobs/job/<job>/plan/<number>        pieces of the plan
 //! synod/jobs/job/<job>/task/<task>          attempts, failures, winner
 //! synod/jobs/job/<job>/claim/<task>         who runs it now, with the worker's lease
+//! synod/jobs/job/<job>/backup/<task>        who runs it beside, because the first one is slow
 //! synod/jobs/job/<job>/unreadable/<task>    a map output that a reducer could not read
+//! synod/jobs/job/<job>/report               what is kept of the tasks of a job that has ended
 //! ```
 //!
 //! Everything lies under one prefix, so one watch sees all of it in the order it happened.
@@ -90,7 +92,8 @@ pub enum TaskKind {
 }
 
 /// One task of a job, written `m000012` or `r000003`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct TaskId {
     /// Map or reduce.
     pub kind: TaskKind,
@@ -117,6 +120,19 @@ impl fmt::Display for TaskId {
             TaskKind::Reduce => 'r',
         };
         write!(f, "{kind}{:06}", self.number)
+    }
+}
+
+impl TryFrom<String> for TaskId {
+    type Error = BadName;
+    fn try_from(text: String) -> Result<Self, BadName> {
+        text.parse()
+    }
+}
+
+impl From<TaskId> for String {
+    fn from(task: TaskId) -> String {
+        task.to_string()
     }
 }
 
@@ -158,8 +174,12 @@ pub enum JobKey {
     Task(TaskId),
     /// Who runs a task.
     Claim(TaskId),
+    /// Who runs it beside the first one.
+    Backup(TaskId),
     /// A report about a map task's output.
     Unreadable(TaskId),
+    /// What is kept of the tasks at the end.
+    Report,
 }
 
 impl Key {
@@ -173,9 +193,11 @@ impl Key {
         let what = match rest.split_once('/') {
             None if rest == "record" => JobKey::Record,
             None if rest == "cancel" => JobKey::Cancel,
+            None if rest == "report" => JobKey::Report,
             Some(("plan", number)) => JobKey::Plan(number.parse().ok()?),
             Some(("task", task)) => JobKey::Task(task.parse().ok()?),
             Some(("claim", task)) => JobKey::Claim(task.parse().ok()?),
+            Some(("backup", task)) => JobKey::Backup(task.parse().ok()?),
             Some(("unreadable", task)) => JobKey::Unreadable(task.parse().ok()?),
             _ => return None,
         };
@@ -205,13 +227,15 @@ impl JobId {
             JobKey::Plan(number) => format!("{prefix}plan/{number:06}"),
             JobKey::Task(task) => format!("{prefix}task/{task}"),
             JobKey::Claim(task) => format!("{prefix}claim/{task}"),
+            JobKey::Backup(task) => format!("{prefix}backup/{task}"),
             JobKey::Unreadable(task) => format!("{prefix}unreadable/{task}"),
+            JobKey::Report => format!("{prefix}report"),
         }
     }
 
-    /// The prefixes of everything that a finished job leaves behind beside its record.
-    pub fn working_prefixes(&self) -> [String; 5] {
-        ["cancel", "plan/", "task/", "claim/", "unreadable/"]
+    /// The prefixes of everything that a finished job leaves behind beside its record and its report.
+    pub fn working_prefixes(&self) -> [String; 6] {
+        ["cancel", "plan/", "task/", "claim/", "backup/", "unreadable/"]
             .map(|what| format!("{}{what}", self.prefix()))
     }
 }
@@ -229,6 +253,8 @@ mod tests {
             JobKey::Plan(7),
             JobKey::Task(TaskId::map(0)),
             JobKey::Claim(TaskId::reduce(1_234_567)),
+            JobKey::Backup(TaskId::map(3)),
+            JobKey::Report,
             JobKey::Unreadable(TaskId::map(9)),
         ] {
             let key = job.key(what);

@@ -1,7 +1,11 @@
 //! The records of a job in the replicated store, as JSON.
 //!
 //! Only transitions are written: a task is written when it is claimed, when it ends and when its
-//! output is lost. How far a running attempt is, is said by its claim, now and then.
+//! output is lost. How far a running attempt is, is said by its claim, now and then. What stays of the
+//! tasks of a job that has ended is its report (`report.rs`).
+//!
+//! Moments are milliseconds since 1970 by the clock of whoever wrote them, 0 if unknown: they are for
+//! people to look at. Nothing is decided by them, so a clock that is wrong does no harm.
 
 use crate::cluster::names::{TaskId, WorkerId};
 use crate::commit::Manifest;
@@ -28,6 +32,18 @@ pub struct JobRecord {
     pub build: String,
     /// What the plan says; all 0 before there is one.
     pub totals: Totals,
+    /// What people call it: the spec's name, or the name of its job.
+    #[serde(default)]
+    pub name: String,
+    /// When the client submitted it, by the client's clock.
+    #[serde(default)]
+    pub submitted_ms: u64,
+    /// When its tasks might be claimed, by the coordinator's clock.
+    #[serde(default)]
+    pub started_ms: u64,
+    /// When it came to its end, by the coordinator's clock.
+    #[serde(default)]
+    pub ended_ms: u64,
 }
 
 /// Sizes of a planned job.
@@ -104,8 +120,30 @@ pub struct TaskDone {
     pub attempt: u32,
     /// Who ran it, and keeps its output if it is a map.
     pub worker: WorkerId,
+    /// Name of that worker's node.
+    #[serde(default)]
+    pub node: String,
+    /// When it ran.
+    #[serde(default)]
+    pub span: Span,
     /// What it made.
     pub output: TaskOutput,
+}
+
+/// When an attempt began and ended, by its worker's clock.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// Its beginning, milliseconds since 1970.
+    pub started_ms: u64,
+    /// Its end.
+    pub ended_ms: u64,
+}
+
+impl Span {
+    /// How long it took; 0 if the clock was set back meanwhile.
+    pub fn millis(&self) -> u64 {
+        self.ended_ms.saturating_sub(self.started_ms)
+    }
 }
 
 /// What a finished task made.
@@ -154,6 +192,12 @@ pub struct AttemptFailure {
     pub attempt: u32,
     /// Who ran it.
     pub worker: WorkerId,
+    /// Name of that worker's node.
+    #[serde(default)]
+    pub node: String,
+    /// When it ran.
+    #[serde(default)]
+    pub span: Span,
     /// The error, as a person should see it.
     pub message: String,
     /// Offset of the record that the map function panicked on.
@@ -173,6 +217,9 @@ pub struct ClaimRecord {
     pub activity: u64,
     /// Bytes of input read so far.
     pub bytes_read: u64,
+    /// When it began, by the worker's clock.
+    #[serde(default)]
+    pub started_ms: u64,
 }
 
 /// A worker that takes tasks.
@@ -180,12 +227,24 @@ pub struct ClaimRecord {
 pub struct WorkerRecord {
     /// Name of its node.
     pub node: String,
-    /// `host:port` where its map outputs are fetched.
+    /// `host:port` of its HTTP: map outputs are fetched there, and its tasks' logs.
     pub address: String,
     /// Tasks it runs at a time.
     pub slots: u32,
     /// Its program.
     pub build: String,
+    /// Equal for workers that run on one machine and see the same files there; empty if unknown.
+    #[serde(default)]
+    pub host: String,
+    /// Its folder for jobs, as processes of the same host can open it; empty if nobody may.
+    #[serde(default)]
+    pub folder: String,
+    /// Whether it runs programs of the user: tasks of jobs that need them go to no other.
+    #[serde(default)]
+    pub runs_commands: bool,
+    /// It takes nothing new: it is about to leave, once nobody needs its outputs.
+    #[serde(default)]
+    pub draining: bool,
 }
 
 /// A reducer's report: this output of a map task cannot be read.

@@ -7,6 +7,7 @@ use crate::cluster::names::{JobId, JobKey, Key, TaskId, TaskKind, WorkerId};
 use crate::cluster::records::{
     ClaimRecord, JobRecord, JobState, TaskRecord, UnreadableRecord, WorkerRecord, decode,
 };
+use crate::cluster::report::JobReport;
 use crate::progress::{Phase, Snapshot};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -51,8 +52,12 @@ pub struct JobView {
     pub tasks: BTreeMap<TaskId, Stamped<TaskRecord>>,
     /// Tasks that are running.
     pub claims: BTreeMap<TaskId, Stamped<ClaimRecord>>,
+    /// Tasks that run a second time, beside a slow attempt.
+    pub backups: BTreeMap<TaskId, Stamped<ClaimRecord>>,
     /// Reports about map outputs.
     pub unreadable: BTreeMap<TaskId, Stamped<UnreadableRecord>>,
+    /// The report of a job that has ended, as stored; see [`JobView::report`].
+    pub stored_report: Option<Bytes>,
     /// Last revision that changed anything of it.
     pub changed: Revision,
 }
@@ -123,6 +128,11 @@ impl View {
         })
     }
 
+    /// Name of a worker's node; empty once the worker has gone.
+    pub fn node_of(&self, worker: &WorkerId) -> String {
+        self.workers.get(worker).map(|found| found.record.node.clone()).unwrap_or_default()
+    }
+
     /// Workers that may take tasks of a job: the same program, and not failing all the time.
     pub fn eligible(&self, job: &JobView) -> BTreeSet<&WorkerId> {
         let build = job.job.as_ref().map_or("", |job| &job.record.build);
@@ -142,6 +152,8 @@ impl JobView {
             }
             JobKey::Task(task) => insert(&mut self.tasks, task, kv),
             JobKey::Claim(task) => insert(&mut self.claims, task, kv),
+            JobKey::Backup(task) => insert(&mut self.backups, task, kv),
+            JobKey::Report => self.stored_report = Some(kv.value.clone()),
             JobKey::Unreadable(task) => insert(&mut self.unreadable, task, kv),
         }
     }
@@ -153,18 +165,27 @@ impl JobView {
             JobKey::Plan(piece) => drop(self.plan.remove(&piece)),
             JobKey::Task(task) => drop(self.tasks.remove(&task)),
             JobKey::Claim(task) => drop(self.claims.remove(&task)),
+            JobKey::Backup(task) => drop(self.backups.remove(&task)),
+            JobKey::Report => self.stored_report = None,
             JobKey::Unreadable(task) => drop(self.unreadable.remove(&task)),
         }
     }
 
     fn is_empty(&self) -> bool {
-        let JobView { job, cancel, plan, tasks, claims, unreadable, changed: _ } = self;
+        let JobView { job, cancel, plan, tasks, claims, backups, unreadable, .. } = self;
         job.is_none()
             && !cancel
             && plan.is_empty()
             && tasks.is_empty()
             && claims.is_empty()
+            && backups.is_empty()
             && unreadable.is_empty()
+            && self.stored_report.is_none()
+    }
+
+    /// What is kept of the tasks of a job that has ended.
+    pub fn report(&self) -> Option<JobReport> {
+        decode(self.stored_report.as_ref()?)
     }
 
     /// Tasks of a kind, by number.
@@ -210,7 +231,11 @@ impl JobView {
             spilled += counters.run_bytes_written;
             written += counters.reduce_bytes_out;
         }
-        let running: u64 = self.claims.values().map(|claim| claim.record.bytes_read).sum();
+        let further = |id, first: u64| {
+            self.backups.get(id).map_or(first, |beside| first.max(beside.record.bytes_read))
+        };
+        let running = self.claims.iter().map(|(id, claim)| further(id, claim.record.bytes_read));
+        let running: u64 = running.sum();
         let maps_done = self.done(TaskKind::Map);
         let phase = match self.job.as_ref().map(|job| &job.record.state) {
             Some(JobState::Running) if maps_done < totals.maps => Phase::Map,

@@ -8,8 +8,8 @@
 use crate::cluster::change::Change;
 use crate::cluster::names::{JobId, JobKey, TaskId, TaskKind, WorkerId};
 use crate::cluster::records::{
-    AttemptFailure, ClaimRecord, JobState, TaskDone, TaskOutput, TaskRecord, UnreadableRecord,
-    encode,
+    AttemptFailure, ClaimRecord, JobState, Span, TaskDone, TaskOutput, TaskRecord,
+    UnreadableRecord, encode,
 };
 use crate::cluster::view::{JobView, Stamped, View};
 use std::collections::BTreeSet;
@@ -22,6 +22,8 @@ pub struct Identity {
     pub id: WorkerId,
     /// Its lease.
     pub lease: LeaseId,
+    /// Name of its node.
+    pub node: String,
 }
 
 /// A task that the worker may try to claim.
@@ -33,6 +35,8 @@ pub struct Claim {
     pub task: TaskId,
     /// The task as it will be once claimed.
     pub record: TaskRecord,
+    /// When, by the worker's clock.
+    pub started_ms: u64,
     /// The claim itself.
     pub change: Change,
 }
@@ -48,6 +52,8 @@ pub struct Held {
     pub record: TaskRecord,
     /// When it was claimed: create revision of the claim, mod revision of the task.
     pub revision: Revision,
+    /// The same by the worker's clock, milliseconds since 1970.
+    pub started_ms: u64,
 }
 
 impl Held {
@@ -58,7 +64,7 @@ impl Held {
 }
 
 /// Picks a waiting task, the oldest job's first, maps before reduces. `busy` are tasks that this
-/// process still works on, whatever the records say.
+/// process still works on, whatever the records say; `unix_ms` is its clock.
 ///
 /// Workers start at different places of the queue, so they seldom want the same task. Tasks that this
 /// worker has failed come last.
@@ -67,6 +73,7 @@ pub fn next_claim(
     me: &Identity,
     build: &str,
     busy: &BTreeSet<(JobId, TaskId)>,
+    unix_ms: u64,
 ) -> Option<Claim> {
     for (id, job_view, job) in view.active() {
         let open = job.record.state == JobState::Running && !job_view.cancel;
@@ -94,7 +101,7 @@ pub fn next_claim(
         };
         let picked = after.iter().chain(before).min_by_key(|(_, found)| failed_here(found));
         if let Some((task, found)) = picked {
-            return Some(claim(me, id, job.modified, *task, found));
+            return Some(claim(me, id, job.modified, *task, found, unix_ms));
         }
     }
     None
@@ -106,10 +113,12 @@ fn claim(
     job_modified: Revision,
     task: TaskId,
     found: &Stamped<TaskRecord>,
+    started_ms: u64,
 ) -> Claim {
     let record = TaskRecord { attempts: found.record.attempts + 1, ..found.record.clone() };
     let attempt = found.record.attempts;
-    let claim = ClaimRecord { worker: me.id.clone(), attempt, activity: 0, bytes_read: 0 };
+    let worker = me.id.clone();
+    let claim = ClaimRecord { worker, attempt, activity: 0, bytes_read: 0, started_ms };
     let (task_key, claim_key) = (id.key(JobKey::Task(task)), id.key(JobKey::Claim(task)));
     let change = Change::new()
         .if_unchanged(id.key(JobKey::Record), job_modified)
@@ -117,12 +126,14 @@ fn claim(
         .if_created_at(claim_key.clone(), Revision(0))
         .put(task_key, stored(&record))
         .put_leased(claim_key, stored(&claim), me.lease);
-    Claim { job: id.clone(), task, record, change }
+    Claim { job: id.clone(), task, record, started_ms, change }
 }
 
-/// The attempt won, if nobody was faster.
-pub fn done(held: &Held, me: &Identity, output: TaskOutput) -> Change {
-    let done = TaskDone { attempt: held.attempt(), worker: me.id.clone(), output };
+/// The attempt won, if nobody was faster. It ended at `ended_ms` by this worker's clock.
+pub fn done(held: &Held, me: &Identity, output: TaskOutput, ended_ms: u64) -> Change {
+    let span = Span { started_ms: held.started_ms, ended_ms };
+    let (worker, node) = (me.id.clone(), me.node.clone());
+    let done = TaskDone { attempt: held.attempt(), worker, node, span, output };
     let record = TaskRecord { done: Some(done), ..held.record.clone() };
     ended(held).put(held.job.key(JobKey::Task(held.task)), stored(&record))
 }
@@ -147,7 +158,8 @@ pub fn given_up(held: &Held) -> Change {
 pub fn refreshed(held: &Held, me: &Identity, activity: u64, bytes_read: u64) -> Change {
     let key = held.job.key(JobKey::Claim(held.task));
     let attempt = held.attempt();
-    let claim = ClaimRecord { worker: me.id.clone(), attempt, activity, bytes_read };
+    let (worker, started_ms) = (me.id.clone(), held.started_ms);
+    let claim = ClaimRecord { worker, attempt, activity, bytes_read, started_ms };
     let change = Change::new().if_created_at(key.clone(), held.revision);
     change.put_leased(key, stored(&claim), me.lease)
 }

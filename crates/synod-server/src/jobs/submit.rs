@@ -4,7 +4,7 @@
 //! job goes on.
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use synod_base::Revision;
 use synod_client::{ClientError, Consistency, Kv};
@@ -16,6 +16,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::records::{Applied, apply, follow};
+use super::threads::unix_ms;
 
 /// Why a submitted job has no result.
 #[derive(Debug, Error)]
@@ -41,6 +42,10 @@ pub async fn submit<K: Kv>(
     let spec = for_cluster(spec)?;
     let id = new_job_id();
     let record = JobRecord {
+        name: spec.shown_name().to_owned(),
+        submitted_ms: unix_ms(),
+        started_ms: 0,
+        ended_ms: 0,
         spec,
         state: JobState::Submitted,
         epoch: 0,
@@ -205,8 +210,7 @@ fn for_cluster(spec: &JobSpec) -> Result<JobSpec, JobError> {
 
 /// Jobs sort by the time of their submission.
 fn new_job_id() -> JobId {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let name = format!("{:012x}-{:08x}", now.as_millis(), fastrand::u32(..));
+    let name = format!("{:012x}-{:08x}", unix_ms(), fastrand::u32(..));
     name.parse().expect("it holds hexadecimal digits and a dash")
 }
 

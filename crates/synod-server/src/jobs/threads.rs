@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use synod_jobs::cluster::attempt::{Attempt, AttemptError, MapLocation};
@@ -29,9 +30,18 @@ pub(super) type Results = mpsc::Sender<ThreadResult>;
 #[expect(clippy::large_enum_variant, reason = "no more than a few exist at a time")]
 pub(super) enum ThreadResult {
     /// An attempt of a task has ended.
-    Attempt(Held, Result<TaskOutput, AttemptError>),
+    Attempt(EndedAttempt),
     /// Work of the coordinator has ended.
     Work(JobId, WorkResult),
+}
+
+/// An attempt that has ended.
+#[derive(Debug)]
+pub(super) struct EndedAttempt {
+    pub held: Held,
+    pub result: Result<TaskOutput, AttemptError>,
+    /// By this machine's clock, milliseconds since 1970.
+    pub ended_ms: u64,
 }
 
 /// What became of the coordinator's work.
@@ -111,7 +121,8 @@ impl AttemptTask {
                 Err(JobError::io("run a task in", &self.folder, error).into())
             });
             // The service may have stopped; then nobody wants to know.
-            drop(results.blocking_send(ThreadResult::Attempt(self.held, result)));
+            let ended = EndedAttempt { held: self.held, result, ended_ms: unix_ms() };
+            drop(results.blocking_send(ThreadResult::Attempt(ended)));
         })
     }
 
@@ -253,6 +264,12 @@ fn checksum_of(file: &mut impl std::io::Read) -> std::io::Result<u32> {
             read => checksum = synod_base::checksum::crc32c_append(checksum, &buffer[..read]),
         }
     }
+}
+
+/// This machine's clock, milliseconds since 1970. For people only: it may jump.
+pub(super) fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn spawn(body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {

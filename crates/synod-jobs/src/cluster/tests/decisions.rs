@@ -19,7 +19,7 @@ fn a_job_goes_from_submission_to_its_manifest() {
     assert_eq!(desk.settle(), Some(Work::Commit));
     let manifest =
         Manifest { job: "wordcount".to_owned(), parts: Vec::new(), counters: Counters::default() };
-    let change = desk.coordinator.committed(&desk.id, desk.record(), manifest.clone());
+    let change = desk.coordinator.committed(&desk.id, desk.job(), desk.record(), manifest.clone());
     assert!(desk.store.apply(change));
     assert_eq!(desk.record().record.state, JobState::Done(manifest));
     assert!(desk.job().tasks.is_empty() && desk.job().plan.is_empty());
@@ -112,7 +112,7 @@ fn the_fourth_failure_of_a_task_ends_the_job_with_its_error() {
     }
     assert_eq!(desk.settle(), Some(Work::Clean));
     assert_eq!(desk.ended_why(), "it broke (task m000000, attempt 3 on w2)");
-    let change = desk.coordinator.cleaned(&desk.id, desk.record(), None);
+    let change = desk.coordinator.cleaned(&desk.id, desk.job(), desk.record(), None);
     assert!(desk.store.apply(change));
     assert!(matches!(desk.record().record.state, JobState::Failed(_)));
 }
@@ -159,7 +159,7 @@ fn workers_with_another_program_are_left_out_and_named() {
     let mut desk = Desk::running(1, 1, 0);
     desk.register(3, "2-cd");
     let me = identity(3);
-    let claim = worker::next_claim(&desk.store.view, &me, "2-cd", &BTreeSet::new());
+    let claim = worker::next_claim(&desk.store.view, &me, "2-cd", &BTreeSet::new(), 0);
     assert_eq!(claim, None);
     assert_eq!(desk.settle(), None);
     desk.now += limits().no_worker;
@@ -202,7 +202,7 @@ fn a_wish_to_cancel_ends_the_job_unless_it_is_being_committed() {
     assert!(desk.store.apply(Change::new().put(desk.id.key(JobKey::Cancel), "")));
     assert!(desk.claim(1).is_none());
     assert_eq!(desk.settle(), Some(Work::Clean));
-    assert!(desk.store.apply(desk.coordinator.cleaned(&desk.id, desk.record(), None)));
+    assert!(desk.store.apply(desk.coordinator.cleaned(&desk.id, desk.job(), desk.record(), None)));
     assert_eq!(desk.record().record.state, JobState::Cancelled);
     assert!(!desk.finish(1, &held));
 
@@ -276,4 +276,50 @@ fn a_claim_that_nobody_remembers_is_given_back() {
     let change = worker::stray_claim(&desk.store.view, &me, &BTreeSet::new()).unwrap();
     assert!(desk.store.apply(change));
     assert_eq!(desk.claim(1).unwrap().attempt(), 1);
+}
+
+#[test]
+fn a_job_that_has_ended_leaves_a_report_in_the_place_of_its_tasks() {
+    let mut desk = Desk::running(3, 1, 2);
+    let failing = desk.claim(1).unwrap();
+    desk.fail(1, &failing, None);
+    desk.unix_ms += 500;
+    let slow = desk.claim(2).unwrap();
+    desk.unix_ms += 7_000;
+    assert!(desk.finish(2, &slow));
+    desk.finish_all(1);
+    assert_eq!(desk.settle(), Some(Work::Commit));
+    let manifest =
+        Manifest { job: "wordcount".to_owned(), parts: Vec::new(), counters: Counters::default() };
+    desk.coordinator.tell_time(10_000);
+    let change = desk.coordinator.committed(&desk.id, desk.job(), desk.record(), manifest);
+    assert!(desk.store.apply(change));
+    let JobRecord { submitted_ms, started_ms, ended_ms, .. } = desk.record().record;
+    assert_eq!((submitted_ms, started_ms, ended_ms), (1_000, 2_000, 10_000));
+    assert!(desk.job().tasks.is_empty());
+    let report = desk.job().report().unwrap();
+    assert_eq!((report.tasks.len(), report.tasks_left_out), (4, 0));
+    let slowest = report.slowest(1)[0];
+    assert_eq!((slowest.task, slowest.millis(), slowest.bytes), (slow.task, 7_000, 100));
+    assert_eq!(report.nodes[slowest.node as usize], "n2");
+    assert_eq!((report.failed_attempts, report.failures[0].task), (1, failing.task));
+    assert_eq!(report.failures[0].failure.message, "it broke");
+    assert_eq!(report.counters.map_bytes_in, 300);
+    assert_eq!(report.skew.unwrap().largest, 0);
+}
+
+#[test]
+fn a_report_of_very_many_tasks_keeps_those_that_ran_longest() {
+    let mut desk = Desk::running(2_100, 1, 1);
+    for number in 0..2_100 {
+        let held = desk.claim(1).unwrap();
+        desk.unix_ms += number;
+        assert!(desk.finish(1, &held));
+    }
+    desk.finish_all(1);
+    let report = super::super::report::JobReport::of(desk.job());
+    assert_eq!((report.tasks.len(), report.tasks_left_out), (2_000, 101));
+    assert!(report.tasks.iter().all(|row| row.millis() >= 100));
+    assert!(report.tasks.is_sorted_by_key(|row| row.task));
+    assert!(encode(&report).unwrap().len() < 200_000);
 }

@@ -8,7 +8,7 @@ use super::coordinator::{Coordinator, Limits, Office, Step, Work};
 use super::names::{JobId, JobKey, PREFIX, TaskId, TaskKind};
 use super::records::*;
 use super::view::{JobView, Stamped, View};
-use super::worker::{self, Held, Identity};
+use super::worker::{self, Claim, Held, Identity};
 use crate::counters::Counters;
 use crate::input::InputFile;
 use crate::plan::{JobPlan, Split};
@@ -99,6 +99,8 @@ struct Desk {
     coordinator: Coordinator,
     id: JobId,
     now: Duration,
+    /// What every clock says.
+    unix_ms: u64,
 }
 
 fn limits() -> Limits {
@@ -118,7 +120,7 @@ impl Desk {
         let coordinator = Coordinator::new(office(&mut store, 100), limits());
         let id: JobId = "01".parse().unwrap();
         submit(&mut store, &id, spec);
-        Desk { store, coordinator, id, now: Duration::ZERO }
+        Desk { store, coordinator, id, now: Duration::ZERO, unix_ms: 2_000 }
     }
 
     /// A job with this many tasks that may be claimed by these many workers.
@@ -150,6 +152,10 @@ impl Desk {
             address: format!("127.0.0.1:{number}"),
             slots: 1,
             build: build.to_owned(),
+            host: String::new(),
+            folder: String::new(),
+            runs_commands: false,
+            draining: false,
         };
         let change = Change::new().put_leased(me.id.key(), encode(&record).unwrap(), me.lease);
         assert!(self.store.apply(change));
@@ -169,6 +175,7 @@ impl Desk {
     }
 
     fn next(&mut self) -> Option<Step> {
+        self.coordinator.tell_time(self.unix_ms);
         self.coordinator.next(&self.store.view, &self.id, self.now)
     }
 
@@ -185,10 +192,12 @@ impl Desk {
 
     fn claim(&mut self, number: i64) -> Option<Held> {
         let me = identity(number);
-        let claim = worker::next_claim(&self.store.view, &me, BUILD, &BTreeSet::new())?;
+        let claim =
+            worker::next_claim(&self.store.view, &me, BUILD, &BTreeSet::new(), self.unix_ms)?;
         assert!(self.store.apply(claim.change));
         let revision = Revision(self.store.revision);
-        Some(Held { job: claim.job, task: claim.task, record: claim.record, revision })
+        let Claim { job, task, record, started_ms, .. } = claim;
+        Some(Held { job, task, record, revision, started_ms })
     }
 
     fn finish(&mut self, number: i64, held: &Held) -> bool {
@@ -205,7 +214,7 @@ impl Desk {
                 counters: Counters::default(),
             }),
         };
-        self.store.apply(worker::done(held, &identity(number), output))
+        self.store.apply(worker::done(held, &identity(number), output, self.unix_ms))
     }
 
     /// Claims and finishes every task that is waiting.
@@ -219,6 +228,8 @@ impl Desk {
         let failure = AttemptFailure {
             attempt: held.attempt(),
             worker: identity(number).id,
+            node: identity(number).node,
+            span: Span { started_ms: held.started_ms, ended_ms: self.unix_ms },
             message: "it broke".to_owned(),
             bad_record,
             permanent: false,
@@ -236,11 +247,16 @@ impl Desk {
 }
 
 fn identity(number: i64) -> Identity {
-    Identity { id: format!("w{number}").parse().unwrap(), lease: LeaseId(number) }
+    let (id, node) = (format!("w{number}").parse().unwrap(), format!("n{number}"));
+    Identity { id, lease: LeaseId(number), node }
 }
 
 fn submit(store: &mut Store, id: &JobId, spec: JobSpec) {
     let record = JobRecord {
+        name: spec.job.clone(),
+        submitted_ms: 1_000,
+        started_ms: 0,
+        ended_ms: 0,
         spec,
         state: JobState::Submitted,
         epoch: 0,

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{COMMIT_TRIES, JobService};
 use crate::jobs::records::Applied;
-use crate::jobs::threads::{WorkResult, start_work};
+use crate::jobs::threads::{WorkResult, start_work, unix_ms};
 
 impl<K: Kv> JobService<K> {
     pub(super) async fn coordinate(&mut self) {
@@ -26,6 +26,7 @@ impl<K: Kv> JobService<K> {
                 continue;
             }
             let Some(coordinator) = self.coordinator() else { return };
+            coordinator.coordinator.tell_time(unix_ms());
             match coordinator.next(now, &id) {
                 None => {}
                 Some(Step::Change(change)) => {
@@ -68,9 +69,9 @@ impl<K: Kv> JobService<K> {
         let build = self.build.clone();
         let failed = self.failed_commits.get(id).copied().unwrap_or(0) + 1;
         let Some(Seat { coordinator, view }) = self.coordinator() else { return Vec::new() };
-        let Some(job) = view.jobs.get(id).and_then(|job| job.job.as_ref()) else {
-            return Vec::new();
-        };
+        let Some(job_view) = view.jobs.get(id) else { return Vec::new() };
+        let Some(job) = &job_view.job else { return Vec::new() };
+        coordinator.tell_time(unix_ms());
         if !result.fits(&job.record.state) {
             // It comes too late: the job has been moved on without it.
             return Vec::new();
@@ -82,14 +83,16 @@ impl<K: Kv> JobService<K> {
                 Err(why) => coordinator.not_planned(id, job, why),
             },
             WorkResult::Planned(Err(why)) => coordinator.not_planned(id, job, why),
-            WorkResult::Committed(Ok(manifest)) => coordinator.committed(id, job, *manifest),
+            WorkResult::Committed(Ok(manifest)) => {
+                coordinator.committed(id, job_view, job, *manifest)
+            }
             WorkResult::Committed(Err(why)) if failed < COMMIT_TRIES => {
                 tracing::warn!("jobs: publishing the output of job {id} failed: {why}");
                 self.failed_commits.insert(id.clone(), failed);
                 return Vec::new();
             }
             WorkResult::Committed(Err(why)) => coordinator.not_committed(id, job, why),
-            WorkResult::Cleaned(result) => coordinator.cleaned(id, job, result.err()),
+            WorkResult::Cleaned(result) => coordinator.cleaned(id, job_view, job, result.err()),
         };
         vec![change]
     }

@@ -68,6 +68,10 @@ impl<K: Kv> JobService<K> {
             address: self.facts.address.clone(),
             slots: self.slots,
             build: self.build.clone(),
+            host: String::new(),
+            folder: String::new(),
+            runs_commands: false,
+            draining: false,
         };
         let value = encode(&record).expect("a worker's record is text and numbers");
         let registration = Change::new().put_leased(self.id.key(), value, lease);
@@ -76,7 +80,7 @@ impl<K: Kv> JobService<K> {
         let candidate = stand_for_election(self.kv.clone(), lease, self.id.to_string(), sender);
         Ok(Member {
             session,
-            identity: Identity { id: self.id.clone(), lease },
+            identity: Identity { id: self.id.clone(), lease, node: self.facts.name.clone() },
             candidacy: tokio::spawn(candidate),
             elected,
             coordinator: None,

@@ -19,10 +19,7 @@ use futures_util::FutureExt;
 use synod_base::Revision;
 use synod_client::{ClientError, Consistency, Kv, WatchBatch, Watcher};
 use synod_jobs::JobSpec;
-use synod_jobs::cluster::attempt::AttemptError;
 use synod_jobs::cluster::names::PREFIX;
-use synod_jobs::cluster::records::TaskOutput;
-use synod_jobs::cluster::worker::Held;
 use synod_jobs::cluster::{Change, JobId, TaskId, View, Work, WorkerId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -30,7 +27,7 @@ use tokio::time::Instant;
 use super::JobsOptions;
 use super::records::{Applied, apply, follow};
 use super::threads::{
-    Results, StoredPlan, ThreadResult, folder_of, remove_folder, remove_folder_now,
+    EndedAttempt, Results, StoredPlan, ThreadResult, folder_of, remove_folder, remove_folder_now,
 };
 use membership::Member;
 use working::Running;
@@ -63,7 +60,7 @@ pub(crate) struct JobService<K: Kv> {
     /// Attempts whose threads have not ended.
     running: BTreeMap<(JobId, TaskId), Running>,
     /// Attempts that have ended and are not in the records yet.
-    ended: VecDeque<(Held, Result<TaskOutput, AttemptError>)>,
+    ended: VecDeque<EndedAttempt>,
     plans: BTreeMap<JobId, Arc<StoredPlan>>,
     /// Specs of the jobs that this worker has files of.
     folders: BTreeMap<JobId, JobSpec>,
@@ -134,7 +131,7 @@ impl<K: Kv> JobService<K> {
         let wait = async {
             while !self.running.is_empty() {
                 match self.results.recv().await {
-                    Some(ThreadResult::Attempt(held, _)) => {
+                    Some(ThreadResult::Attempt(EndedAttempt { held, .. })) => {
                         self.running.remove(&(held.job, held.task));
                     }
                     Some(ThreadResult::Work(..)) => {}
@@ -238,9 +235,9 @@ impl<K: Kv> JobService<K> {
 
     async fn on_result(&mut self, result: ThreadResult) {
         match result {
-            ThreadResult::Attempt(held, result) => {
-                self.running.remove(&(held.job.clone(), held.task));
-                self.ended.push_back((held, result));
+            ThreadResult::Attempt(ended) => {
+                self.running.remove(&(ended.held.job.clone(), ended.held.task));
+                self.ended.push_back(ended);
             }
             ThreadResult::Work(id, result) => {
                 self.working.remove(&id);

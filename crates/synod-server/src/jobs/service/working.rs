@@ -6,15 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use synod_client::Kv;
 use synod_jobs::cluster::attempt::{AttemptError, failure_of, remove_output};
-use synod_jobs::cluster::records::TaskOutput;
-use synod_jobs::cluster::worker::{self, Held};
+use synod_jobs::cluster::records::Span;
+use synod_jobs::cluster::worker::{self, Claim, Held};
 use synod_jobs::cluster::{Change, JobId, TaskId, TaskKind};
 use synod_jobs::{JobError, Progress};
 use tokio::time::Instant;
 
 use super::{JobService, TELL_INTERVAL};
 use crate::jobs::records::Applied;
-use crate::jobs::threads::{AttemptTask, StoredPlan, folder_of, map_locations};
+use crate::jobs::threads::{
+    AttemptTask, EndedAttempt, StoredPlan, folder_of, map_locations, unix_ms,
+};
 
 /// An attempt whose thread has not ended.
 pub(super) struct Running {
@@ -37,33 +39,36 @@ impl<K: Kv> JobService<K> {
     /// Says how attempts have ended; keeps those that nobody can tell about.
     pub(super) async fn report_ended(&mut self) {
         for _ in 0..self.ended.len() {
-            let Some((held, result)) = self.ended.pop_front() else { return };
-            if !worker::still_held(self.view.jobs.get(&held.job), &held) {
-                if !self.has_won(&held) {
-                    self.discard(&held);
+            let Some(ended) = self.ended.pop_front() else { return };
+            let held = &ended.held;
+            if !worker::still_held(self.view.jobs.get(&held.job), held) {
+                if !self.has_won(held) {
+                    self.discard(held);
                 }
                 continue;
             }
-            let Some(change) = self.end_of(&held, &result) else { return };
+            let Some(change) = self.end_of(&ended) else { return };
             match self.change(change).await {
                 Applied::Yes(_) => {}
                 // The view will say what happened.
-                Applied::No | Applied::Unknown => self.ended.push_back((held, result)),
+                Applied::No | Applied::Unknown => self.ended.push_back(ended),
             }
         }
     }
 
-    fn end_of(&self, held: &Held, result: &Result<TaskOutput, AttemptError>) -> Option<Change> {
+    fn end_of(&self, ended: &EndedAttempt) -> Option<Change> {
+        let EndedAttempt { held, result, ended_ms } = ended;
         let me = &self.member.as_ref()?.identity;
         let spec = self.folders.get(&held.job);
         Some(match result {
-            Ok(output) => worker::done(held, me, output.clone()),
+            Ok(output) => worker::done(held, me, output.clone(), *ended_ms),
             Err(AttemptError::Failed(JobError::Cancelled)) => worker::given_up(held),
             Err(AttemptError::Failed(error)) => {
                 let Held { job, task, .. } = held;
                 tracing::warn!("jobs: task {task} of job {job} failed: {error}");
                 let skips_allowed = spec.is_some_and(|spec| spec.skip_bad_records > 0);
-                worker::failed(held, failure_of(error, held.attempt(), &me.id), skips_allowed)
+                let span = Span { started_ms: held.started_ms, ended_ms: *ended_ms };
+                worker::failed(held, failure_of(error, held.attempt(), me, span), skips_allowed)
             }
             Err(AttemptError::Unreadable(map, report)) => {
                 let (job, why) = (&held.job, &report.message);
@@ -92,7 +97,7 @@ impl<K: Kv> JobService<K> {
             return;
         };
         let mut known: BTreeSet<(JobId, TaskId)> = self.running.keys().cloned().collect();
-        known.extend(self.ended.iter().map(|(held, _)| (held.job.clone(), held.task)));
+        known.extend(self.ended.iter().map(|ended| (ended.held.job.clone(), ended.held.task)));
         if let Some(change) = worker::stray_claim(&self.view, &identity, &known) {
             self.change(change).await;
         }
@@ -128,16 +133,17 @@ impl<K: Kv> JobService<K> {
     pub(super) async fn claim(&mut self) {
         self.warn_of_other_programs();
         let mut busy: BTreeSet<(JobId, TaskId)> = self.running.keys().cloned().collect();
-        busy.extend(self.ended.iter().map(|(held, _)| (held.job.clone(), held.task)));
+        busy.extend(self.ended.iter().map(|ended| (ended.held.job.clone(), ended.held.task)));
         while self.running.len() < self.slots as usize {
             let Some(member) = &self.member else { return };
-            let next = worker::next_claim(&self.view, &member.identity, &self.build, &busy);
+            let (me, build) = (&member.identity, &self.build);
+            let next = worker::next_claim(&self.view, me, build, &busy, unix_ms());
             let Some(claim) = next else { return };
             // Lost or not, it is not tried again before the view is newer.
             busy.insert((claim.job.clone(), claim.task));
             let Applied::Yes(revision) = self.change(claim.change).await else { continue };
-            let (job, task, record) = (claim.job, claim.task, claim.record);
-            if let Err(error) = self.start(Held { job, task, record, revision }) {
+            let Claim { job, task, record, started_ms, .. } = claim;
+            if let Err(error) = self.start(Held { job, task, record, revision, started_ms }) {
                 tracing::warn!("jobs: cannot start a thread: {error}");
                 return;
             }
