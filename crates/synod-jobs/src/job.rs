@@ -24,6 +24,9 @@ pub trait Job: Send + Sync + Sized {
     /// ranges found by sampling the input, and [`Job::partition`] is not asked.
     const TOTAL_ORDER: bool = false;
 
+    /// Whether its functions run programs of the user: workers may forbid that.
+    const RUNS_COMMANDS: bool = false;
+
     /// Emits the pairs of one record.
     fn map(&self, record: Record<'_>, out: &mut Emitter<'_, Self>);
 

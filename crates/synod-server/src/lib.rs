@@ -20,7 +20,7 @@ mod running;
 mod server;
 
 pub use error::{FolderError, JoinError, OptionsError, ServerError};
-pub use jobs::{JobsOptions, SubmitError, submit};
+pub use jobs::{JobsOptions, SubmitError, WorkerOptions, WorkerReady, run_worker, submit};
 pub use listeners::Listeners;
 pub use options::{DEFAULT_CLUSTER_TOKEN, InitialState, ServerOptions};
 pub use server::{ReadyInfo, Server, run};

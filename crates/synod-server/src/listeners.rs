@@ -34,6 +34,11 @@ impl Listeners {
         addresses(&self.peer)
     }
 
+    /// Whether only this machine can reach them.
+    pub(crate) fn are_loopback(&self) -> bool {
+        are_loopback(&self.client) && are_loopback(&self.peer)
+    }
+
     /// Second handles on the peers' sockets, for the runtime this is called in.
     pub(crate) fn peers_to_tokio(&self) -> io::Result<Vec<tokio::net::TcpListener>> {
         let convert = |socket: &TcpListener| tokio::net::TcpListener::from_std(socket.try_clone()?);
@@ -55,7 +60,15 @@ fn addresses(sockets: &[TcpListener]) -> Vec<SocketAddr> {
     sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect()
 }
 
-fn bind_all(urls: &[String], insecure: bool) -> Result<Vec<TcpListener>, ServerError> {
+/// Whether only this machine can reach these sockets.
+pub(crate) fn are_loopback(sockets: &[TcpListener]) -> bool {
+    let is_loopback =
+        |socket: &TcpListener| socket.local_addr().is_ok_and(|a| a.ip().is_loopback());
+    sockets.iter().all(is_loopback)
+}
+
+/// Binds what these name: `host:port` or `http://host:port`; port 0 picks a free one.
+pub(crate) fn bind_all(urls: &[String], insecure: bool) -> Result<Vec<TcpListener>, ServerError> {
     let mut sockets = Vec::new();
     for url in urls {
         for address in listen_addresses(url, insecure)? {

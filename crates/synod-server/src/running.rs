@@ -94,6 +94,7 @@ impl Running {
             folder.store(&Identity { stage: Stage::Started, ..identity.clone() })?;
         }
 
+        let only_here = listeners.are_loopback();
         let (client_sockets, peer_sockets) =
             listeners.into_tokio().map_err(ServerError::Runtime)?;
         let (peer_event, peer_events) = mpsc::channel(PEER_EVENTS_WAITING);
@@ -108,8 +109,12 @@ impl Running {
         let (handle, inbox) = NodeHandle::new(MAX_WAITING_PROPOSALS);
         let jobs = options.jobs.enabled.then(|| {
             let address = fetch_address(&urls);
-            let facts =
-                NodeFacts { name: options.name.clone(), address, folder: folder.jobs_path() };
+            let facts = NodeFacts {
+                name: options.name.clone(),
+                address,
+                folder: folder.jobs_path(),
+                runs_commands: options.jobs.commands.unwrap_or(only_here),
+            };
             let store = Embedded::new(handle.clone());
             JobService::new(store, facts, options.jobs.clone(), stop.clone())
         });

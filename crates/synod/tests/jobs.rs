@@ -8,11 +8,12 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
 use support::cluster::Cluster;
 use support::load::{remote, runtime};
+use support::parts::{assert_same, parts};
 use support::text::Text;
 use support::{PATIENCE, refused, succeed, synod, wait_for};
 use synod::Revision;
@@ -95,27 +96,6 @@ impl Bench {
 
     fn node(&self, name: &str) -> usize {
         self.cluster.nodes.iter().position(|node| node.name == name).unwrap()
-    }
-}
-
-/// The part files by name. The output is complete and holds nothing else.
-fn parts(output: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut parts = BTreeMap::new();
-    for entry in fs::read_dir(output).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        parts.insert(name, fs::read(path).unwrap());
-    }
-    assert!(parts.remove("_SUCCESS").is_some(), "{:?}", parts.keys());
-    assert!(parts.keys().all(|name| name.starts_with("part-")), "{:?}", parts.keys());
-    parts
-}
-
-/// Compares without printing megabytes.
-fn assert_same(left: &BTreeMap<String, Vec<u8>>, right: &BTreeMap<String, Vec<u8>>) {
-    assert!(left.keys().eq(right.keys()));
-    for (name, bytes) in left {
-        assert!(*bytes == right[name], "{name} differs");
     }
 }
 

@@ -56,6 +56,15 @@ pub struct Office {
     pub epoch: Revision,
 }
 
+/// What planning has found out about the program of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Program<'a> {
+    /// The build that planned it: only workers with the same one take its tasks.
+    pub build: &'a str,
+    /// Its functions run programs of the user.
+    pub runs_commands: bool,
+}
+
 /// What to do next with a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -267,7 +276,7 @@ impl Coordinator {
         id: &JobId,
         job: &Stamped<JobRecord>,
         plan: &JobPlan,
-        build: &str,
+        program: Program<'_>,
     ) -> Result<Vec<Change>, String> {
         let maps = plan.splits.len() as u64;
         if maps * u64::from(plan.reduces) > MAX_SECTIONS {
@@ -313,7 +322,8 @@ impl Coordinator {
         }
         let running = JobRecord {
             state: JobState::Running,
-            build: build.to_owned(),
+            build: program.build.to_owned(),
+            runs_commands: program.runs_commands,
             totals,
             started_ms: self.unix_ms,
             ..self.signed(job)

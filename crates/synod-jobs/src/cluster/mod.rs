@@ -18,7 +18,7 @@ pub mod worker;
 mod verdict;
 
 pub use change::Change;
-pub use coordinator::{Coordinator, Limits, Office, Step, Work};
+pub use coordinator::{Coordinator, Limits, Office, Program, Step, Work};
 pub use names::{JobId, TaskId, TaskKind, WorkerId};
 pub use records::{JobRecord, JobState, TaskRecord, WorkerRecord};
 pub use report::JobReport;

@@ -32,6 +32,9 @@ pub struct JobRecord {
     pub build: String,
     /// What the plan says; all 0 before there is one.
     pub totals: Totals,
+    /// Whether its tasks run programs of the user: then only workers that allow it take them.
+    #[serde(default)]
+    pub runs_commands: bool,
     /// What people call it: the spec's name, or the name of its job.
     #[serde(default)]
     pub name: String,
@@ -245,6 +248,13 @@ pub struct WorkerRecord {
     /// It takes nothing new: it is about to leave, once nobody needs its outputs.
     #[serde(default)]
     pub draining: bool,
+}
+
+impl WorkerRecord {
+    /// Whether it takes new tasks of a job, as far as it is known at the start.
+    pub fn may_run(&self, job: &JobRecord) -> bool {
+        self.build == job.build && !self.draining && (self.runs_commands || !job.runs_commands)
+    }
 }
 
 /// A reducer's report: this output of a map task cannot be read.

@@ -52,11 +52,15 @@ pub(super) fn no_worker(view: &View, job_view: &JobView, job: &JobRecord) -> Str
     let build = &job.build;
     let excluded = job_view.excluded();
     let each = view.workers.iter().map(|(id, worker)| {
-        let WorkerRecord { node, build: its, .. } = &worker.record;
+        let WorkerRecord { node, build: its, draining, .. } = &worker.record;
         if excluded.contains(id) {
             format!("{node} failed too many tasks")
-        } else {
+        } else if *its != *build {
             format!("{node} runs another program ({its}, not {build})")
+        } else if *draining {
+            format!("{node} is about to leave")
+        } else {
+            format!("{node} does not run commands (start it with --job-commands true to allow it)")
         }
     });
     format!("no worker can take the job: {}", each.collect::<Vec<_>>().join(", "))

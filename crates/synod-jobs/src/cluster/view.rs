@@ -133,12 +133,13 @@ impl View {
         self.workers.get(worker).map(|found| found.record.node.clone()).unwrap_or_default()
     }
 
-    /// Workers that may take tasks of a job: the same program, and not failing all the time.
+    /// Workers that may take tasks of a job: the same program, not failing all the time, not about to
+    /// leave, and allowed to run what the job needs.
     pub fn eligible(&self, job: &JobView) -> BTreeSet<&WorkerId> {
-        let build = job.job.as_ref().map_or("", |job| &job.record.build);
+        let Some(record) = job.job.as_ref().map(|job| &job.record) else { return BTreeSet::new() };
         let excluded = job.excluded();
-        let same = self.workers.iter().filter(|(_, worker)| worker.record.build == build);
-        same.map(|(id, _)| id).filter(|id| !excluded.contains(id)).collect()
+        let fit = self.workers.iter().filter(|(_, worker)| worker.record.may_run(record));
+        fit.map(|(id, _)| id).filter(|id| !excluded.contains(id)).collect()
     }
 }
 
@@ -198,6 +199,15 @@ impl JobView {
     /// Tasks of a kind that have their winner.
     pub fn done(&self, kind: TaskKind) -> u32 {
         self.tasks_of(kind).filter(|(_, task)| task.record.done.is_some()).count() as u32
+    }
+
+    /// Whether map outputs that reduces may still ask for are a worker's.
+    pub fn has_outputs_of(&self, worker: &WorkerId) -> bool {
+        let of_worker = |task: &Stamped<TaskRecord>| {
+            task.record.done.as_ref().is_some_and(|done| done.worker == *worker)
+        };
+        self.tasks_of(TaskKind::Reduce).any(|(_, task)| task.record.done.is_none())
+            && self.tasks_of(TaskKind::Map).any(|(_, task)| of_worker(task))
     }
 
     /// Whether every map output can be had: each map is done, and its worker alive.

@@ -9,7 +9,7 @@ use crate::cluster::change::Change;
 use crate::cluster::names::{JobId, JobKey, TaskId, TaskKind, WorkerId};
 use crate::cluster::records::{
     AttemptFailure, ClaimRecord, JobState, Span, TaskDone, TaskOutput, TaskRecord,
-    UnreadableRecord, encode,
+    UnreadableRecord, WorkerRecord, encode,
 };
 use crate::cluster::view::{JobView, Stamped, View};
 use std::collections::BTreeSet;
@@ -63,21 +63,22 @@ impl Held {
     }
 }
 
-/// Picks a waiting task, the oldest job's first, maps before reduces. `busy` are tasks that this
-/// process still works on, whatever the records say; `unix_ms` is its clock.
+/// Picks a waiting task, the oldest job's first, maps before reduces. `mine` is what this worker has
+/// registered; `busy` are tasks that this process still works on, whatever the records say;
+/// `unix_ms` is its clock.
 ///
 /// Workers start at different places of the queue, so they seldom want the same task. Tasks that this
 /// worker has failed come last.
 pub fn next_claim(
     view: &View,
     me: &Identity,
-    build: &str,
+    mine: &WorkerRecord,
     busy: &BTreeSet<(JobId, TaskId)>,
     unix_ms: u64,
 ) -> Option<Claim> {
     for (id, job_view, job) in view.active() {
         let open = job.record.state == JobState::Running && !job_view.cancel;
-        if !open || job.record.build != build || job_view.excluded().contains(&me.id) {
+        if !open || !mine.may_run(&job.record) || job_view.excluded().contains(&me.id) {
             continue;
         }
         let waiting = |kind| -> Vec<(TaskId, &Stamped<TaskRecord>)> {

@@ -2,17 +2,22 @@
 //!
 //! What is decided, and what the records look like, is in `synod_jobs::cluster`. Here are the watch
 //! that feeds it (`service.rs`), the threads that tasks run on (`threads.rs`), the HTTP that map
-//! outputs travel by (`serve.rs`, `fetch.rs`), and the client's side (`submit.rs`).
+//! outputs travel by (`serve.rs`, `fetch.rs`), the client's side (`submit.rs`), and a worker that is
+//! a process of its own, without a node (`standalone.rs`, `port.rs`).
 
 mod fetch;
+mod host;
+mod port;
 mod records;
 mod serve;
 mod service;
+mod standalone;
 mod submit;
 mod threads;
 
 pub(crate) use serve::JobFiles;
 pub(crate) use service::{JobService, NodeFacts};
+pub use standalone::{WorkerOptions, WorkerReady, run_worker};
 pub use submit::{SubmitError, submit};
 
 use std::time::Duration;
@@ -26,6 +31,9 @@ pub struct JobsOptions {
     pub enabled: bool,
     /// Tasks at a time; `None`: one per core.
     pub slots: Option<u32>,
+    /// Whether jobs may run programs with this server's rights; `None`: only if nobody but this
+    /// machine can reach it.
+    pub commands: Option<bool>,
     /// A worker that is silent for this long has lost its tasks, seconds.
     pub lease_seconds: i64,
     /// How long a node stays registered after the last job, so that the next one starts at once.
@@ -39,6 +47,7 @@ impl Default for JobsOptions {
         JobsOptions {
             enabled: true,
             slots: None,
+            commands: None,
             lease_seconds: 5,
             linger: Duration::from_secs(10),
             limits: Limits::default(),

@@ -44,6 +44,7 @@ pub async fn submit<K: Kv>(
     let record = JobRecord {
         name: spec.shown_name().to_owned(),
         submitted_ms: unix_ms(),
+        runs_commands: false,
         started_ms: 0,
         ended_ms: 0,
         spec,

@@ -48,9 +48,16 @@ pub(super) struct EndedAttempt {
 #[derive(Debug)]
 pub(super) enum WorkResult {
     Checked(Result<(), String>),
-    Planned(Result<Box<JobPlan>, String>),
+    Planned(Result<Box<Planned>, String>),
     Committed(Result<Box<Manifest>, String>),
     Cleaned(Result<(), String>),
+}
+
+/// A plan, and what was found out about the job beside it.
+#[derive(Debug)]
+pub(super) struct Planned {
+    pub plan: JobPlan,
+    pub runs_commands: bool,
 }
 
 impl WorkResult {
@@ -181,12 +188,13 @@ fn do_work(work: Work, id: &JobId, job: &JobRecord, winners: &Winners, slots: u3
 }
 
 /// First the plan, then the folder: a job that cannot be planned touches nothing.
-fn make_plan(spec: &JobSpec, id: &JobId, slots: u32) -> Result<Box<JobPlan>, JobError> {
+fn make_plan(spec: &JobSpec, id: &JobId, slots: u32) -> Result<Box<Planned>, JobError> {
     struct MakePlan<'a>(&'a JobSpec, u32);
     impl JobVisitor for MakePlan<'_> {
-        type Output = Result<JobPlan, JobError>;
+        type Output = Result<Planned, JobError>;
         fn visit<J: Job>(self, job: &J) -> Self::Output {
-            plan(job, self.0, self.1)
+            let plan = plan(job, self.0, self.1)?;
+            Ok(Planned { plan, runs_commands: J::RUNS_COMMANDS })
         }
     }
     let made = with_job(spec, MakePlan(spec, slots))??;
@@ -240,30 +248,6 @@ pub(super) fn remove_folder(path: PathBuf) {
 pub(super) async fn remove_folder_now(path: PathBuf) {
     // Mostly there is none.
     drop(tokio::task::spawn_blocking(move || std::fs::remove_dir_all(path)).await);
-}
-
-/// The version and a checksum of this program: workers with the same one have the same jobs.
-pub(super) fn build_of_this_program() -> String {
-    let version = env!("CARGO_PKG_VERSION");
-    let checksum = || -> std::io::Result<u32> {
-        let mut file = std::fs::File::open(std::env::current_exe()?)?;
-        checksum_of(&mut file)
-    };
-    match checksum() {
-        Ok(checksum) => format!("{version}-{checksum:08x}"),
-        Err(_) => version.to_owned(),
-    }
-}
-
-fn checksum_of(file: &mut impl std::io::Read) -> std::io::Result<u32> {
-    let mut buffer = vec![0; 1 << 20];
-    let mut checksum = 0;
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(checksum),
-            read => checksum = synod_base::checksum::crc32c_append(checksum, &buffer[..read]),
-        }
-    }
 }
 
 /// This machine's clock, milliseconds since 1970. For people only: it may jump.

@@ -22,6 +22,7 @@ mod status;
 mod txn;
 mod up;
 mod watch;
+mod worker;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -56,6 +57,7 @@ enum Command {
     Server(server::ServerCommand),
     Etcd(etcd::Etcd),
     Run(run::Run),
+    Worker(worker::Worker),
     Put(put::Put),
     Get(get::Get),
     Del(get::Del),
@@ -80,6 +82,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Command::Server(command) => command.run(),
         Command::Etcd(command) => command.run(),
         Command::Run(command) => command.run(),
+        Command::Worker(command) => command.run(),
         Command::Put(command) => command.run(),
         Command::Get(command) => command.run(),
         Command::Del(command) => command.run(),

@@ -7,9 +7,11 @@
 #![allow(dead_code, reason = "each test program uses a part of this")]
 
 pub mod cluster;
+pub mod etcd;
 pub mod etcdctl;
 pub mod http;
 pub mod load;
+pub mod parts;
 pub mod permissions;
 pub mod port;
 pub mod process;

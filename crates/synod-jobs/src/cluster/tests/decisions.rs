@@ -158,9 +158,7 @@ fn a_worker_that_fails_three_tasks_gets_no_more_and_without_another_the_job_ends
 fn workers_with_another_program_are_left_out_and_named() {
     let mut desk = Desk::running(1, 1, 0);
     desk.register(3, "2-cd");
-    let me = identity(3);
-    let claim = worker::next_claim(&desk.store.view, &me, "2-cd", &BTreeSet::new(), 0);
-    assert_eq!(claim, None);
+    assert!(desk.claim(3).is_none());
     assert_eq!(desk.settle(), None);
     desk.now += limits().no_worker;
     assert_eq!(desk.settle(), Some(Work::Clean));
@@ -242,10 +240,10 @@ fn two_jobs_do_not_write_to_one_folder() {
 #[test]
 fn plans_that_are_too_large_for_the_store_are_refused() {
     let desk = Desk::new(JobSpec::new("wordcount", ["/in"], "/out"));
-    let planned = desk.coordinator.planned(&desk.id, desk.record(), &a_plan(401, 10_000), BUILD);
+    let planned = desk.coordinator.planned(&desk.id, desk.record(), &a_plan(401, 10_000), PROGRAM);
     assert!(planned.unwrap_err().contains("larger splits"));
     let long = JobPlan { cuts: vec![vec![255; 20 << 20]], ..a_plan(1, 2) };
-    let planned = desk.coordinator.planned(&desk.id, desk.record(), &long, BUILD);
+    let planned = desk.coordinator.planned(&desk.id, desk.record(), &long, PROGRAM);
     assert!(planned.unwrap_err().contains("bytes"));
 }
 
@@ -322,4 +320,40 @@ fn a_report_of_very_many_tasks_keeps_those_that_ran_longest() {
     assert!(report.tasks.iter().all(|row| row.millis() >= 100));
     assert!(report.tasks.is_sorted_by_key(|row| row.task));
     assert!(encode(&report).unwrap().len() < 200_000);
+}
+
+#[test]
+fn a_job_that_runs_commands_goes_to_workers_that_allow_it_and_without_one_it_ends() {
+    let mut desk = Desk::new(JobSpec::new("wordcount", ["/in"], "/out"));
+    desk.register(1, BUILD);
+    let plan = a_plan(1, 1);
+    assert!(desk.store.apply(desk.coordinator.checked(&desk.id, desk.record(), None)));
+    let program = Program { runs_commands: true, ..PROGRAM };
+    let changes = desk.coordinator.planned(&desk.id, desk.record(), &plan, program).unwrap();
+    assert!(changes.into_iter().all(|change| desk.store.apply(change)));
+    assert!(desk.claim(1).is_none());
+    assert_eq!(desk.settle(), None);
+    desk.now += limits().no_worker / 2;
+    let willing = WorkerRecord { runs_commands: true, ..registration(2, BUILD) };
+    let willing = desk.register_as(2, willing);
+    assert!(desk.claim(2).is_some());
+    desk.now += limits().no_worker;
+    assert_eq!(desk.settle(), None);
+    desk.store.end_lease(willing.lease);
+    assert_eq!(desk.settle(), None);
+    desk.now += limits().no_worker;
+    assert_eq!(desk.settle(), Some(Work::Clean));
+    assert!(desk.ended_why().contains("n1 does not run commands"), "{}", desk.ended_why());
+}
+
+#[test]
+fn a_worker_that_is_about_to_leave_takes_nothing_new_and_its_outputs_still_count() {
+    let mut desk = Desk::running(2, 1, 2);
+    let map = desk.claim(1).unwrap();
+    assert!(desk.finish(1, &map));
+    desk.register_as(1, WorkerRecord { draining: true, ..registration(1, BUILD) });
+    assert!(desk.claim(1).is_none());
+    desk.finish_all(2);
+    assert_eq!(desk.settle(), Some(Work::Commit));
+    assert_eq!(desk.task(map.task).losses, 0);
 }

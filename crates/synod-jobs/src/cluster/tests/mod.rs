@@ -4,7 +4,7 @@ mod decisions;
 mod files;
 
 use super::change::Change;
-use super::coordinator::{Coordinator, Limits, Office, Step, Work};
+use super::coordinator::{Coordinator, Limits, Office, Program, Step, Work};
 use super::names::{JobId, JobKey, PREFIX, TaskId, TaskKind};
 use super::records::*;
 use super::view::{JobView, Stamped, View};
@@ -21,6 +21,7 @@ use synod_base::{LeaseId, Revision};
 use synod_state::kv::{CompareTarget, Event, EventKind, KeyValue, TxnOp};
 
 const BUILD: &str = "1-ab";
+const PROGRAM: Program<'_> = Program { build: BUILD, runs_commands: false };
 
 /// Keys, and the view that follows them.
 #[derive(Default)]
@@ -137,7 +138,7 @@ impl Desk {
         assert!(desk.store.apply(desk.coordinator.checked(&desk.id, desk.record(), None)));
         assert_eq!(desk.next(), Some(Step::Work(Work::Plan)));
         let changes =
-            desk.coordinator.planned(&desk.id, desk.record(), &a_plan(maps, reduces), BUILD);
+            desk.coordinator.planned(&desk.id, desk.record(), &a_plan(maps, reduces), PROGRAM);
         for change in changes.unwrap() {
             assert!(desk.store.apply(change));
         }
@@ -146,17 +147,11 @@ impl Desk {
     }
 
     fn register(&mut self, number: i64, build: &str) -> Identity {
+        self.register_as(number, registration(number, build))
+    }
+
+    fn register_as(&mut self, number: i64, record: WorkerRecord) -> Identity {
         let me = identity(number);
-        let record = WorkerRecord {
-            node: format!("n{number}"),
-            address: format!("127.0.0.1:{number}"),
-            slots: 1,
-            build: build.to_owned(),
-            host: String::new(),
-            folder: String::new(),
-            runs_commands: false,
-            draining: false,
-        };
         let change = Change::new().put_leased(me.id.key(), encode(&record).unwrap(), me.lease);
         assert!(self.store.apply(change));
         me
@@ -192,8 +187,9 @@ impl Desk {
 
     fn claim(&mut self, number: i64) -> Option<Held> {
         let me = identity(number);
-        let claim =
-            worker::next_claim(&self.store.view, &me, BUILD, &BTreeSet::new(), self.unix_ms)?;
+        let mine = self.store.view.workers.get(&me.id)?.record.clone();
+        let none = BTreeSet::new();
+        let claim = worker::next_claim(&self.store.view, &me, &mine, &none, self.unix_ms)?;
         assert!(self.store.apply(claim.change));
         let revision = Revision(self.store.revision);
         let Claim { job, task, record, started_ms, .. } = claim;
@@ -251,9 +247,23 @@ fn identity(number: i64) -> Identity {
     Identity { id, lease: LeaseId(number), node }
 }
 
+fn registration(number: i64, build: &str) -> WorkerRecord {
+    WorkerRecord {
+        node: format!("n{number}"),
+        address: format!("127.0.0.1:{number}"),
+        slots: 1,
+        build: build.to_owned(),
+        host: String::new(),
+        folder: String::new(),
+        runs_commands: false,
+        draining: false,
+    }
+}
+
 fn submit(store: &mut Store, id: &JobId, spec: JobSpec) {
     let record = JobRecord {
         name: spec.job.clone(),
+        runs_commands: false,
         submitted_ms: 1_000,
         started_ms: 0,
         ended_ms: 0,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use synod_client::Kv;
-use synod_jobs::cluster::{Change, Coordinator, JobId, Step, View};
+use synod_jobs::cluster::{Change, Coordinator, JobId, Program, Step, View};
 use tokio::time::Instant;
 
 use super::{COMMIT_TRIES, JobService};
@@ -78,10 +78,13 @@ impl<K: Kv> JobService<K> {
         }
         let change = match result {
             WorkResult::Checked(result) => coordinator.checked(id, job, result.err()),
-            WorkResult::Planned(Ok(plan)) => match coordinator.planned(id, job, &plan, &build) {
-                Ok(changes) => return changes,
-                Err(why) => coordinator.not_planned(id, job, why),
-            },
+            WorkResult::Planned(Ok(planned)) => {
+                let program = Program { build: &build, runs_commands: planned.runs_commands };
+                match coordinator.planned(id, job, &planned.plan, program) {
+                    Ok(changes) => return changes,
+                    Err(why) => coordinator.not_planned(id, job, why),
+                }
+            }
             WorkResult::Planned(Err(why)) => coordinator.not_planned(id, job, why),
             WorkResult::Committed(Ok(manifest)) => {
                 coordinator.committed(id, job_view, job, *manifest)

@@ -6,18 +6,21 @@ use synod_client::{ClientError, Kv, Session};
 use synod_jobs::cluster::names::ELECTION;
 use synod_jobs::cluster::records::encode;
 use synod_jobs::cluster::worker::Identity;
-use synod_jobs::cluster::{Change, Coordinator, Office, WorkerRecord};
+use synod_jobs::cluster::{Change, Coordinator, JobState, Office, WorkerId, WorkerRecord};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{FOLLOW_PAUSE, JobService};
-use crate::jobs::threads::build_of_this_program;
+use crate::jobs::host::{build_of_this_program, host_of_this_process};
+use crate::jobs::records::Applied;
 
 /// Registered and standing for election, as long as the session lives.
 pub(super) struct Member<K: Kv> {
     pub(super) session: Session<K>,
     pub(super) identity: Identity,
+    /// What it has registered.
+    pub(super) record: WorkerRecord,
     pub(super) candidacy: JoinHandle<()>,
     pub(super) elected: watch::Receiver<Option<Leadership>>,
     pub(super) coordinator: Option<Coordinator>,
@@ -28,8 +31,9 @@ pub(super) struct Member<K: Kv> {
 impl<K: Kv> JobService<K> {
     pub(super) async fn join_or_leave(&mut self) {
         let idle = self.view.active().next().is_none();
+        let draining = *self.drain.borrow();
         let Some(member) = &mut self.member else {
-            if !idle {
+            if !idle && !draining {
                 match self.join().await {
                     Ok(member) => self.member = Some(member),
                     Err(error) => tracing::debug!("jobs: cannot register: {error}"),
@@ -46,6 +50,9 @@ impl<K: Kv> JobService<K> {
             }
         } else if !idle {
             member.idle_since = None;
+            if draining && !member.record.draining {
+                self.announce_drain().await;
+            }
         } else if member.idle_since.get_or_insert_with(Instant::now).elapsed()
             >= self.options.linger
             && let Some(member) = self.member.take()
@@ -63,29 +70,56 @@ impl<K: Kv> JobService<K> {
         }
         let session = Session::open(&self.kv, self.options.lease_seconds).await?;
         let lease = session.lease();
+        let folder = std::path::absolute(&self.facts.folder).ok();
+        let folder = folder.and_then(|folder| Some(folder.to_str()?.to_owned()));
         let record = WorkerRecord {
             node: self.facts.name.clone(),
             address: self.facts.address.clone(),
             slots: self.slots,
             build: self.build.clone(),
-            host: String::new(),
-            folder: String::new(),
-            runs_commands: false,
+            host: host_of_this_process(),
+            folder: folder.unwrap_or_default(),
+            runs_commands: self.facts.runs_commands,
             draining: false,
         };
-        let value = encode(&record).expect("a worker's record is text and numbers");
-        let registration = Change::new().put_leased(self.id.key(), value, lease);
-        self.kv.txn(registration.into_txn()).await?;
+        self.kv.txn(registration(&self.id, &record, lease).into_txn()).await?;
         let (sender, elected) = watch::channel(None);
         let candidate = stand_for_election(self.kv.clone(), lease, self.id.to_string(), sender);
         Ok(Member {
             session,
+            record,
             identity: Identity { id: self.id.clone(), lease, node: self.facts.name.clone() },
             candidacy: tokio::spawn(candidate),
             elected,
             coordinator: None,
             idle_since: None,
         })
+    }
+
+    /// Says that it takes nothing new. If that fails it is tried again at the next look.
+    async fn announce_drain(&mut self) {
+        let Some(member) = &mut self.member else { return };
+        let record = WorkerRecord { draining: true, ..member.record.clone() };
+        let change = registration(&self.id, &record, member.identity.lease);
+        if let Applied::Yes(_) = self.change(change).await
+            && let Some(member) = &mut self.member
+        {
+            member.record = record;
+        }
+    }
+
+    /// Whether a running job needs an output of this worker, or this worker has not yet said how its
+    /// attempts have ended.
+    pub(super) fn is_needed(&self) -> bool {
+        let mut active = self.view.active().filter(|(_, _, job)| {
+            // Nobody reads map outputs before or after.
+            matches!(job.record.state, JobState::Running)
+        });
+        let registered = self.member.is_some();
+        registered
+            && (!self.running.is_empty()
+                || !self.ended.is_empty()
+                || active.any(|(_, view, _)| view.has_outputs_of(&self.id)))
     }
 
     pub(super) fn on_election(&mut self) {
@@ -96,6 +130,11 @@ impl<K: Kv> JobService<K> {
         });
         self.failed_commits.clear();
     }
+}
+
+fn registration(id: &WorkerId, record: &WorkerRecord, lease: LeaseId) -> Change {
+    let value = encode(record).expect("a worker's record is text and numbers");
+    Change::new().put_leased(id.key(), value, lease)
 }
 
 /// Stands for election again and again, and says whenever it is elected or not any more.

@@ -21,7 +21,7 @@ use synod_client::{ClientError, Consistency, Kv, WatchBatch, Watcher};
 use synod_jobs::JobSpec;
 use synod_jobs::cluster::names::PREFIX;
 use synod_jobs::cluster::{Change, JobId, TaskId, View, Work, WorkerId};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::JobsOptions;
@@ -41,6 +41,8 @@ pub(crate) struct NodeFacts {
     pub address: String,
     /// Where map outputs are kept.
     pub folder: PathBuf,
+    /// Whether jobs may run programs here.
+    pub runs_commands: bool,
 }
 
 /// The service; `run` is all it does.
@@ -72,16 +74,24 @@ pub(crate) struct JobService<K: Kv> {
     sender: Results,
     results: mpsc::Receiver<ThreadResult>,
     stop: watch::Receiver<bool>,
+    /// Whether it is to leave once nobody needs it.
+    drain: watch::Receiver<bool>,
+    /// Since when the records cannot be read, and whether a person knows.
+    unreadable_since: Option<(Instant, bool)>,
+    /// Told when the records were read for the first time.
+    following: Option<oneshot::Sender<()>>,
 }
 
 impl<K: Kv> JobService<K> {
-    /// The service of this node, over this store.
+    /// The service of this node, over this store. It ends when `stop` says so.
     pub(crate) fn new(
         kv: K,
         facts: NodeFacts,
         options: JobsOptions,
         stop: watch::Receiver<bool>,
     ) -> Self {
+        // A receiver without its sender keeps the last value.
+        let (_, drain) = watch::channel(false);
         let slots = options.slots.unwrap_or_else(|| {
             std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32)
         });
@@ -107,7 +117,22 @@ impl<K: Kv> JobService<K> {
             sender,
             results,
             stop,
+            drain,
+            unreadable_since: None,
+            following: None,
         }
+    }
+
+    /// It leaves also, once nobody needs it, when `drain` says so.
+    #[must_use]
+    pub(crate) fn draining_when(self, drain: watch::Receiver<bool>) -> Self {
+        JobService { drain, ..self }
+    }
+
+    /// `told` hears when the records were read for the first time.
+    #[must_use]
+    pub(crate) fn telling_when_it_follows(self, told: oneshot::Sender<()>) -> Self {
+        JobService { following: Some(told), ..self }
     }
 
     /// Serves until the server stops.
@@ -147,19 +172,48 @@ impl<K: Kv> JobService<K> {
             match follow(&self.kv, PREFIX, Consistency::Serializable).await {
                 Ok((view, watcher)) => {
                     self.view = view;
-                    let error = self.act_on_changes(watcher).await;
-                    tracing::debug!("jobs: the watch of the records has ended: {error}");
+                    self.unreadable_since = None;
+                    if let Some(told) = self.following.take() {
+                        // Who waited for it may have gone.
+                        let _told: Result<(), ()> = told.send(());
+                    }
+                    match self.act_on_changes(watcher).await {
+                        Some(error) => {
+                            tracing::debug!("jobs: the watch of the records has ended: {error}");
+                        }
+                        None => return,
+                    }
                 }
-                Err(error) => tracing::debug!("jobs: cannot read the records: {error}"),
+                Err(error) => self.cannot_follow(&error),
+            }
+            let is_out = self.member.as_ref().is_none_or(|member| member.session.is_lost());
+            if is_out && *self.drain.borrow() {
+                // Nobody counts on it any more, and nobody can be told.
+                return;
             }
             tokio::time::sleep(FOLLOW_PAUSE).await;
         }
     }
 
-    /// Acts whenever something has changed, until the watch ends.
-    async fn act_on_changes(&mut self, mut watcher: Watcher) -> ClientError {
+    /// A person hears of it when it has gone on for a while, once.
+    fn cannot_follow(&mut self, error: &ClientError) {
+        tracing::debug!("jobs: cannot read the records: {error}");
+        let (since, told) = self.unreadable_since.get_or_insert_with(|| (Instant::now(), false));
+        if since.elapsed() >= UNREADABLE_PATIENCE && !std::mem::replace(told, true) {
+            tracing::warn!("jobs: cannot read the records, trying on: {error}");
+        }
+    }
+
+    /// Acts whenever something has changed, until the watch ends with an error, or nobody needs this
+    /// worker any more.
+    async fn act_on_changes(&mut self, mut watcher: Watcher) -> Option<ClientError> {
+        let mut drain = self.drain.clone();
         loop {
             self.act().await;
+            let draining = *drain.borrow();
+            if draining && !self.is_needed() {
+                return None;
+            }
             let must_tick = self.member.is_some() || self.view.active().next().is_some();
             let tick = async {
                 if must_tick {
@@ -178,11 +232,17 @@ impl<K: Kv> JobService<K> {
                     std::future::pending::<()>().await;
                 }
             };
+            let told_to_leave = async {
+                if draining || drain.wait_for(|drain| *drain).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
             tokio::select! {
                 batch = watcher.next() => match batch {
                     Ok(batch) => self.take_in(&batch),
-                    Err(error) => return error,
+                    Err(error) => return Some(error),
                 },
+                () = told_to_leave => {}
                 result = self.results.recv() => {
                     if let Some(result) = result {
                         self.on_result(result).await;
@@ -195,7 +255,7 @@ impl<K: Kv> JobService<K> {
             while let Some(batch) = watcher.next().now_or_never() {
                 match batch {
                     Ok(batch) => self.take_in(&batch),
-                    Err(error) => return error,
+                    Err(error) => return Some(error),
                 }
             }
             while let Ok(result) = self.results.try_recv() {
@@ -273,6 +333,8 @@ fn worker_id() -> WorkerId {
 const TICK: Duration = Duration::from_millis(250);
 /// Between attempts to follow the records.
 const FOLLOW_PAUSE: Duration = Duration::from_millis(200);
+/// Records that cannot be read for so long are worth a warning.
+const UNREADABLE_PATIENCE: Duration = Duration::from_secs(5);
 /// Running attempts tell how far they are this often, if they move.
 const TELL_INTERVAL: Duration = Duration::from_secs(5);
 /// Leaving in order may take this long when the server stops.

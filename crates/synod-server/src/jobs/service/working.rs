@@ -136,8 +136,8 @@ impl<K: Kv> JobService<K> {
         busy.extend(self.ended.iter().map(|ended| (ended.held.job.clone(), ended.held.task)));
         while self.running.len() < self.slots as usize {
             let Some(member) = &self.member else { return };
-            let (me, build) = (&member.identity, &self.build);
-            let next = worker::next_claim(&self.view, me, build, &busy, unix_ms());
+            let (me, mine) = (&member.identity, &member.record);
+            let next = worker::next_claim(&self.view, me, mine, &busy, unix_ms());
             let Some(claim) = next else { return };
             // Lost or not, it is not tried again before the view is newer.
             busy.insert((claim.job.clone(), claim.task));

@@ -78,6 +78,16 @@ pub struct Flags {
     /// How long a joining node looks for its cluster, ms
     #[arg(long, value_name = "MS")]
     join_timeout_ms: Option<u64>,
+    /// Whether it takes part in MapReduce jobs, which read and write files with its rights [default:
+    /// true]
+    #[arg(long, value_name = "BOOL")]
+    jobs: Option<bool>,
+    /// Tasks of jobs at a time [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    job_slots: Option<u32>,
+    /// Whether jobs may run programs with its rights [default: only if it listens on loopback alone]
+    #[arg(long, value_name = "BOOL")]
+    job_commands: Option<bool>,
     /// Listen beyond loopback although nothing is encrypted and nobody is asked who they are
     #[arg(long)]
     insecure: bool,
@@ -116,7 +126,7 @@ pub fn serve(options: ServerOptions) -> Outcome {
 }
 
 /// Warnings and worse on stderr; SYNOD_LOG (for example `info` or `synod_server=debug`) says else.
-fn start_log() {
+pub fn start_log() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_env("SYNOD_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     let log = tracing_subscriber::fmt()
@@ -155,7 +165,7 @@ fn refuse_the_world(options: &ServerOptions) -> Outcome {
 }
 
 /// Asks this process to stop, as SIGTERM does, when its parent is gone.
-fn stop_when_stdin_ends() {
+pub fn stop_when_stdin_ends() {
     std::thread::spawn(|| {
         // Whatever ends the reading, there is no parent any more.
         drop(std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()));
@@ -183,6 +193,9 @@ impl Settings {
             disk_reserve_bytes: flags.disk_reserve_bytes.or(self.disk_reserve_bytes),
             max_client_connections: flags.max_client_connections.or(self.max_client_connections),
             join_timeout_ms: flags.join_timeout_ms.or(self.join_timeout_ms),
+            jobs: flags.jobs.or(self.jobs),
+            job_slots: flags.job_slots.or(self.job_slots),
+            job_commands: flags.job_commands.or(self.job_commands),
             insecure: Some(flags.insecure || self.insecure.unwrap_or(false)),
         }
     }
@@ -212,6 +225,12 @@ impl Settings {
         if let Some(milliseconds) = self.join_timeout_ms {
             options.join_timeout = Duration::from_millis(milliseconds);
         }
+        options.jobs.enabled = self.jobs.unwrap_or(true);
+        if self.job_slots == Some(0) {
+            return Err(Failure::WrongUse("job_slots is 0; jobs = false takes none".into()));
+        }
+        options.jobs.slots = self.job_slots;
+        options.jobs.commands = self.job_commands;
         options.insecure = self.insecure.unwrap_or(false);
         Ok(options)
     }
@@ -238,6 +257,20 @@ mod tests {
         assert_eq!((options.name.as_str(), options.insecure), ("b", true));
         assert_eq!(options.listen_client, ["127.0.0.1:1"]);
         assert_eq!(options.listen_peer, [DEFAULT_PEER]);
+    }
+
+    #[test]
+    fn jobs_are_on_unless_switched_off_and_commands_are_left_to_the_addresses() {
+        let options = |file: &str, flags| {
+            Settings::parse(file).unwrap().overridden(flags).into_options().map(|o| o.jobs)
+        };
+        let jobs = options("", Flags::default()).ok().unwrap();
+        assert_eq!((jobs.enabled, jobs.slots, jobs.commands), (true, None, None));
+        let file = "jobs = true\njob_slots = 3\njob_commands = true\n";
+        let flags = Flags { jobs: Some(false), job_commands: Some(false), ..Flags::default() };
+        let jobs = options(file, flags).ok().unwrap();
+        assert_eq!((jobs.enabled, jobs.slots, jobs.commands), (false, Some(3), Some(false)));
+        assert!(options("job_slots = 0\n", Flags::default()).is_err());
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub struct Settings {
     pub disk_reserve_bytes: Option<u64>,
     pub max_client_connections: Option<usize>,
     pub join_timeout_ms: Option<u64>,
+    pub jobs: Option<bool>,
+    pub job_slots: Option<u32>,
+    pub job_commands: Option<bool>,
     pub insecure: Option<bool>,
 }
 

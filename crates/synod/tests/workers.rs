@@ -1,0 +1,183 @@
+//! `synod worker`: processes that take tasks without being nodes, with the jobs' records in an etcd or in
+//! a Synod cluster. The output equals a local run, byte for byte, also if a worker is killed or told to
+//! leave half way.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use support::cluster::Cluster;
+use support::etcd::Etcd;
+use support::load::{remote, runtime};
+use support::parts::{assert_same, parts};
+use support::process::Process;
+use support::text::Text;
+use support::{PATIENCE, refused, succeed, synod, wait_for};
+use synod::client::{Consistency, Kv};
+use synod::jobs::cluster::names::PREFIX;
+use synod::jobs::cluster::{JobState, JobView, TaskKind, View};
+use synod::kv::{KeyRange, RangeRequest};
+use tempfile::TempDir;
+
+/// Workers of one cluster, an input for them, and where outputs go.
+struct Bench {
+    workers: Vec<Process>,
+    endpoints: String,
+    text: Text,
+    folder: TempDir,
+}
+
+impl Bench {
+    fn new(workers: usize, endpoints: String, folder: TempDir) -> Bench {
+        let text = Text::write(folder.path());
+        let mut bench = Bench { workers: Vec::new(), endpoints, text, folder };
+        for number in 1..=workers {
+            bench.add_worker(&format!("w{number}"), &[]);
+        }
+        bench
+    }
+
+    fn add_worker(&mut self, name: &str, more: &[&str]) {
+        let mut command = synod(&["worker", "--stop-with-stdin", "--name", name, "--slots", "1"]);
+        command.args(["--endpoints", &self.endpoints]).args(more);
+        command.arg("--data").arg(self.folder.path().join(name));
+        let mut worker = Process::start(name, &mut command, self.folder.path());
+        worker.wait_for_output(|output| output.contains(" ready"));
+        self.workers.push(worker);
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A word count in small splits, here or on the workers.
+    fn count(&self, output: &str, on_workers: bool) -> Vec<String> {
+        let output = self.path(output).to_str().unwrap().to_owned();
+        let job = ["run", "wordcount", "--output", &output, "--split-mib", "1", "--reduces", "4"];
+        let endpoints = ["--endpoints", &self.endpoints];
+        let words = job.iter().chain(endpoints.iter().filter(|_| on_workers));
+        words.map(|word| (*word).to_owned()).chain(self.text.inputs.iter().cloned()).collect()
+    }
+
+    fn count_here(&self) -> BTreeMap<String, Vec<u8>> {
+        let arguments = self.count("local", false);
+        succeed(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        parts(&self.path("local"))
+    }
+
+    fn start_count(&self) -> Child {
+        let arguments = self.count("out", true);
+        let mut command = synod(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
+        command.spawn().unwrap()
+    }
+
+    fn view(&self) -> View {
+        runtime().block_on(async {
+            let kv = remote(std::slice::from_ref(&self.endpoints));
+            let request =
+                RangeRequest { range: KeyRange::prefix(PREFIX), ..RangeRequest::default() };
+            let (header, found) = kv.range(request, Consistency::Linearizable).await.unwrap();
+            View::load(&found.kvs, header.revision)
+        })
+    }
+
+    /// Waits until `look` finds something in the records of the running job.
+    fn wait_for_job<T>(&self, what: &str, look: impl Fn(&View, &JobView) -> Option<T>) -> T {
+        wait_for(what, PATIENCE, || {
+            let view = self.view();
+            let (_, job, _) = view.active().next()?;
+            look(&view, job)
+        })
+    }
+
+    /// Names of the workers that a map of the running job is finished by, once it is half way.
+    fn wait_half_way(&self) {
+        self.wait_for_job("half of the maps", |_, job| {
+            let maps = job.job.as_ref()?.record.totals.maps;
+            (maps > 0 && job.done(TaskKind::Map) * 2 >= maps).then_some(())
+        });
+    }
+}
+
+/// Workers on an etcd; `None` if there is no etcd to test with.
+fn on_etcd(workers: usize) -> Option<(Etcd, Bench)> {
+    let folder = TempDir::new().unwrap();
+    let etcd = Etcd::start(folder.path())?;
+    let bench = Bench::new(workers, etcd.endpoint(), folder);
+    Some((etcd, bench))
+}
+
+/// Nodes whose attempts have won a task of the only job, as its report says.
+fn winners(bench: &Bench) -> BTreeSet<String> {
+    let view = bench.view();
+    let job = view.jobs.values().next().unwrap();
+    assert!(matches!(job.job.as_ref().unwrap().record.state, JobState::Done(_)));
+    let report = job.report().unwrap();
+    let nodes = report.tasks.iter().map(|task| report.nodes[task.node as usize].clone());
+    nodes.collect()
+}
+
+#[test]
+fn a_job_runs_on_two_workers_with_its_records_in_etcd() {
+    let Some((_etcd, bench)) = on_etcd(2) else { return };
+    assert!(bench.start_count().wait().unwrap().success());
+    let found = parts(&bench.path("out"));
+    bench.text.check_count(found.values().map(Vec::as_slice));
+    assert_same(&found, &bench.count_here());
+    assert_eq!(winners(&bench), BTreeSet::from(["w1".to_owned(), "w2".to_owned()]));
+}
+
+#[test]
+fn a_worker_that_is_killed_half_way_changes_no_byte_with_the_records_in_etcd() {
+    let Some((_etcd, mut bench)) = on_etcd(3) else { return };
+    let undisturbed = bench.count_here();
+    let mut job = bench.start_count();
+    bench.wait_half_way();
+    bench.workers[0].kill();
+    assert!(job.wait().unwrap().success());
+    assert_same(&undisturbed, &parts(&bench.path("out")));
+}
+
+#[test]
+fn a_worker_that_is_told_to_leave_serves_its_outputs_first() {
+    let cluster = Cluster::start_with(1, &["--jobs", "false"]);
+    let mut bench = Bench::new(2, cluster.endpoints(), TempDir::new().unwrap());
+    let undisturbed = bench.count_here();
+    let mut job = bench.start_count();
+    bench.wait_for_job("a map of w1", |_, job| {
+        let done = job.tasks.values().filter_map(|task| task.record.done.as_ref());
+        done.into_iter().find(|done| done.node == "w1").map(drop)
+    });
+    let pid = Pid::from_raw(bench.workers[0].id().try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    assert!(job.wait().unwrap().success());
+    assert!(bench.workers[0].wait(PATIENCE).success());
+    assert_same(&undisturbed, &parts(&bench.path("out")));
+    let view = bench.view();
+    let report = view.jobs.values().next().unwrap().report().unwrap();
+    assert_eq!((report.lost_outputs, report.failed_attempts), (0, 0));
+    assert!(winners(&bench).contains("w1"));
+}
+
+#[test]
+fn a_worker_says_what_is_wrong_with_its_arguments() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("w").to_str().unwrap().to_owned();
+    let world = refused(&["worker", "--listen", "0.0.0.0:0", "--data", &data], 2);
+    assert!(world.contains("--insecure"), "{world}");
+    let odd = refused(&["worker", "--endpoints", "nonsense", "--data", &data], 2);
+    assert!(odd.contains("host:port"), "{odd}");
+    // Of two workers with one folder the second one is refused.
+    let cluster = Cluster::start(1);
+    let mut bench = Bench::new(1, cluster.endpoints(), folder);
+    let taken = bench.path("w1").to_str().unwrap().to_owned();
+    let taken = refused(&["worker", "--data", &taken, "--endpoints", &bench.endpoints.clone()], 1);
+    assert!(taken.contains("used by another process"), "{taken}");
+    assert!(bench.workers[0].interrupt().success());
+}
