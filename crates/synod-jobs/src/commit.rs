@@ -6,8 +6,11 @@
 
 use crate::counters::Counters;
 use crate::error::JobError;
+use crate::input::codec::Codec;
 use crate::reduce_task::ReduceOutput;
+use crate::spec::JobSpec;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -30,20 +33,89 @@ pub struct Part {
     pub crc32c: u32,
 }
 
-/// Content of `_SUCCESS`.
+/// A file that a task has written beside its part file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SideFile {
+    /// Name within the output folder.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// What is to be published of one task.
+#[derive(Debug, Clone)]
+pub struct Publish<'a> {
+    /// The part file and where it is; none for a map task of a job with reduce tasks.
+    pub part: Option<(&'a ReduceOutput, PathBuf)>,
+    /// The files beside it and the folder they are in.
+    pub side: (&'a [SideFile], PathBuf),
+}
+
+/// How part files are named and which are left out.
+#[derive(Debug, Clone, Copy)]
+pub struct Naming {
+    /// Part files are compressed like this, and named for it.
+    pub codec: Option<Codec>,
+    /// Part files without a record are left out.
+    pub lazy: bool,
+}
+
+impl Naming {
+    /// As a spec says.
+    pub fn of(spec: &JobSpec) -> Naming {
+        Naming { codec: spec.output_codec, lazy: spec.lazy_output }
+    }
+
+    /// Name of a partition's part file.
+    pub fn part(&self, partition: u32) -> String {
+        match self.codec {
+            None => format!("part-{partition:05}"),
+            Some(codec) => format!("part-{partition:05}.{}", codec.extension()),
+        }
+    }
+}
+
+/// The files that a task has left in its side folder, which may not be there.
+pub(crate) fn side_files(folder: &Path) -> Result<Vec<SideFile>, JobError> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|error| JobError::io("list", folder, error))?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| JobError::io("list", folder, error))?;
+        let bad = |what: &str| JobError::Task {
+            message: format!("side file {}: {what}", entry.path().display()),
+            permanent: true,
+            bad_record: None,
+        };
+        let name = entry.file_name().into_string().map_err(|_| bad("its name is not UTF-8"))?;
+        if name.starts_with("part-") || name.starts_with('_') {
+            return Err(bad("names that begin with part- or _ are the job's own"));
+        }
+        let metadata =
+            entry.metadata().map_err(|error| JobError::io("examine", &entry.path(), error))?;
+        if !metadata.is_file() {
+            return Err(bad("it is not a regular file, and only files are published"));
+        }
+        files.push(SideFile { name, bytes: metadata.len() });
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
+}
+
+/// Content of `_SUCCESS`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Name of the job.
     pub job: String,
     /// The part files in order of their partitions.
     pub parts: Vec<Part>,
+    /// Files that tasks have written beside them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub side_files: Vec<SideFile>,
     /// What the job counted.
     pub counters: Counters,
-}
-
-/// Name of a partition's part file.
-pub fn part_name(partition: u32) -> String {
-    format!("part-{partition:05}")
 }
 
 /// An output folder that this job has created; dropped without [`OutputFolder::publish`] it goes.
@@ -87,33 +159,58 @@ impl OutputFolder {
         self.path.join(TEMPORARY)
     }
 
-    /// Makes the output visible: `files` are the winners' part files, one per entry of `outputs`.
+    /// Makes the output visible: what tasks have won with, in the order of their partitions.
     pub fn publish(
         mut self,
         job: &str,
-        outputs: &[ReduceOutput],
-        files: &[PathBuf],
+        naming: Naming,
+        tasks: &[Publish<'_>],
         counters: &Counters,
         sync: bool,
     ) -> Result<Manifest, JobError> {
-        assert_eq!(outputs.len(), files.len(), "every part has its file");
-        let mut parts = Vec::with_capacity(outputs.len());
-        for (output, file) in outputs.iter().zip(files) {
-            let name = part_name(output.partition);
-            let target = self.path.join(&name);
-            match fs::rename(file, &target) {
-                Err(error) if !(error.kind() == io::ErrorKind::NotFound && target.exists()) => {
-                    return Err(JobError::io("rename", file, error));
-                }
-                _ => {}
+        let mut parts = Vec::with_capacity(tasks.len());
+        let mut side_files = Vec::new();
+        let mut names = BTreeSet::new();
+        for file in tasks.iter().flat_map(|task| task.side.0) {
+            if !names.insert(&file.name) {
+                let message = format!("two tasks have written a side file {}", file.name);
+                return Err(JobError::Task { message, permanent: true, bad_record: None });
             }
-            let ReduceOutput { bytes, records, crc32c, .. } = *output;
-            parts.push(Part { name, bytes, records, crc32c });
         }
-        let manifest = Manifest { job: job.to_owned(), parts, counters: counters.clone() };
+        for Publish { part, side: (files, folder) } in tasks {
+            if let Some((output, file)) = part
+                && !(naming.lazy && output.records == 0)
+            {
+                let name = naming.part(output.partition);
+                self.move_in(file, &name)?;
+                let ReduceOutput { bytes, records, crc32c, .. } = **output;
+                parts.push(Part { name, bytes, records, crc32c });
+            }
+            for side in *files {
+                let file = folder.join(&side.name);
+                if sync && file.exists() {
+                    sync_file(&file)?;
+                }
+                self.move_in(&file, &side.name)?;
+                side_files.push(side.clone());
+            }
+        }
+        let (job, counters) = (job.to_owned(), counters.clone());
+        let manifest = Manifest { job, parts, side_files, counters };
         self.write_success(&manifest, sync)?;
         self.published = true;
         Ok(manifest)
+    }
+
+    /// Moves a file to its place, unless an earlier try has done so.
+    fn move_in(&self, file: &Path, name: &str) -> Result<(), JobError> {
+        let target = self.path.join(name);
+        match fs::rename(file, &target) {
+            Err(error) if !(error.kind() == io::ErrorKind::NotFound && target.exists()) => {
+                Err(JobError::io("rename", file, error))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn write_success(&self, manifest: &Manifest, sync: bool) -> Result<(), JobError> {
@@ -147,6 +244,12 @@ impl Drop for OutputFolder {
             let _ = fs::remove_dir_all(&self.path);
         }
     }
+}
+
+fn sync_file(path: &Path) -> Result<(), JobError> {
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(|error| JobError::io("sync", path, error))
 }
 
 fn sync_folder(path: &Path) -> Result<(), JobError> {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Different names that one job may count under; more are dropped into `counters_dropped`.
-pub const MAX_USER_COUNTERS: usize = 1_000;
+pub const MAX_USER_COUNTERS: usize = 10_000;
 
 /// Built-in counts and those of the job's own functions. Additions saturate.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ pub struct Counters {
     pub combined_pairs_out: u64,
     /// Records left out because the map function panicked on them.
     pub bad_records_skipped: u64,
+    /// Records left out because they were longer than the job allows.
+    #[serde(default)]
+    pub long_records_skipped: u64,
     /// Runs written to disk because the memory budget was reached, or to be fetched.
     pub runs_written: u64,
     /// Bytes of those runs as stored.
@@ -56,6 +59,7 @@ impl Counters {
             map_pairs_out,
             combined_pairs_out,
             bad_records_skipped,
+            long_records_skipped,
             runs_written,
             run_bytes_written,
             reduce_groups_in,
@@ -70,6 +74,7 @@ impl Counters {
             (&mut self.map_pairs_out, map_pairs_out),
             (&mut self.combined_pairs_out, combined_pairs_out),
             (&mut self.bad_records_skipped, bad_records_skipped),
+            (&mut self.long_records_skipped, long_records_skipped),
             (&mut self.runs_written, runs_written),
             (&mut self.run_bytes_written, run_bytes_written),
             (&mut self.reduce_groups_in, reduce_groups_in),

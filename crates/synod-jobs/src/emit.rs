@@ -3,7 +3,8 @@
 //! With a combiner pairs go to the combine table, unless the table turns out to absorb less than a
 //! fifth of them: then they are appended like those of a job without one. When a buffer reaches
 //! the task's share of the memory it is sorted and becomes a run. A failure to keep a run is
-//! remembered and ends the task after the current block.
+//! remembered and ends the task after the current block. Without reduce tasks pairs are not kept at
+//! all: the job writes them to a part file as they come.
 
 use crate::buffer::pairs::Pairs;
 use crate::buffer::table::{CombineTable, Upsert};
@@ -11,9 +12,15 @@ use crate::counters::Counters;
 use crate::error::JobError;
 use crate::hash::{Head, head_of, head_within};
 use crate::job::Job;
+use crate::reduce_input::ReduceInput;
+use crate::run::memory::MemoryRun;
 use crate::run::record;
 use crate::run::store::{Run, RunStore};
+use crate::sink::Sink;
+use crate::task::TaskContext;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Pairs that a table must have seen before it is judged.
 const BYPASS_AFTER_PAIRS: u64 = 1 << 16;
@@ -27,8 +34,13 @@ pub struct Emitter<'t, J: Job> {
     table: CombineTable,
     pairs: Pairs,
     limit_bytes: usize,
-    store: Option<&'t RunStore>,
+    /// Whether cut points decide the partition.
+    total_order: bool,
+    /// The attempt, and where its runs go; none while sampling.
+    keeping: Option<(&'t TaskContext<'t>, &'t RunStore)>,
     runs: Vec<Run>,
+    /// The part file, if there are no reduce tasks.
+    sink: Option<Sink>,
     failure: Option<JobError>,
     pub(crate) counters: Counters,
     /// Pairs that the table has seen since it was empty.
@@ -44,6 +56,8 @@ pub struct Emitter<'t, J: Job> {
 enum Mode {
     Combine,
     Append,
+    /// Pairs are written to the part file.
+    Write,
     /// Only keys are kept, to find the cut points of a range partition.
     Sample,
     /// A run could not be kept; the task is about to fail.
@@ -61,7 +75,7 @@ impl<'t, J: Job> Emitter<'t, J> {
         cuts: &'t [Vec<u8>],
         table_seed: u64,
         limit_bytes: usize,
-        store: &'t RunStore,
+        keeping: (&'t TaskContext<'t>, &'t RunStore),
     ) -> Emitter<'t, J> {
         let mode = if J::COMBINED_VALUE_BYTES.is_some() { Mode::Combine } else { Mode::Append };
         Emitter {
@@ -72,8 +86,10 @@ impl<'t, J: Job> Emitter<'t, J> {
             table: CombineTable::new(J::COMBINED_VALUE_BYTES.unwrap_or(0), table_seed),
             pairs: Pairs::new(partitions),
             limit_bytes,
-            store: Some(store),
+            total_order: job.total_order(),
+            keeping: Some(keeping),
             runs: Vec::new(),
+            sink: None,
             failure: None,
             counters: Counters::default(),
             table_pairs: 0,
@@ -85,16 +101,27 @@ impl<'t, J: Job> Emitter<'t, J> {
 
     /// For the sampler: keeps the beginning of every key and nothing else.
     pub(crate) fn sampling(job: &'t J) -> Emitter<'t, J> {
+        Emitter::keeping_nothing(job, Mode::Sample, None)
+    }
+
+    /// For a map task of a job without reduce tasks: pairs are written to `sink`.
+    pub(crate) fn writing(job: &'t J, sink: Sink) -> Emitter<'t, J> {
+        Emitter::keeping_nothing(job, Mode::Write, Some(sink))
+    }
+
+    fn keeping_nothing(job: &'t J, mode: Mode, sink: Option<Sink>) -> Emitter<'t, J> {
         Emitter {
             job,
             partitions: 1,
             cuts: &[],
-            mode: Mode::Sample,
+            mode,
             table: CombineTable::new(0, 0),
             pairs: Pairs::new(1),
             limit_bytes: 0,
-            store: None,
+            total_order: false,
+            keeping: None,
             runs: Vec::new(),
+            sink,
             failure: None,
             counters: Counters::default(),
             table_pairs: 0,
@@ -155,17 +182,28 @@ impl<'t, J: Job> Emitter<'t, J> {
                 return;
             }
         }
-        if self.mode == Mode::Append {
-            self.append(key, value);
-        } else if self.mode == Mode::Sample {
-            self.samples.push(key[..key.len().min(SAMPLED_KEY_BYTES)].to_vec());
+        match self.mode {
+            Mode::Append => self.append(key, value),
+            Mode::Write => {
+                self.counters.map_pairs_out += 1;
+                if let Some(sink) = &mut self.sink {
+                    self.job.write_pair(key, value, sink);
+                }
+            }
+            Mode::Sample => self.samples.push(key[..key.len().min(SAMPLED_KEY_BYTES)].to_vec()),
+            Mode::Combine | Mode::Discard => {}
         }
+    }
+
+    /// The part file of a job without reduce tasks, for records that are no pairs.
+    pub fn sink(&mut self) -> Option<&mut Sink> {
+        self.sink.as_mut()
     }
 
     #[inline]
     fn append(&mut self, key: &[u8], value: &[u8]) {
         self.counters.map_pairs_out += 1;
-        let partition = partition_in(self.job, self.cuts, key, self.partitions);
+        let partition = partition_in(self.job, self.total_order, self.cuts, key, self.partitions);
         if !self.pairs.push(partition, key, value) {
             let need = record::encoded_len(key.len(), value.len());
             if !self.pairs.grow(need, self.limit_bytes) {
@@ -195,19 +233,52 @@ impl<'t, J: Job> Emitter<'t, J> {
     /// Turns what is buffered into runs.
     fn seal(&mut self) {
         self.counters.map_pairs_out += std::mem::take(&mut self.table_pairs);
-        let Some(store) = self.store else { return };
         let (job, cuts, partitions) = (self.job, self.cuts, self.partitions);
+        let total_order = self.total_order;
         if self.table.keys() > 0 {
-            let run = self.table.seal(partitions, |key| partition_in(job, cuts, key, partitions));
-            self.keep(store, run);
+            let partition = |key: &[u8]| partition_in(job, total_order, cuts, key, partitions);
+            let run = self.table.seal(partitions, partition);
+            self.keep(run);
         }
         if self.pairs.count() > 0 {
             let run = self.pairs.seal();
-            self.keep(store, run);
+            if job.combines_runs() { self.combine(run) } else { self.keep(run) }
         }
     }
 
-    fn keep(&mut self, store: &RunStore, run: crate::run::memory::MemoryRun) {
+    /// Has the job combine a run, partition by partition, and keeps what it gives.
+    fn combine(&mut self, run: MemoryRun) {
+        let Some((task, _)) = self.keeping else { return };
+        let run = Arc::new(run);
+        let mut pairs = Pairs::new(self.partitions);
+        for partition in 0..self.partitions {
+            if run.pairs(partition) == 0 || self.mode == Mode::Discard {
+                continue;
+            }
+            let combined =
+                ReduceInput::new(self.job, task.progress, vec![Box::new(run.source(partition))])
+                    .and_then(|mut input| {
+                        let (job, limit_bytes) = (self.job, self.limit_bytes);
+                        let keep: &mut dyn FnMut(MemoryRun) = &mut |run| self.keep(run);
+                        let mut out = PairSink { pairs: &mut pairs, partition, limit_bytes, keep };
+                        job.combine_run(task, &mut input, &mut out)
+                    });
+            if let Err(failure) = combined {
+                self.fail(failure);
+            }
+        }
+        if pairs.count() > 0 {
+            self.keep(pairs.seal());
+        }
+    }
+
+    fn fail(&mut self, failure: JobError) {
+        self.failure.get_or_insert(failure);
+        self.mode = Mode::Discard;
+    }
+
+    fn keep(&mut self, run: MemoryRun) {
+        let Some((task, store)) = self.keeping else { return };
         if self.mode == Mode::Discard {
             return;
         }
@@ -217,23 +288,24 @@ impl<'t, J: Job> Emitter<'t, J> {
                     (0..self.partitions).map(|partition| run.pairs(partition)).sum::<u64>();
                 self.counters.runs_written += u64::from(run.disk_bytes() > 0);
                 self.counters.run_bytes_written += run.disk_bytes();
+                task.progress.bytes_spilled.fetch_add(run.disk_bytes(), Relaxed);
                 self.runs.push(run);
             }
-            Err(failure) => {
-                self.failure = Some(failure);
-                self.mode = Mode::Discard;
-            }
+            Err(failure) => self.fail(failure),
         }
     }
 
     /// Fails if a run could not be kept.
-    pub(crate) fn check(&mut self) -> Result<(), JobError> {
+    pub fn check(&mut self) -> Result<(), JobError> {
+        if let Some(sink) = &mut self.sink {
+            sink.check()?;
+        }
         self.failure.take().map_or(Ok(()), Err)
     }
 
-    /// Bytes that this task's runs have on disk so far.
-    pub(crate) fn spilled_bytes(&self) -> u64 {
-        self.counters.run_bytes_written
+    /// The part file and the counts.
+    pub(crate) fn into_sink(self) -> (Option<Sink>, Counters) {
+        (self.sink, self.counters)
     }
 
     /// The runs, in emit order, and the counts.
@@ -249,10 +321,40 @@ impl<'t, J: Job> Emitter<'t, J> {
     }
 }
 
+/// Takes the pairs of a combiner that runs over a whole run.
+pub struct PairSink<'a> {
+    pairs: &'a mut Pairs,
+    partition: u32,
+    limit_bytes: usize,
+    keep: &'a mut dyn FnMut(MemoryRun),
+}
+
+impl PairSink<'_> {
+    /// Takes a pair. Its order among the others does not matter.
+    pub fn push(&mut self, key: &[u8], value: &[u8]) -> Result<(), JobError> {
+        if !self.pairs.push(self.partition, key, value) {
+            let need = record::encoded_len(key.len(), value.len());
+            if !self.pairs.grow(need, self.limit_bytes) {
+                // The combiner gives more than it got.
+                (self.keep)(self.pairs.seal());
+                assert!(self.pairs.grow(need, self.limit_bytes), "an empty buffer takes any pair");
+            }
+            assert!(self.pairs.push(self.partition, key, value), "room was made");
+        }
+        Ok(())
+    }
+}
+
 /// The partition of a key: by range if the job wants a total order, else as the job says.
 #[inline]
-fn partition_in<J: Job>(job: &J, cuts: &[Vec<u8>], key: &[u8], partitions: u32) -> u32 {
-    if J::TOTAL_ORDER {
+fn partition_in<J: Job>(
+    job: &J,
+    total_order: bool,
+    cuts: &[Vec<u8>],
+    key: &[u8],
+    partitions: u32,
+) -> u32 {
+    if total_order {
         cuts.partition_point(|cut| cut.as_slice() <= key) as u32
     } else {
         job.partition(key, partitions)

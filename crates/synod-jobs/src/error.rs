@@ -29,11 +29,45 @@ pub enum JobError {
         /// The path as given.
         path: PathBuf,
     },
-    /// An input is a folder.
-    #[error("input {} is a folder: name its files, for example '{}/*'", .path.display(), .path.display())]
+    /// Within a folder that is an input there is another folder.
+    #[error("input {} is a folder within a folder: name its files, or have folders read with all below them", .path.display())]
     InputIsFolder {
         /// The path as given.
         path: PathBuf,
+    },
+    /// A link within a folder leads to another folder.
+    #[error("input {} is a link to a folder: name that folder itself", .path.display())]
+    InputIsLinkToFolder {
+        /// The link.
+        path: PathBuf,
+    },
+    /// A compressed input cannot be unpacked.
+    #[error("input {} cannot be unpacked: {what}; make it anew, or name it without its extension", .path.display())]
+    BadCompression {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The bytes of an input are not records of the format that the job says.
+    #[error("input {} at offset {offset}: {what}; check the input format", .path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Where the record begins.
+        offset: u64,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// A job that runs a program failed there.
+    #[error("{message}")]
+    Task {
+        /// What happened, and what to do.
+        message: String,
+        /// Whether every other attempt must fail the same way.
+        permanent: bool,
+        /// Offset of the record that it failed on, if that is known.
+        bad_record: Option<u64>,
     },
     /// An input is neither a regular file nor a folder.
     #[error("input {} is not a regular file: copy its content to a file first", .path.display())]
@@ -183,6 +217,10 @@ impl JobError {
                 | JobError::UnknownJob { .. }
                 | JobError::InputChanged { .. }
                 | JobError::RecordTooLong { .. }
+                | JobError::BadCompression { .. }
+                | JobError::Malformed { .. }
+                | JobError::InputIsLinkToFolder { .. }
+                | JobError::Task { permanent: true, .. }
         )
     }
 }

@@ -1,19 +1,25 @@
-//! Map tasks: splits in, sorted and partitioned runs out.
+//! Map tasks: splits in, sorted and partitioned runs out; or, without reduce tasks, a part file.
 //!
 //! [`run_map_task`] leaves its runs where its store puts them, for reducers in the same process;
-//! [`run_map_task_to_file`] merges them into one file that other processes can fetch from. Both
-//! are plain functions: they start no thread and know no scheduler.
+//! [`run_map_task_to_file`] merges them into one file that other processes can fetch from;
+//! [`run_map_only_task`] writes what the job emits. All are plain functions: they start no thread and
+//! know no scheduler.
 
+use crate::commit::{SideFile, side_files};
 use crate::counters::Counters;
 use crate::emit::Emitter;
 use crate::error::{JobError, panic_message};
-use crate::job::{Block, Job};
+use crate::input::Stores;
+use crate::input::codec::Codec;
+use crate::job::Job;
+use crate::map_input::MapInput;
 use crate::merge::limit_fan_in;
 use crate::plan::JobPlan;
-use crate::progress::Progress;
-use crate::reader::{Lines, SplitReader};
+use crate::reduce_task::{ReduceOutput, part_of};
 use crate::run::store::{Run, RunStore, write_run_file};
 use crate::run::writer::RunIndex;
+use crate::sink::Sink;
+use crate::task::TaskContext;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,14 +35,16 @@ pub struct MapContext<'a, J> {
     pub job: &'a J,
     /// The plan of the job.
     pub plan: &'a JobPlan,
+    /// Where inputs are read from.
+    pub stores: &'a Stores,
     /// Where runs are kept.
     pub store: &'a RunStore,
     /// Memory for pairs that are not in a run yet.
     pub buffer_bytes: u64,
     /// Records to leave out.
     pub skips: &'a Skips,
-    /// Told how many bytes were read; asked whether the job was cancelled.
-    pub progress: &'a Progress,
+    /// The attempt.
+    pub task: &'a TaskContext<'a>,
 }
 
 /// Runs in emit order and what was counted.
@@ -46,6 +54,8 @@ pub struct MapRuns {
     pub runs: Vec<Run>,
     /// Counts of this task.
     pub counters: Counters,
+    /// Files to be published beside the part files.
+    pub side_files: Vec<SideFile>,
 }
 
 /// A finished map output in one file.
@@ -57,6 +67,9 @@ pub struct MapOutput {
     pub index: RunIndex,
     /// Counts of this task.
     pub counters: Counters,
+    /// Files to be published beside the part files.
+    #[serde(default)]
+    pub side_files: Vec<SideFile>,
 }
 
 /// Maps every split that `next_split` gives, as indexes into the plan, into one set of runs.
@@ -74,30 +87,70 @@ pub fn run_map_task<J: Job>(
         &plan.cuts,
         plan.table_seed,
         usize::try_from(context.buffer_bytes).unwrap_or(usize::MAX),
-        context.store,
+        (context.task, context.store),
     );
-    let mut bytes_read = 0;
-    let mut splits_mapped = 0;
-    let result = (|| {
-        while let Some(split) = next_split() {
-            map_split(context, split, &mut emitter, &mut bytes_read)?;
-            splits_mapped += 1;
-            context.progress.maps_done.fetch_add(1, Relaxed);
-        }
-        Ok(())
-    })();
-    let result = result.and_then(|()| {
-        let before = emitter.spilled_bytes();
+    let mut told = Told::default();
+    let result = map_splits(context, next_split, &mut emitter, &mut told).and_then(|()| {
         let (runs, counters) = emitter.finish()?;
-        context.progress.bytes_spilled.fetch_add(counters.run_bytes_written - before, Relaxed);
-        Ok(MapRuns { runs, counters })
+        Ok(MapRuns { runs, counters, side_files: side_files(context.task.side_path())? })
     });
     if result.is_err() {
-        // What this attempt has mapped will be mapped again.
-        context.progress.maps_done.fetch_sub(splits_mapped, Relaxed);
-        context.progress.bytes_read.fetch_sub(bytes_read, Relaxed);
+        told.take_back(context.task);
     }
     result
+}
+
+/// Maps one split of a job without reduce tasks into the part file at `output`.
+pub fn run_map_only_task<J: Job>(
+    context: &MapContext<'_, J>,
+    split: usize,
+    output: &Path,
+    codec: Option<Codec>,
+    sync: bool,
+) -> Result<ReduceOutput, JobError> {
+    let mut emitter = Emitter::writing(context.job, Sink::create(output, codec)?);
+    let mut told = Told::default();
+    let mut once = Some(split);
+    let result = map_splits(context, &mut || once.take(), &mut emitter, &mut told).and_then(|()| {
+        let (sink, mut counters) = emitter.into_sink();
+        let sink = sink.expect("it was made with one");
+        let (written, counted) = sink.finish(sync)?;
+        counters.add(&counted);
+        part_of(context.task, split as u32, written, counters)
+    });
+    if result.is_err() {
+        told.take_back(context.task);
+    }
+    result
+}
+
+/// What the job's progress was told of an attempt.
+#[derive(Default)]
+struct Told {
+    bytes_read: u64,
+    splits_mapped: u64,
+}
+
+impl Told {
+    /// What a failed attempt has mapped will be mapped again.
+    fn take_back(&self, task: &TaskContext<'_>) {
+        task.progress.maps_done.fetch_sub(self.splits_mapped, Relaxed);
+        task.progress.bytes_read.fetch_sub(self.bytes_read, Relaxed);
+    }
+}
+
+fn map_splits<J: Job>(
+    context: &MapContext<'_, J>,
+    next_split: &mut dyn FnMut() -> Option<usize>,
+    emitter: &mut Emitter<'_, J>,
+    told: &mut Told,
+) -> Result<(), JobError> {
+    while let Some(split) = next_split() {
+        map_split(context, split, emitter, told)?;
+        told.splits_mapped += 1;
+        context.task.progress.maps_done.fetch_add(1, Relaxed);
+    }
+    Ok(())
 }
 
 /// Maps one split into the run file at `output`, which is replaced if it exists. Runs beyond the
@@ -109,79 +162,44 @@ pub fn run_map_task_to_file<J: Job>(
     fan_in: usize,
 ) -> Result<MapOutput, JobError> {
     let mut once = Some(split);
-    let MapRuns { runs, mut counters } = run_map_task(context, &mut || once.take())?;
+    let MapRuns { runs, mut counters, side_files } = run_map_task(context, &mut || once.take())?;
     let sources = |partition| {
         let sources = runs.iter().map(|run| run.source(partition)).collect();
         limit_fan_in(context.job, sources, fan_in, context.store)
     };
     let index = write_run_file(context.job, output, context.plan.reduces, sources)?;
     counters.combined_pairs_out = index.sections.iter().map(|section| section.pairs).sum();
-    Ok(MapOutput { path: output.to_owned(), index, counters })
+    Ok(MapOutput { path: output.to_owned(), index, counters, side_files })
 }
 
 fn map_split<J: Job>(
     context: &MapContext<'_, J>,
     split: usize,
     emitter: &mut Emitter<'_, J>,
-    bytes_read: &mut u64,
+    told: &mut Told,
 ) -> Result<(), JobError> {
-    let range = context.plan.splits[split];
-    let input = &context.plan.inputs[range.input];
     let skips = context.skips.get(&split);
-    let limit = context.plan.max_record_bytes;
-    let mut reader = SplitReader::open(input, range.start, range.end, limit)?;
-    let mut first_number = 0;
-    while let Some(lines) = reader.next_block()? {
-        context.progress.check_cancelled()?;
-        let Lines { bytes, offset } = lines;
-        let block = Block { bytes, offset, first_number, file: &input.path };
-        emitter.stand_at(offset, first_number);
-        let spilled_before = emitter.spilled_bytes();
-        let mapped = catch_unwind(AssertUnwindSafe(|| match skips {
-            None => context.job.map_block(block, emitter),
-            Some(skips) => map_without(context.job, block, skips, emitter),
-        }));
-        if let Err(payload) = mapped {
+    let task = context.task;
+    let mut input = MapInput::open(context.plan, context.stores, split, skips, task.progress)?;
+    let mapped =
+        catch_unwind(AssertUnwindSafe(|| context.job.map_split(task, &mut input, emitter)));
+    let (counters, stored_bytes) = input.finish();
+    told.bytes_read += stored_bytes;
+    match mapped {
+        Ok(result) => result?,
+        Err(payload) => {
+            let range = context.plan.splits[split];
             let (offset, record) = emitter.position;
             return Err(JobError::MapPanicked {
-                path: input.path.clone(),
+                path: context.plan.inputs[range.input].path.clone(),
                 split,
                 offset,
                 record,
                 message: panic_message(&*payload),
             });
         }
-        emitter.check()?;
-        let records = count_records(bytes);
-        first_number += records;
-        emitter.counters.map_records_in += records;
-        emitter.counters.map_bytes_in += bytes.len() as u64;
-        *bytes_read += bytes.len() as u64;
-        context.progress.bytes_read.fetch_add(bytes.len() as u64, Relaxed);
-        let spilled = emitter.spilled_bytes() - spilled_before;
-        context.progress.bytes_spilled.fetch_add(spilled, Relaxed);
     }
+    emitter.check()?;
+    emitter.counters.add(&counters);
     Ok(())
-}
-
-/// Maps record by record and leaves out those that are known to be bad.
-fn map_without<J: Job>(
-    job: &J,
-    block: Block<'_>,
-    skips: &BTreeSet<u64>,
-    emitter: &mut Emitter<'_, J>,
-) {
-    for record in block.records() {
-        emitter.stand_at(record.offset, record.number);
-        if skips.contains(&record.offset) {
-            emitter.counters.bad_records_skipped += 1;
-        } else {
-            job.map(record, emitter);
-        }
-    }
-}
-
-fn count_records(bytes: &[u8]) -> u64 {
-    let complete = memchr::memchr_iter(b'\n', bytes).count() as u64;
-    complete + u64::from(bytes.last().is_some_and(|&byte| byte != b'\n'))
 }

@@ -5,9 +5,11 @@
 //! depends only on the inputs and the spec, never on how many slots there are.
 
 use crate::error::JobError;
-use crate::input::{InputFile, expand};
+use crate::framing::{Framing, InputFormat};
+use crate::input::{InputFile, Stores};
 use crate::job::Job;
-use crate::sample::cut_points;
+use crate::reader::SplitReader;
+use crate::sample::{Sampled, cut_points};
 use crate::spec::{
     BYTES_PER_REDUCE, DEFAULT_SPLIT_BYTES, JobSpec, MAX_REDUCES, MIN_AUTO_SPLIT_BYTES,
 };
@@ -34,7 +36,10 @@ pub struct JobPlan {
     pub inputs: Vec<InputFile>,
     /// The map tasks, in input order.
     pub splits: Vec<Split>,
-    /// The number of reduce tasks.
+    /// How inputs are read.
+    #[serde(default)]
+    pub format: InputFormat,
+    /// The number of reduce tasks; with none, map tasks write the part files.
     pub reduces: u32,
     /// Cut points of a total order, ascending, one less than `reduces`; else empty.
     pub cuts: Vec<Vec<u8>>,
@@ -52,9 +57,19 @@ impl JobPlan {
 }
 
 /// Plans a job for a number of slots.
-pub fn plan<J: Job>(job: &J, spec: &JobSpec, slots: u32) -> Result<JobPlan, JobError> {
+pub fn plan<J: Job>(
+    job: &J,
+    spec: &JobSpec,
+    slots: u32,
+    stores: &Stores,
+) -> Result<JobPlan, JobError> {
     spec.check()?;
-    let inputs = expand(&spec.inputs)?;
+    if spec.reduces == Some(0) && !J::WRITES_PAIRS {
+        let what = format!("job `{}` needs at least one reduce task", spec.job);
+        return Err(JobError::BadSpec { what });
+    }
+    let format = spec.format.clone();
+    let inputs = stores.expand(&spec.inputs, &format)?;
     let total: u64 = inputs.iter().map(|input| input.bytes).sum();
     let split_bytes = spec.split_bytes.unwrap_or_else(|| {
         total
@@ -65,25 +80,89 @@ pub fn plan<J: Job>(job: &J, spec: &JobSpec, slots: u32) -> Result<JobPlan, JobE
         u32::try_from(total.div_ceil(BYTES_PER_REDUCE)).unwrap_or(MAX_REDUCES).clamp(1, MAX_REDUCES)
     });
     let max_record_bytes = spec.max_record();
-    let cuts = if J::TOTAL_ORDER && reduces > 1 {
-        cut_points(job, &inputs, reduces, max_record_bytes)?
+    let cuts = if job.total_order() && reduces > 1 {
+        let sampled = Sampled { stores, inputs: &inputs, format: &format, max_record_bytes };
+        cut_points(job, sampled, reduces)?
     } else {
         Vec::new()
     };
-    let splits = cut(&inputs, split_bytes);
-    Ok(JobPlan { inputs, splits, reduces, cuts, max_record_bytes, table_seed: spec.table_seed })
+    let splits = match format.lines_per_split {
+        Some(records) => cut_by_records(&inputs, &format, records, max_record_bytes, stores)?,
+        None => cut(&inputs, &format, split_bytes),
+    };
+    let table_seed = spec.table_seed;
+    Ok(JobPlan { inputs, splits, format, reduces, cuts, max_record_bytes, table_seed })
+}
+
+/// Whether several tasks can share a file.
+pub(crate) fn is_splittable(input: &InputFile, format: &InputFormat) -> bool {
+    input.codec.is_none() && !input.whole && format.framing.is_splittable()
 }
 
 /// Cuts files into splits of equal size; the last one of a file is what is left.
-fn cut(inputs: &[InputFile], split_bytes: u64) -> Vec<Split> {
+fn cut(inputs: &[InputFile], format: &InputFormat, split_bytes: u64) -> Vec<Split> {
     let mut splits = Vec::new();
     for (index, input) in inputs.iter().enumerate() {
+        let size = if is_splittable(input, format) { split_bytes } else { u64::MAX };
+        // Those of fixed length begin at a record.
+        let size = match format.framing {
+            Framing::Fixed(length) if size < u64::MAX => {
+                size.next_multiple_of(u64::from(length.max(1)))
+            }
+            _ => size,
+        };
+        if input.bytes == 0 && format.tasks_for_empty_files {
+            splits.push(Split { input: index, start: 0, end: 0 });
+        }
         let mut start = 0;
         while start < input.bytes {
-            let end = start.saturating_add(split_bytes).min(input.bytes);
+            let end = start.saturating_add(size).min(input.bytes);
             splits.push(Split { input: index, start, end });
             start = end;
         }
     }
     splits
+}
+
+/// Cuts files into splits of so many records.
+fn cut_by_records(
+    inputs: &[InputFile],
+    format: &InputFormat,
+    records: u64,
+    max_record_bytes: u64,
+    stores: &Stores,
+) -> Result<Vec<Split>, JobError> {
+    let mut splits = Vec::new();
+    for (index, input) in inputs.iter().enumerate() {
+        if !is_splittable(input, format) {
+            splits.extend(
+                cut(std::slice::from_ref(input), format, u64::MAX)
+                    .into_iter()
+                    .map(|split| Split { input: index, ..split }),
+            );
+            continue;
+        }
+        let store = stores.of(&input.path)?;
+        let bounds = (0, input.bytes);
+        let mut reader = SplitReader::open(store, input, format, bounds, max_record_bytes)?;
+        let (mut start, mut held) = (0, 0);
+        while let Some(lines) = reader.next_block()? {
+            let bytes = reader.bytes();
+            let mut at = 0;
+            while at < bytes.len() {
+                let found = format.framing.next(bytes, at, true).ok().flatten();
+                at = found.map_or(bytes.len(), |found| found.next);
+                held += 1;
+                if held == records.max(1) {
+                    let end = lines.offset + at as u64;
+                    splits.push(Split { input: index, start, end });
+                    (start, held) = (end, 0);
+                }
+            }
+        }
+        if start < input.bytes {
+            splits.push(Split { input: index, start, end: input.bytes });
+        }
+    }
+    Ok(splits)
 }

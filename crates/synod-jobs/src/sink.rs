@@ -1,10 +1,11 @@
-//! Takes the output of a reduce function and writes one part file.
+//! Takes the output of a task and writes one part file, compressed if the job says so.
 //!
 //! The first failure to write is remembered, what follows is dropped, and the task fails when it
-//! next looks. The CRC32C of the whole part is computed on the way.
+//! next looks. The CRC32C of the whole file is computed on the way.
 
 use crate::counters::Counters;
 use crate::error::JobError;
+use crate::input::codec::Codec;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -13,13 +14,10 @@ use std::path::{Path, PathBuf};
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// Where a reduce function writes.
-#[derive(Debug)]
 pub struct Sink {
     path: PathBuf,
-    file: File,
+    encoder: Encoder,
     buffer: Vec<u8>,
-    crc: u32,
-    bytes: u64,
     records: u64,
     failure: Option<io::Error>,
     pub(crate) counters: Counters,
@@ -33,21 +31,84 @@ pub(crate) struct Written {
     pub crc32c: u32,
 }
 
+/// A file and the checksum of what was written to it.
+struct CheckedFile {
+    file: File,
+    crc: u32,
+    bytes: u64,
+}
+
+impl Write for CheckedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.crc = crc32c::crc32c_append(self.crc, &bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+enum Encoder {
+    Plain(CheckedFile),
+    Gz(flate2::write::GzEncoder<CheckedFile>),
+    Zst(zstd::Encoder<'static, CheckedFile>),
+    Bz2(bzip2::write::BzEncoder<CheckedFile>),
+}
+
+impl Encoder {
+    fn new(codec: Option<Codec>, file: CheckedFile) -> io::Result<Encoder> {
+        Ok(match codec {
+            None => Encoder::Plain(file),
+            Some(Codec::Gz) => {
+                Encoder::Gz(flate2::write::GzEncoder::new(file, flate2::Compression::default()))
+            }
+            Some(Codec::Zst) => Encoder::Zst(zstd::Encoder::new(file, ZSTD_LEVEL)?),
+            Some(Codec::Bz2) => {
+                Encoder::Bz2(bzip2::write::BzEncoder::new(file, bzip2::Compression::default()))
+            }
+        })
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Encoder::Plain(file) => file.write_all(bytes),
+            Encoder::Gz(encoder) => encoder.write_all(bytes),
+            Encoder::Zst(encoder) => encoder.write_all(bytes),
+            Encoder::Bz2(encoder) => encoder.write_all(bytes),
+        }
+    }
+
+    fn finish(self) -> io::Result<CheckedFile> {
+        match self {
+            Encoder::Plain(file) => Ok(file),
+            Encoder::Gz(encoder) => encoder.finish(),
+            Encoder::Zst(encoder) => encoder.finish(),
+            Encoder::Bz2(encoder) => encoder.finish(),
+        }
+    }
+}
+
+/// Zstandard's own default.
+const ZSTD_LEVEL: i32 = 3;
+
 impl Sink {
     /// Creates the part file, or replaces one that a failed attempt left.
-    pub(crate) fn create(path: &Path) -> Result<Sink, JobError> {
+    pub(crate) fn create(path: &Path, codec: Option<Codec>) -> Result<Sink, JobError> {
         let file = File::options()
             .write(true)
             .create(true)
             .truncate(true)
             .open(path)
             .map_err(|error| JobError::io("create", path, error))?;
+        let encoder = Encoder::new(codec, CheckedFile { file, crc: 0, bytes: 0 })
+            .map_err(|error| JobError::io("create", path, error))?;
         Ok(Sink {
             path: path.to_owned(),
-            file,
+            encoder,
             buffer: Vec::with_capacity(BUFFER_BYTES + (64 << 10)),
-            crc: 0,
-            bytes: 0,
             records: 0,
             failure: None,
             counters: Counters::default(),
@@ -91,18 +152,32 @@ impl Sink {
         self.counters.count(name, amount);
     }
 
+    /// Whether no record was written.
+    pub fn is_empty(&self) -> bool {
+        self.records == 0 && self.buffer.is_empty()
+    }
+
+    /// Ends the current record with nothing.
+    #[inline]
+    pub fn end_bare_record(&mut self) {
+        self.records += 1;
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.flush();
+        }
+    }
+
     #[cold]
     fn flush(&mut self) {
         if self.failure.is_none() {
-            self.crc = crc32c::crc32c_append(self.crc, &self.buffer);
-            self.bytes += self.buffer.len() as u64;
-            self.failure = self.file.write_all(&self.buffer).err();
+            self.failure = self.encoder.write_all(&self.buffer).err();
         }
         self.buffer.clear();
+        // One giant record must not keep its memory.
+        self.buffer.shrink_to(4 * BUFFER_BYTES);
     }
 
     /// Fails if something could not be written.
-    pub(crate) fn check(&mut self) -> Result<(), JobError> {
+    pub fn check(&mut self) -> Result<(), JobError> {
         match self.failure.take() {
             None => Ok(()),
             Some(error) => Err(JobError::io("write", &self.path, error)),
@@ -113,10 +188,11 @@ impl Sink {
     pub(crate) fn finish(mut self, sync: bool) -> Result<(Written, Counters), JobError> {
         self.flush();
         self.check()?;
+        let write = |error| JobError::io("write", &self.path, error);
+        let CheckedFile { file, crc, bytes } = self.encoder.finish().map_err(write)?;
         if sync {
-            self.file.sync_all().map_err(|error| JobError::io("sync", &self.path, error))?;
+            file.sync_all().map_err(|error| JobError::io("sync", &self.path, error))?;
         }
-        let written = Written { bytes: self.bytes, records: self.records, crc32c: self.crc };
-        Ok((written, self.counters))
+        Ok((Written { bytes, records: self.records, crc32c: crc }, self.counters))
     }
 }

@@ -5,6 +5,8 @@
 
 use crate::cluster::names::JobId;
 use crate::error::JobError;
+use crate::framing::{Framing, InputFormat};
+use crate::input::codec::Codec;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -35,11 +37,15 @@ const _: () = assert!(LARGEST_MAX_RECORD_BYTES < u32::MAX as u64 / 2);
 pub struct JobSpec {
     /// Name of the job in the registry, or a free name for a job of one's own.
     pub job: String,
-    /// Files to read, in this order. The last part of a path may be a pattern with `*`.
+    /// What to read, in this order: files, folders, patterns, names with the scheme of a store.
     pub inputs: Vec<PathBuf>,
     /// Folder to create; it must not exist.
     pub output: PathBuf,
-    /// Number of reduce tasks and of part files; `None` chooses by the size of the input.
+    /// How the inputs are read.
+    #[serde(default)]
+    pub format: InputFormat,
+    /// Number of reduce tasks and of part files; `None` chooses by the size of the input. With 0
+    /// every map task writes a part file.
     #[serde(default)]
     pub reduces: Option<u32>,
     /// Size of a split; `None` chooses 64 MiB, less for small inputs.
@@ -63,6 +69,12 @@ pub struct JobSpec {
     /// Whether the part files are on stable storage before `_SUCCESS` appears.
     #[serde(default = "default_sync")]
     pub sync_output: bool,
+    /// How part files are compressed.
+    #[serde(default)]
+    pub output_codec: Option<Codec>,
+    /// Whether part files without a record are left out.
+    #[serde(default)]
+    pub lazy_output: bool,
     /// Seed of the combine tables. It cannot influence the output; a random one keeps a hostile
     /// input from choosing keys that collide.
     #[serde(default)]
@@ -106,6 +118,7 @@ impl JobSpec {
             job: job.into(),
             inputs: inputs.into_iter().map(Into::into).collect(),
             output: output.into(),
+            format: InputFormat::default(),
             reduces: None,
             split_bytes: None,
             memory_bytes: DEFAULT_MEMORY_BYTES,
@@ -114,6 +127,8 @@ impl JobSpec {
             slots: None,
             spill_folder: None,
             sync_output: true,
+            output_codec: None,
+            lazy_output: false,
             table_seed: 0,
             options: BTreeMap::new(),
             name: None,
@@ -140,12 +155,22 @@ impl JobSpec {
             return bad("no input: name at least one file".to_owned());
         }
         if let Some(reduces) = self.reduces
-            && !(1..=MAX_REDUCES).contains(&reduces)
+            && reduces > MAX_REDUCES
         {
-            return bad(format!("{reduces} reduce tasks: 1 to {MAX_REDUCES} are possible"));
+            return bad(format!("{reduces} reduce tasks: 0 to {MAX_REDUCES} are possible"));
         }
         if self.split_bytes == Some(0) {
             return bad("a split of 0 bytes: at least 1 is needed, 16 to 64 MiB are usual".into());
+        }
+        match &self.format.framing {
+            Framing::Delimiter(bytes) if bytes.is_empty() => {
+                return bad("a delimiter of no bytes: at least one is needed".to_owned());
+            }
+            Framing::Fixed(0) => return bad("records of 0 bytes: at least 1 is needed".to_owned()),
+            _ => {}
+        }
+        if self.format.lines_per_split == Some(0) {
+            return bad("0 records per split: at least 1 is needed".to_owned());
         }
         if self.slots == Some(0) {
             return bad("0 slots: at least 1 task must run at a time".to_owned());

@@ -15,10 +15,18 @@ use synod_jobs::map_task::{MapContext, MapOutput, Skips, run_map_task, run_map_t
 use synod_jobs::reduce_task::{ReduceContext, run_reduce_task};
 use synod_jobs::run::file::{SectionSource, open_section, read_index};
 use synod_jobs::run::store::{MemoryBudget, RunStore};
-use synod_jobs::{Job, JobError, JobPlan, JobSpec, Progress, RunSource, plan};
+use synod_jobs::{
+    Job, JobError, JobPlan, JobSpec, NoLog, Progress, RunSource, Stores, TaskContext, TaskKind,
+    plan,
+};
 
 fn store(bench: &Bench, name: &str) -> RunStore {
     RunStore::new(bench.path("spill"), name, MemoryBudget::new(0))
+}
+
+fn task<'a>(bench: &Bench, kind: TaskKind, number: u32, progress: &'a Progress) -> TaskContext<'a> {
+    let folders = (bench.path("scratch"), bench.path("side"));
+    TaskContext::new("job", kind, number, 0, (1, 1), progress, &NoLog, folders)
 }
 
 fn map_to_file<J: Job>(
@@ -29,13 +37,15 @@ fn map_to_file<J: Job>(
     buffer_bytes: u64,
     output: &Path,
 ) -> Result<MapOutput, JobError> {
+    let progress = Progress::new();
     let context = MapContext {
         job,
         plan,
+        stores: &Stores::local(),
         store: &store(bench, &format!("m{split}")),
         buffer_bytes,
         skips: &Skips::new(),
-        progress: &Progress::new(),
+        task: &task(bench, TaskKind::Map, split as u32, &progress),
     };
     run_map_task_to_file(&context, split, output, 3)
 }
@@ -47,19 +57,21 @@ fn reduce<J: Job>(
     sources: Vec<Box<dyn RunSource>>,
     output: &Path,
 ) -> Result<synod_jobs::reduce_task::ReduceOutput, JobError> {
+    let progress = Progress::new();
     let context = ReduceContext {
         job,
         store: &store(bench, &format!("r{partition}")),
         fan_in: 2,
         sync: false,
-        progress: &Progress::new(),
+        codec: None,
+        task: &task(bench, TaskKind::Reduce, partition, &progress),
     };
     run_reduce_task(&context, partition, sources, output)
 }
 
 /// Runs every task of a job by hand, in an order of its own.
 fn run_by_hand<J: Job>(bench: &Bench, job: &J, spec: &JobSpec) -> Vec<(String, Vec<u8>)> {
-    let plan = plan(job, spec, 1).unwrap();
+    let plan = plan(job, spec, 1, &Stores::local()).unwrap();
     let text = serde_json::to_string(&plan).unwrap();
     let plan: JobPlan = serde_json::from_str(&text).unwrap();
     let mut outputs: Vec<MapOutput> = (0..plan.splits.len())
@@ -114,7 +126,7 @@ fn tasks_through_files_give_the_bytes_of_a_run_in_one_process() {
 
 fn one_map_output(bench: &Bench) -> MapOutput {
     let path = bench.file("in", &zipf_text(22, 400_000, 5_000));
-    let plan = plan(&WordCount, &bench.spec("wordcount", &[&path]), 1).unwrap();
+    let plan = plan(&WordCount, &bench.spec("wordcount", &[&path]), 1, &Stores::local()).unwrap();
     map_to_file(bench, &WordCount, &plan, 0, 1 << 20, &bench.path("map")).unwrap()
 }
 
@@ -174,7 +186,7 @@ fn a_full_disk_under_a_map_output_or_a_part_file_is_called_that() {
     // Every write to this device fails for lack of space.
     let full = PathBuf::from("/dev/full");
     let path = bench.file("in", &zipf_text(23, 400_000, 5_000));
-    let plan = plan(&WordCount, &bench.spec("wordcount", &[&path]), 1).unwrap();
+    let plan = plan(&WordCount, &bench.spec("wordcount", &[&path]), 1, &Stores::local()).unwrap();
     let error = map_to_file(&bench, &WordCount, &plan, 0, 1 << 20, &full).unwrap_err();
     assert!(matches!(&error, JobError::DiskFull { path } if *path == full), "{error}");
     let output = one_map_output(&bench);
@@ -188,15 +200,17 @@ fn a_spill_folder_that_cannot_be_used_fails_the_task_by_name() {
     let bench = Bench::new();
     let path = bench.file("in", &zipf_text(24, 400_000, 50_000));
     let blocked = bench.file("blocked", b"a file, not a folder");
-    let plan = plan(&Sort, &bench.spec("sort", &[&path]), 1).unwrap();
+    let plan = plan(&Sort, &bench.spec("sort", &[&path]), 1, &Stores::local()).unwrap();
     let store = RunStore::new(&blocked, "m", MemoryBudget::new(0));
+    let progress = Progress::new();
     let context = MapContext {
         job: &Sort,
         plan: &plan,
+        stores: &Stores::local(),
         store: &store,
         buffer_bytes: 100_000,
         skips: &Skips::new(),
-        progress: &Progress::new(),
+        task: &task(&bench, TaskKind::Map, 0, &progress),
     };
     let mut once = Some(0);
     let error = run_map_task(&context, &mut || once.take()).unwrap_err();

@@ -5,7 +5,7 @@ use crate::builtin::options::{BuiltIn, Options};
 use crate::emit::Emitter;
 use crate::error::JobError;
 use crate::job::{Job, Record};
-use crate::reduce_task::Values;
+use crate::reduce_input::Values;
 use crate::sink::Sink;
 
 /// The job.

@@ -10,11 +10,12 @@ use crate::cluster::names::{JobId, TaskId, TaskKind, WorkerId};
 use crate::cluster::output;
 use crate::cluster::records::{AttemptFailure, Span, TaskOutput, UnreadableRecord, shortened};
 use crate::cluster::worker::Identity;
-use crate::commit::part_name;
+use crate::commit::Naming;
 use crate::error::JobError;
+use crate::input::Stores;
 use crate::job::Job;
 use crate::local::{MIN_BUFFER_BYTES, fan_in};
-use crate::map_task::{MapContext, Skips, run_map_task_to_file};
+use crate::map_task::{MapContext, Skips, run_map_only_task, run_map_task_to_file};
 use crate::plan::JobPlan;
 use crate::progress::Progress;
 use crate::reduce_task::{ReduceContext, run_reduce_task};
@@ -23,6 +24,7 @@ use crate::run::file::{FileSource, SectionSource, open_section};
 use crate::run::store::{MemoryBudget, RunStore};
 use crate::run::writer::Section;
 use crate::spec::JobSpec;
+use crate::task::{TaskContext, TaskLog};
 use std::fs::{self, File};
 use std::io::{BufWriter, Cursor, Write};
 use std::path::{Path, PathBuf};
@@ -30,7 +32,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What an attempt needs to know.
-#[derive(Debug)]
 pub struct Attempt<'a> {
     /// Of which job.
     pub job: &'a JobId,
@@ -50,6 +51,10 @@ pub struct Attempt<'a> {
     pub skips: &'a [u64],
     /// For a reduce: where the map outputs are, in the order of the map tasks.
     pub maps: &'a [MapLocation],
+    /// Where inputs are read from.
+    pub stores: &'a Stores,
+    /// Where the lines go that the task says.
+    pub log: &'a dyn TaskLog,
     /// Told how far it is, asked whether it was cancelled.
     pub progress: &'a Progress,
     /// Raised whenever the attempt moves.
@@ -116,6 +121,7 @@ pub fn map_file_name(task: TaskId, attempt: u32) -> String {
 pub fn failure_of(error: &JobError, attempt: u32, me: &Identity, span: Span) -> AttemptFailure {
     let bad_record = match error {
         JobError::MapPanicked { offset, .. } => Some(*offset),
+        JobError::Task { bad_record, .. } => *bad_record,
         _ => None,
     };
     AttemptFailure {
@@ -132,13 +138,11 @@ pub fn failure_of(error: &JobError, attempt: u32, me: &Identity, span: Span) -> 
 /// Removes what a finished attempt has written: it did not win. `folder` is the worker's own for the
 /// job, `output` the job's.
 pub fn remove_output(job: &JobId, task: TaskId, attempt: u32, folder: &Path, output: &Path) {
-    match task.kind {
-        TaskKind::Map => {
-            // It goes with the folder otherwise.
-            let _ = fs::remove_file(folder.join(map_file_name(task, attempt)));
-        }
-        TaskKind::Reduce => output::remove_attempt(output, job, task, attempt),
+    if task.kind == TaskKind::Map {
+        // It goes with the folder otherwise.
+        let _ = fs::remove_file(folder.join(map_file_name(task, attempt)));
     }
+    output::remove_attempt(output, job, task, attempt);
 }
 
 impl Attempt<'_> {
@@ -154,6 +158,21 @@ impl Attempt<'_> {
 
     fn map_file(&self) -> PathBuf {
         self.folder.join(map_file_name(self.task, self.number))
+    }
+
+    /// Where it writes its part file; the folder is made.
+    fn part_file(&self, partition: u32) -> Result<PathBuf, JobError> {
+        let folder = output::create_attempt(&self.spec.output, self.job, self.task, self.number)?;
+        Ok(folder.join(Naming::of(self.spec).part(partition)))
+    }
+
+    fn context<'c>(&'c self, id: &'c str) -> TaskContext<'c> {
+        let tasks = (self.plan.splits.len() as u32, self.plan.reduces);
+        let (kind, number) = (self.task.kind, self.task.number);
+        let own = output::attempt_path(&self.spec.output, self.job, self.task, self.number);
+        let scratch = self.folder.join(format!("{}-scratch", self.prefix()));
+        let folders = (scratch, output::side_folder(&own));
+        TaskContext::new(id, kind, number, self.number, tasks, self.progress, self.log, folders)
     }
 
     /// Begins the names of all files that do not outlive the attempt.
@@ -174,33 +193,44 @@ impl Attempt<'_> {
         if !self.skips.is_empty() {
             skips.insert(split, self.skips.iter().copied().collect());
         }
+        let id = self.job.to_string();
+        let task = self.context(&id);
         let context = MapContext {
             job,
             plan: self.plan,
+            stores: self.stores,
             store: &store,
             buffer_bytes: share,
             skips: &skips,
-            progress: self.progress,
+            task: &task,
         };
+        if self.plan.reduces == 0 {
+            let file = self.part_file(self.task.number)?;
+            let (codec, sync) = (self.spec.output_codec, self.spec.sync_output);
+            let part = run_map_only_task(&context, split, &file, codec, sync)?;
+            return Ok(TaskOutput::Reduce(part));
+        }
         let fan_in = fan_in(share);
         let made = run_map_task_to_file(&context, split, &self.map_file(), fan_in)?;
-        Ok(TaskOutput::of_map(&made.index, made.counters))
+        Ok(TaskOutput::of_map(&made.index, made.counters, made.side_files))
     }
 
     fn reduce<J: Job>(&self, job: &J, fetch: &dyn Fetch) -> Result<TaskOutput, AttemptError> {
         let partition = self.task.number;
-        let folder = output::create_attempt(&self.spec.output, self.job, self.task, self.number)?;
+        let file = self.part_file(partition)?;
         let blame = Arc::new(Mutex::new(None));
         let sources = self.collect(fetch, &blame)?;
         let store = RunStore::new(self.folder, self.prefix(), MemoryBudget::new(0));
+        let id = self.job.to_string();
+        let task = self.context(&id);
         let context = ReduceContext {
             job,
             store: &store,
             fan_in: fan_in(self.share_bytes()),
             sync: self.spec.sync_output,
-            progress: self.progress,
+            codec: self.spec.output_codec,
+            task: &task,
         };
-        let file = folder.join(part_name(partition));
         let reduced = run_reduce_task(&context, partition, sources, &file);
         // Damage that only the merge has found is the map output's fault, too.
         let blamed = blame.lock().unwrap_or_else(PoisonError::into_inner).take();

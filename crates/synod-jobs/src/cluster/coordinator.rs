@@ -10,7 +10,7 @@
 use crate::cluster::change::Change;
 use crate::cluster::names::{JobId, JobKey, TaskId, TaskKind};
 use crate::cluster::records::{
-    AttemptFailure, Ended, JobRecord, JobState, Span, TaskRecord, Totals, encode,
+    AttemptFailure, Ended, JobRecord, JobState, Span, TaskOutput, TaskRecord, Totals, encode,
 };
 use crate::cluster::report::JobReport;
 use crate::cluster::verdict::{no_worker, same_output, verdict};
@@ -156,7 +156,13 @@ impl Coordinator {
         if let Some(why) = verdict(job_view, &job.record) {
             return Some(self.end(id, job, Ended::Failed(why)));
         }
-        if job_view.done(TaskKind::Reduce) == job.record.totals.reduces {
+        let totals = job.record.totals;
+        // Without reduce tasks the maps write the part files.
+        let (last, all) = match totals.reduces {
+            0 => (TaskKind::Map, totals.maps),
+            reduces => (TaskKind::Reduce, reduces),
+        };
+        if job_view.done(last) == all {
             let change = self.moved(id, job, JobState::Committing);
             return Some(Step::Change(change));
         }
@@ -191,6 +197,10 @@ impl Coordinator {
         }
         for (task, found) in job.tasks_of(TaskKind::Map) {
             let Some(done) = &found.record.done else { continue };
+            if matches!(done.output, TaskOutput::Reduce(_)) {
+                // It lies in the output folder, not with its worker.
+                continue;
+            }
             if !view.workers.contains_key(&done.worker) && !job.unreadable.contains_key(&task) {
                 change = lost(change, id, task, found);
                 any = true;

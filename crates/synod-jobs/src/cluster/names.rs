@@ -15,6 +15,7 @@
 //!
 //! Everything lies under one prefix, so one watch sees all of it in the order it happened.
 
+pub use crate::task::TaskKind;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -81,15 +82,6 @@ macro_rules! name {
 
 name!(JobId);
 name!(WorkerId);
-
-/// Maps come before reduces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TaskKind {
-    /// Reads a split.
-    Map,
-    /// Writes a part file.
-    Reduce,
-}
 
 /// One task of a job, written `m000012` or `r000003`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

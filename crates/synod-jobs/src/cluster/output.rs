@@ -5,7 +5,7 @@
 //! was removed, an attempt that still runs cannot bring it back.
 
 use crate::cluster::names::{JobId, TaskId};
-use crate::commit::{Manifest, OutputFolder, TEMPORARY, part_name};
+use crate::commit::{Manifest, Naming, OutputFolder, Publish, SideFile, TEMPORARY};
 use crate::counters::Counters;
 use crate::error::JobError;
 use crate::reduce_task::ReduceOutput;
@@ -17,13 +17,17 @@ use std::path::{Path, PathBuf};
 /// Removals that are tried while attempts still write.
 const MAX_REMOVALS: u32 = 10;
 
-/// A reduce task's winner.
+/// A task's winner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Winner {
+    /// The task.
+    pub task: TaskId,
     /// Its attempt.
     pub attempt: u32,
-    /// What it wrote.
-    pub output: ReduceOutput,
+    /// The part file it wrote; none for a map task of a job with reduce tasks.
+    pub part: Option<ReduceOutput>,
+    /// The files it wrote beside that.
+    pub side_files: Vec<SideFile>,
 }
 
 /// Sees that the output does not exist.
@@ -91,18 +95,30 @@ pub fn commit(
     counters: &Counters,
 ) -> Result<Manifest, JobError> {
     let folder = OutputFolder::adopt(&spec.output)?;
-    let mut outputs = Vec::with_capacity(winners.len());
-    let mut files = Vec::with_capacity(winners.len());
-    for Winner { attempt, output } in winners {
-        let part = part_name(output.partition);
-        let task = TaskId::reduce(output.partition);
-        let file = attempt_folder(&spec.output, job, task, *attempt).join(&part);
-        let target = spec.output.join(&part);
-        check_length(if file.exists() { &file } else { &target }, output.bytes)?;
-        files.push(file);
-        outputs.push(output.clone());
+    let naming = Naming::of(spec);
+    let mut tasks = Vec::with_capacity(winners.len());
+    for Winner { task, attempt, part, side_files } in winners {
+        let own = attempt_folder(&spec.output, job, *task, *attempt);
+        let part = part.as_ref().map(|output| (output, own.join(naming.part(output.partition))));
+        if let Some((output, file)) = &part {
+            let target = spec.output.join(naming.part(output.partition));
+            if !(naming.lazy && output.records == 0) {
+                check_length(if file.exists() { file } else { &target }, output.bytes)?;
+            }
+        }
+        tasks.push(Publish { part, side: (side_files, side_folder(&own)) });
     }
-    folder.publish(&spec.job, &outputs, &files, counters, spec.sync_output)
+    folder.publish(&spec.job, naming, &tasks, counters, spec.sync_output)
+}
+
+/// Where an attempt puts files beside its part file; `attempt` is its folder.
+pub fn side_folder(attempt: &Path) -> PathBuf {
+    attempt.join("side")
+}
+
+/// The folder of an attempt within the output.
+pub fn attempt_path(output: &Path, job: &JobId, task: TaskId, attempt: u32) -> PathBuf {
+    attempt_folder(output, job, task, attempt)
 }
 
 /// Removes the output folder of a job without success, if it is the job's own.

@@ -8,7 +8,7 @@
 //! people to look at. Nothing is decided by them, so a clock that is wrong does no harm.
 
 use crate::cluster::names::{TaskId, WorkerId};
-use crate::commit::Manifest;
+use crate::commit::{Manifest, SideFile};
 use crate::counters::Counters;
 use crate::reduce_task::ReduceOutput;
 use crate::run::writer::{RunIndex, Section};
@@ -159,16 +159,19 @@ pub enum TaskOutput {
         sections: Vec<(u64, u64)>,
         /// What was counted.
         counters: Counters,
+        /// Files in the attempt's folder that are to be published beside the part files.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        side_files: Vec<SideFile>,
     },
-    /// A part file in the attempt's folder.
+    /// A part file in the attempt's folder; of a map, if there are no reduce tasks.
     Reduce(ReduceOutput),
 }
 
 impl TaskOutput {
     /// The output of a map task, from the index of its file.
-    pub fn of_map(index: &RunIndex, counters: Counters) -> TaskOutput {
+    pub fn of_map(index: &RunIndex, counters: Counters, side_files: Vec<SideFile>) -> TaskOutput {
         let sections = index.sections.iter().map(|section| (section.bytes, section.pairs));
-        TaskOutput::Map { sections: sections.collect(), counters }
+        TaskOutput::Map { sections: sections.collect(), counters, side_files }
     }
 
     /// Where a partition lies in a map output; `None` if it has no such partition.

@@ -146,7 +146,7 @@ impl JobReport {
 
 fn load(output: &TaskOutput) -> (u64, u64) {
     match output {
-        TaskOutput::Map { sections, counters } => {
+        TaskOutput::Map { sections, counters, .. } => {
             (counters.map_bytes_in, sections.iter().map(|(_, pairs)| pairs).sum())
         }
         TaskOutput::Reduce(output) => (output.bytes, output.counters.reduce_pairs_in),

@@ -17,7 +17,9 @@ use synod_jobs::cluster::view::JobView;
 use synod_jobs::cluster::worker::Held;
 use synod_jobs::cluster::{JobId, JobRecord, JobState, TaskKind, Work, WorkerId};
 use synod_jobs::commit::Manifest;
-use synod_jobs::{Counters, Job, JobError, JobPlan, JobSpec, JobVisitor, Progress, plan, with_job};
+use synod_jobs::{
+    Counters, Job, JobError, JobPlan, JobSpec, JobVisitor, NoLog, Progress, Stores, plan, with_job,
+};
 use tokio::sync::mpsc;
 
 use super::fetch::HttpFetch;
@@ -146,6 +148,8 @@ impl AttemptTask {
             slots: self.slots,
             skips: &self.held.record.skips,
             maps: &self.maps,
+            stores: &Stores::local(),
+            log: &NoLog,
             progress: &self.progress,
             activity: &self.activity,
         };
@@ -193,7 +197,7 @@ fn make_plan(spec: &JobSpec, id: &JobId, slots: u32) -> Result<Box<Planned>, Job
     impl JobVisitor for MakePlan<'_> {
         type Output = Result<Planned, JobError>;
         fn visit<J: Job>(self, job: &J) -> Self::Output {
-            let plan = plan(job, self.0, self.1)?;
+            let plan = plan(job, self.0, self.1, &Stores::local())?;
             Ok(Planned { plan, runs_commands: J::RUNS_COMMANDS })
         }
     }
@@ -211,12 +215,15 @@ struct Winners {
 
 fn winners(job: &JobView) -> Winners {
     let mut winners = Winners::default();
-    for task in job.tasks.values() {
+    for (id, task) in &job.tasks {
         let Some(done) = &task.record.done else { continue };
         winners.counters.add(done.output.counters());
-        if let TaskOutput::Reduce(output) = &done.output {
-            winners.outputs.push(Winner { attempt: done.attempt, output: output.clone() });
-        }
+        let (part, side_files) = match &done.output {
+            TaskOutput::Map { side_files, .. } if side_files.is_empty() => continue,
+            TaskOutput::Map { side_files, .. } => (None, side_files.clone()),
+            TaskOutput::Reduce(part) => (Some(part.clone()), part.side_files.clone()),
+        };
+        winners.outputs.push(Winner { task: *id, attempt: done.attempt, part, side_files });
     }
     winners
 }

@@ -17,8 +17,7 @@ fn a_job_goes_from_submission_to_its_manifest() {
     desk.finish_all(1);
     assert_eq!(desk.job().snapshot().bytes_read, 25_000);
     assert_eq!(desk.settle(), Some(Work::Commit));
-    let manifest =
-        Manifest { job: "wordcount".to_owned(), parts: Vec::new(), counters: Counters::default() };
+    let manifest = Manifest { job: "wordcount".to_owned(), ..Manifest::default() };
     let change = desk.coordinator.committed(&desk.id, desk.job(), desk.record(), manifest.clone());
     assert!(desk.store.apply(change));
     assert_eq!(desk.record().record.state, JobState::Done(manifest));
@@ -287,8 +286,7 @@ fn a_job_that_has_ended_leaves_a_report_in_the_place_of_its_tasks() {
     assert!(desk.finish(2, &slow));
     desk.finish_all(1);
     assert_eq!(desk.settle(), Some(Work::Commit));
-    let manifest =
-        Manifest { job: "wordcount".to_owned(), parts: Vec::new(), counters: Counters::default() };
+    let manifest = Manifest { job: "wordcount".to_owned(), ..Manifest::default() };
     desk.coordinator.tell_time(10_000);
     let change = desk.coordinator.committed(&desk.id, desk.job(), desk.record(), manifest);
     assert!(desk.store.apply(change));

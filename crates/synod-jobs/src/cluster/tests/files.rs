@@ -7,10 +7,12 @@ use crate::cluster::records::TaskOutput;
 use crate::commit::SUCCESS;
 use crate::counters::Counters;
 use crate::error::JobError;
+use crate::input::Stores;
 use crate::plan::{JobPlan, plan};
 use crate::progress::Progress;
 use crate::run::writer::Section;
 use crate::spec::JobSpec;
+use crate::task::NoLog;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -54,6 +56,8 @@ fn attempt(
         slots: 2,
         skips: &[],
         maps,
+        stores: &Stores::local(),
+        log: &NoLog,
         progress: &Progress::new(),
         activity: &Arc::new(AtomicU64::new(0)),
     };
@@ -75,7 +79,7 @@ fn attempts_run_one_by_one_give_the_output_of_a_local_run() {
     };
     crate::run_built_in(&spec, &Progress::new()).unwrap();
     let spec = JobSpec { output: path("out"), ..spec };
-    let plan = plan(&crate::builtin::sort::Sort, &spec, 2).unwrap();
+    let plan = plan(&crate::builtin::sort::Sort, &spec, 2, &Stores::local()).unwrap();
     let id: JobId = "01".parse().unwrap();
     output::create(&spec.output, &id).unwrap();
     // Another coordinator may have begun.
@@ -100,7 +104,7 @@ fn attempts_run_one_by_one_give_the_output_of_a_local_run() {
         let task = TaskId::reduce(partition);
         let made = attempt(&spec, &plan, task, &path("work"), &locations).unwrap();
         let TaskOutput::Reduce(output) = made else { panic!("{made:?}") };
-        winners.push(Winner { attempt: 0, output });
+        winners.push(Winner { task, attempt: 0, part: Some(output), side_files: Vec::new() });
 
         // With one output gone, the reduce names it.
         let (kept, hidden) = (path("work/m000001-0.run"), path("hidden"));

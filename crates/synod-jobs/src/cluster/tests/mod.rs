@@ -10,6 +10,7 @@ use super::records::*;
 use super::view::{JobView, Stamped, View};
 use super::worker::{self, Claim, Held, Identity};
 use crate::counters::Counters;
+use crate::framing::InputFormat;
 use crate::input::InputFile;
 use crate::plan::{JobPlan, Split};
 use crate::reduce_task::ReduceOutput;
@@ -201,6 +202,7 @@ impl Desk {
             TaskKind::Map => TaskOutput::Map {
                 sections: vec![(10, 1); 2],
                 counters: Counters { map_bytes_in: 100, ..Counters::default() },
+                side_files: Vec::new(),
             },
             TaskKind::Reduce => TaskOutput::Reduce(ReduceOutput {
                 partition: held.task.number,
@@ -208,6 +210,7 @@ impl Desk {
                 records: 0,
                 crc32c: 0,
                 counters: Counters::default(),
+                side_files: Vec::new(),
             }),
         };
         self.store.apply(worker::done(held, &identity(number), output, self.unix_ms))
@@ -280,7 +283,15 @@ fn submit(store: &mut Store, id: &JobId, spec: JobSpec) {
 fn a_plan(maps: usize, reduces: u32) -> JobPlan {
     let bytes = 100 * maps as u64;
     JobPlan {
-        inputs: vec![InputFile { path: "/in".into(), bytes, modified: (0, 0) }],
+        inputs: vec![InputFile {
+            path: "/in".into(),
+            bytes,
+            modified: (0, 0),
+            codec: None,
+            version: None,
+            whole: false,
+        }],
+        format: InputFormat::default(),
         splits: (0..maps as u64)
             .map(|n| Split { input: 0, start: 100 * n, end: 100 * (n + 1) })
             .collect(),

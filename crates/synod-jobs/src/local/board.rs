@@ -1,0 +1,152 @@
+//! Which splits of a local job are waiting, which are running, and what has come of the rest.
+//!
+//! A record that fails twice is a bad record: it is skipped if the spec allows. Splits of a failed
+//! attempt are mapped again one at a time, so the next failure tells which of them it was.
+
+use super::lock;
+use crate::commit::SideFile;
+use crate::counters::Counters;
+use crate::error::JobError;
+use crate::map_task::Skips;
+use crate::reduce_task::ReduceOutput;
+use crate::run::store::Run;
+use crate::spec::MAX_ATTEMPTS;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Condvar, Mutex, PoisonError};
+
+/// What an attempt has made of its splits.
+#[derive(Default)]
+pub(super) struct MapDone {
+    /// Runs in emit order; none without reduce tasks.
+    pub runs: Vec<Run>,
+    /// The part file and where it is, without reduce tasks.
+    pub part: Option<(ReduceOutput, PathBuf)>,
+    /// Side files and the folder they are in.
+    pub side: (Vec<SideFile>, PathBuf),
+    /// Counts.
+    pub counters: Counters,
+}
+
+/// Which splits are waiting, which are running and what has come of the rest.
+pub(super) struct MapBoard {
+    state: Mutex<MapState>,
+    changed: Condvar,
+    skip_limit: u64,
+}
+
+#[derive(Default)]
+struct MapState {
+    waiting: VecDeque<usize>,
+    /// Splits of failed attempts, to be mapped one at a time.
+    again: VecDeque<usize>,
+    /// Attempts that run now.
+    running: usize,
+    /// Per split, how often which record has failed.
+    failures: BTreeMap<usize, BTreeMap<u64, u32>>,
+    skips: Skips,
+    skipped: u64,
+    /// What attempts have made, by their first split.
+    done: BTreeMap<usize, MapDone>,
+    error: Option<JobError>,
+}
+
+impl MapBoard {
+    pub(super) fn new(splits: impl Iterator<Item = usize>, skip_limit: u64) -> MapBoard {
+        let state = MapState { waiting: splits.collect(), ..MapState::default() };
+        MapBoard { state: Mutex::new(state), changed: Condvar::new(), skip_limit }
+    }
+
+    /// The first split of a new attempt and whether it must stay alone. Waits while others may
+    /// still fail and leave work.
+    pub(super) fn take(&self) -> Option<(usize, bool)> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.error.is_some() {
+                return None;
+            }
+            let taken = match state.again.pop_front() {
+                Some(split) => Some((split, true)),
+                None => state.waiting.pop_front().map(|split| (split, false)),
+            };
+            if taken.is_some() {
+                state.running += 1;
+                return taken;
+            }
+            if state.running == 0 {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// One more split for a running attempt.
+    pub(super) fn take_more(&self) -> Option<usize> {
+        let mut state = lock(&self.state);
+        if state.error.is_some() { None } else { state.waiting.pop_front() }
+    }
+
+    pub(super) fn skips(&self) -> Skips {
+        lock(&self.state).skips.clone()
+    }
+
+    /// An attempt has succeeded whose first split this is.
+    pub(super) fn done(&self, first: usize, done: MapDone) {
+        let mut state = lock(&self.state);
+        state.done.insert(first, done);
+        state.running -= 1;
+        self.changed.notify_all();
+    }
+
+    pub(super) fn failed(&self, splits: Vec<usize>, error: JobError) {
+        let mut state = lock(&self.state);
+        state.running -= 1;
+        self.changed.notify_all();
+        if let Some((split, offset)) = bad_record(&error, &splits) {
+            let MapState { failures, skips, .. } = &mut *state;
+            let records = failures.entry(split).or_default();
+            let times = records.entry(offset).or_insert(0);
+            *times += 1;
+            let twice = *times >= 2;
+            let skipped_here = skips.get(&split).map_or(0, |skips| skips.len() as u32);
+            // A function that fails elsewhere every time is not a matter of bad records.
+            let times_all: u32 = records.values().sum();
+            let unstable = times_all - 2 * skipped_here >= MAX_ATTEMPTS;
+            if !twice && !unstable {
+                state.again.extend(splits);
+                return;
+            }
+            if twice && !unstable && state.skipped < self.skip_limit {
+                state.skipped += 1;
+                state.skips.entry(split).or_default().insert(offset);
+                state.again.extend(splits);
+                return;
+            }
+            if twice && self.skip_limit > 0 {
+                let last = Box::new(error);
+                let limit = self.skip_limit;
+                state.error.get_or_insert(JobError::TooManyBadRecords { limit, last });
+                return;
+            }
+        }
+        state.error.get_or_insert(error);
+    }
+
+    /// What all attempts have made, in the order of their splits.
+    pub(super) fn finish(self) -> Result<Vec<MapDone>, JobError> {
+        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match state.error {
+            Some(error) => Err(error),
+            None => Ok(state.done.into_values().collect()),
+        }
+    }
+}
+
+/// The split and the offset of the record that an attempt has failed on.
+fn bad_record(error: &JobError, splits: &[usize]) -> Option<(usize, u64)> {
+    match error {
+        JobError::MapPanicked { split, offset, .. } => Some((*split, *offset)),
+        JobError::Task { bad_record: Some(offset), .. } => Some((*splits.first()?, *offset)),
+        _ => None,
+    }
+}

@@ -1,0 +1,365 @@
+//! Runs a whole job in this process: one thread per slot, intermediate data handed over in memory.
+//!
+//! Half of the memory budget is for the
+//! buffers of running map tasks, half for finished runs; what exceeds either goes to disk.
+//!
+//! A map task of a job with a combiner takes one split after the other into one table. If its map
+//! function panics, everything the task has absorbed is mapped again, split by split, so a pair is
+//! never counted twice; `board.rs` keeps track of that.
+
+mod board;
+
+use crate::commit::{Manifest, Naming, OutputFolder, Publish};
+use crate::counters::Counters;
+use crate::error::JobError;
+use crate::input::Stores;
+use crate::job::Job;
+use crate::map_task::{MapContext, MapRuns, run_map_only_task, run_map_task};
+use crate::plan::{JobPlan, plan};
+use crate::progress::{Phase, Progress};
+use crate::reduce_task::{ReduceContext, ReduceOutput, run_reduce_task};
+use crate::run::store::{MemoryBudget, Run, RunStore};
+use crate::spec::JobSpec;
+use crate::task::{NoLog, TaskContext, TaskKind, TaskLog};
+use board::{MapBoard, MapDone};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Memory that one source of a merge needs: its block, packed and unpacked, and its reader.
+const BYTES_PER_SOURCE: u64 = 512 << 10;
+const FAN_IN: std::ops::RangeInclusive<u64> = 8..=256;
+/// A map task's buffer is never smaller.
+pub(crate) const MIN_BUFFER_BYTES: u64 = 64 << 10;
+
+/// How many sources a task with this much memory merges at once.
+pub(crate) fn fan_in(bytes: u64) -> usize {
+    (bytes / BYTES_PER_SOURCE).clamp(*FAN_IN.start(), *FAN_IN.end()) as usize
+}
+
+/// What a finished job has done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobSummary {
+    /// Content of `_SUCCESS`.
+    pub manifest: Manifest,
+    /// Number of splits.
+    pub splits: usize,
+    /// Bytes of input.
+    pub input_bytes: u64,
+}
+
+/// What a local run may be given beside its spec.
+pub struct LocalOptions<'a> {
+    /// Where inputs are read from.
+    pub stores: &'a Stores,
+    /// Where the lines go that tasks say.
+    pub log: &'a dyn TaskLog,
+    /// The only map tasks to run, to look at one with a debugger; the reduce tasks get what they give.
+    pub only_maps: Option<&'a BTreeSet<u32>>,
+}
+
+/// Runs `job` as `spec` says and returns when the output is complete, or removed.
+pub fn run_local<J: Job>(
+    spec: &JobSpec,
+    job: &J,
+    progress: &Progress,
+) -> Result<JobSummary, JobError> {
+    let options = LocalOptions { stores: &Stores::local(), log: &NoLog, only_maps: None };
+    run_local_with(spec, job, progress, &options)
+}
+
+/// Runs `job` as `spec` and `options` say. With one slot every task runs on the calling thread.
+pub fn run_local_with<J: Job>(
+    spec: &JobSpec,
+    job: &J,
+    progress: &Progress,
+    options: &LocalOptions<'_>,
+) -> Result<JobSummary, JobError> {
+    spec.check()?;
+    if spec.output.symlink_metadata().is_ok() {
+        return Err(JobError::OutputExists { path: spec.output.clone() });
+    }
+    progress.enter(Phase::Planning);
+    let slots = spec.slots.unwrap_or_else(|| {
+        std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32)
+    });
+    let plan = plan(job, spec, slots, options.stores)?;
+    let maps = chosen_maps(&plan, options)?;
+    let input_bytes = maps.iter().map(|&map| plan.splits[map].end - plan.splits[map].start).sum();
+    progress.bytes_total.store(input_bytes, Relaxed);
+    progress.maps_total.store(maps.len() as u64, Relaxed);
+    progress.reduces_total.store(plan.reduces.into(), Relaxed);
+    progress.check_cancelled()?;
+    let output = OutputFolder::create(&spec.output)?;
+    let spill = SpillFolder::new(spec, &output)?;
+    let local = Local {
+        spec,
+        job,
+        plan: &plan,
+        progress,
+        options,
+        slots,
+        work: output.temporary(),
+        spill: spill.path.clone(),
+        budget: MemoryBudget::new(spec.memory_bytes / 2),
+    };
+    progress.enter(Phase::Map);
+    let mut mapped = local.map(&maps)?;
+    progress.enter(Phase::Reduce);
+    let runs: Vec<Run> =
+        mapped.iter_mut().flat_map(|done| std::mem::take(&mut done.runs)).collect();
+    let reduced = local.reduce(&runs)?;
+    drop(runs);
+    progress.enter(Phase::Commit);
+    progress.check_cancelled()?;
+    drop(spill);
+    let mut counters = Counters::default();
+    let mut tasks = Vec::with_capacity(mapped.len() + reduced.len());
+    for MapDone { part, side: (side, folder), counters: counted, .. } in &mapped {
+        counters.add(counted);
+        let part = part.as_ref().map(|(output, file)| (output, file.clone()));
+        tasks.push(Publish { part, side: (side, folder.clone()) });
+    }
+    for Reduced { output, file, side } in &reduced {
+        counters.add(&output.counters);
+        let part = Some((output, file.clone()));
+        tasks.push(Publish { part, side: (&output.side_files, side.clone()) });
+    }
+    let sync = spec.sync_output;
+    let manifest = output.publish(&spec.job, Naming::of(spec), &tasks, &counters, sync)?;
+    progress.enter(Phase::Done);
+    Ok(JobSummary { manifest, splits: maps.len(), input_bytes })
+}
+
+/// The splits that are mapped.
+fn chosen_maps(plan: &JobPlan, options: &LocalOptions<'_>) -> Result<Vec<usize>, JobError> {
+    let all = plan.splits.len();
+    let Some(only) = options.only_maps else { return Ok((0..all).collect()) };
+    match only.iter().find(|&&map| map as usize >= all) {
+        Some(map) => {
+            let what = format!("there is no map task {map}: the job has {all}, counted from 0");
+            Err(JobError::BadSpec { what })
+        }
+        None => Ok(only.iter().map(|&map| map as usize).collect()),
+    }
+}
+
+struct Local<'a, J> {
+    spec: &'a JobSpec,
+    job: &'a J,
+    plan: &'a JobPlan,
+    progress: &'a Progress,
+    options: &'a LocalOptions<'a>,
+    slots: u32,
+    work: PathBuf,
+    spill: PathBuf,
+    budget: Arc<MemoryBudget>,
+}
+
+/// What a reduce task has made.
+struct Reduced {
+    output: ReduceOutput,
+    file: PathBuf,
+    /// The folder of its side files.
+    side: PathBuf,
+}
+
+impl<J: Job> Local<'_, J> {
+    fn map(&self, maps: &[usize]) -> Result<Vec<MapDone>, JobError> {
+        let board = MapBoard::new(maps.iter().copied(), self.spec.skip_bad_records);
+        let slots = u64::from(self.slots).min(maps.len().max(1) as u64);
+        let buffer_bytes = (self.spec.memory_bytes / 2 / slots).max(MIN_BUFFER_BYTES);
+        std::thread::scope(|scope| {
+            for _ in 1..slots {
+                scope.spawn(|| self.map_slot(&board, buffer_bytes));
+            }
+            self.map_slot(&board, buffer_bytes);
+        });
+        board.finish()
+    }
+
+    fn map_slot(&self, board: &MapBoard, buffer_bytes: u64) {
+        let mut attempts: BTreeMap<usize, u32> = BTreeMap::new();
+        while let Some((first, alone)) = board.take() {
+            let attempt = attempts.entry(first).and_modify(|attempt| *attempt += 1).or_insert(0);
+            let mut taken = Vec::new();
+            match self.map_attempt(board, (first, alone), *attempt, buffer_bytes, &mut taken) {
+                Ok(done) => board.done(first, done),
+                Err(error) => board.failed(taken, error),
+            }
+        }
+    }
+
+    fn map_attempt(
+        &self,
+        board: &MapBoard,
+        (first, alone): (usize, bool),
+        attempt: u32,
+        buffer_bytes: u64,
+        taken: &mut Vec<usize>,
+    ) -> Result<MapDone, JobError> {
+        taken.push(first);
+        let task = self.task(TaskKind::Map, first as u32, attempt);
+        // Another slot may have failed on the same split.
+        let prefix = format!("map-{first}-{attempt}-{:?}", std::thread::current().id());
+        let store = RunStore::new(&self.spill, prefix, Arc::clone(&self.budget));
+        let skips = board.skips();
+        let context = MapContext {
+            job: self.job,
+            plan: self.plan,
+            stores: self.options.stores,
+            store: &store,
+            buffer_bytes,
+            skips: &skips,
+            task: &task,
+        };
+        let side = task.side_path().to_owned();
+        if self.plan.reduces == 0 {
+            let (codec, sync) = (self.spec.output_codec, self.spec.sync_output);
+            let file = self.work.join(format!("map-{first}"));
+            let mut output = run_map_only_task(&context, first, &file, codec, sync)?;
+            let counters = std::mem::take(&mut output.counters);
+            let side = (std::mem::take(&mut output.side_files), side);
+            return Ok(MapDone {
+                part: Some((output, file)),
+                side,
+                counters,
+                ..MapDone::default()
+            });
+        }
+        let mut next = Some(first);
+        let output = run_map_task(&context, &mut || {
+            let more = J::COMBINED_VALUE_BYTES.is_some() && !alone;
+            next.take().or_else(|| {
+                let split = if more { board.take_more() } else { None };
+                taken.extend(split);
+                split
+            })
+        })?;
+        let MapRuns { runs, counters, side_files } = output;
+        Ok(MapDone { runs, part: None, side: (side_files, side), counters })
+    }
+
+    fn task(&self, kind: TaskKind, number: u32, attempt: u32) -> TaskContext<'_> {
+        let tasks = (self.plan.splits.len() as u32, self.plan.reduces);
+        let letter = if kind == TaskKind::Map { 'm' } else { 'r' };
+        let scratch = self.spill.join(format!("scratch-{letter}{number:06}-{attempt}"));
+        let side = self.work.join(format!("side-{letter}{number:06}-{attempt}"));
+        let (progress, log) = (self.progress, self.options.log);
+        TaskContext::new("local", kind, number, attempt, tasks, progress, log, (scratch, side))
+    }
+
+    fn reduce(&self, runs: &[Run]) -> Result<Vec<Reduced>, JobError> {
+        let next = Mutex::new((0, None::<JobError>));
+        let outputs = Mutex::new(Vec::new());
+        let slots = self.slots.min(self.plan.reduces);
+        let slot = || {
+            loop {
+                let partition = {
+                    let mut next = lock(&next);
+                    if next.1.is_some() || next.0 == self.plan.reduces {
+                        return;
+                    }
+                    next.0 += 1;
+                    next.0 - 1
+                };
+                match self.reduce_partition(runs, partition, slots) {
+                    Ok(output) => lock(&outputs).push(output),
+                    Err(error) => {
+                        lock(&next).1.get_or_insert(error);
+                    }
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..slots {
+                scope.spawn(slot);
+            }
+            slot();
+        });
+        if let Some(error) = next.into_inner().unwrap_or_else(PoisonError::into_inner).1 {
+            return Err(error);
+        }
+        let mut outputs = outputs.into_inner().unwrap_or_else(PoisonError::into_inner);
+        outputs.sort_by_key(|reduced: &Reduced| reduced.output.partition);
+        Ok(outputs)
+    }
+
+    /// Reduces one partition; a panic or a failed program gets one more attempt.
+    fn reduce_partition(
+        &self,
+        runs: &[Run],
+        partition: u32,
+        slots: u32,
+    ) -> Result<Reduced, JobError> {
+        let file = self.work.join(format!("reduce-{partition}"));
+        let fan_in = fan_in(self.spec.memory_bytes / 2 / u64::from(slots));
+        let mut attempt = 0;
+        loop {
+            let prefix = format!("reduce-{partition}-{attempt}");
+            let store = RunStore::new(&self.spill, prefix, MemoryBudget::new(0));
+            let sources = runs
+                .iter()
+                .filter(|run| run.pairs(partition) > 0)
+                .map(|run| run.source(partition))
+                .collect();
+            let task = self.task(TaskKind::Reduce, partition, attempt);
+            let context = ReduceContext {
+                job: self.job,
+                store: &store,
+                fan_in,
+                sync: self.spec.sync_output,
+                codec: self.spec.output_codec,
+                task: &task,
+            };
+            let side = task.side_path().to_owned();
+            attempt += 1;
+            match run_reduce_task(&context, partition, sources, &file) {
+                Ok(output) => return Ok(Reduced { output, file, side }),
+                Err(JobError::ReducePanicked { .. } | JobError::Task { permanent: false, .. })
+                    if attempt < self.job.attempts() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// The folder for spilled runs, removed at the end if it is not the output's own.
+struct SpillFolder {
+    path: PathBuf,
+    own: bool,
+}
+
+impl SpillFolder {
+    fn new(spec: &JobSpec, output: &OutputFolder) -> Result<SpillFolder, JobError> {
+        let Some(folder) = &spec.spill_folder else {
+            return Ok(SpillFolder { path: output.temporary().join("spill"), own: false });
+        };
+        std::fs::create_dir_all(folder).map_err(|error| JobError::io("create", folder, error))?;
+        let name = spec.output.file_name().unwrap_or_default().to_string_lossy();
+        let mut number = 0;
+        loop {
+            // Other jobs may spill to the same place: the first free name is ours.
+            let path = folder.join(format!("synod-spill-{name}-{number}"));
+            match std::fs::create_dir(&path) {
+                Ok(()) => return Ok(SpillFolder { path, own: true }),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) => return Err(JobError::io("create", &path, error)),
+            }
+        }
+    }
+}
+
+impl Drop for SpillFolder {
+    fn drop(&mut self) {
+        if self.own {
+            // What cannot be removed does not harm: the next job takes another name.
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,119 @@
+//! What a task is told about itself: the surroundings of one attempt.
+//!
+//! Jobs that work on bytes alone never look at it. Those that start a program, write side files or
+//! keep something open for the length of a task do.
+
+use crate::error::JobError;
+use crate::progress::Progress;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// Maps come before reduces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TaskKind {
+    /// Reads a split.
+    Map,
+    /// Writes a part file.
+    Reduce,
+}
+
+/// Where the lines go that a task says about itself.
+pub trait TaskLog: Send + Sync {
+    /// One line, without its line feed. It may be dropped or cut if there are too many.
+    fn line(&self, bytes: &[u8]);
+}
+
+/// A log that keeps nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoLog;
+
+impl TaskLog for NoLog {
+    fn line(&self, _: &[u8]) {}
+}
+
+/// One attempt of one task.
+pub struct TaskContext<'a> {
+    /// Name of the job.
+    pub job_id: &'a str,
+    /// Map or reduce.
+    pub kind: TaskKind,
+    /// Index of the split, or the partition. A map task of a job with a combiner of fixed length may
+    /// run several splits; this is the first.
+    pub number: u32,
+    /// Attempts of the task before this one.
+    pub attempt: u32,
+    /// Map tasks of the job.
+    pub maps: u32,
+    /// Reduce tasks of the job; with none, map tasks write the part files.
+    pub reduces: u32,
+    /// Asked whether the job was cancelled, told that the task moves.
+    pub progress: &'a Progress,
+    /// The task's log.
+    pub log: &'a dyn TaskLog,
+    scratch: PathBuf,
+    scratch_made: AtomicBool,
+    side: PathBuf,
+}
+
+impl<'a> TaskContext<'a> {
+    /// An attempt whose folders for scratch and side files, if it makes them, are these.
+    #[expect(clippy::too_many_arguments, reason = "the one place where they come together")]
+    pub fn new(
+        job_id: &'a str,
+        kind: TaskKind,
+        number: u32,
+        attempt: u32,
+        tasks: (u32, u32),
+        progress: &'a Progress,
+        log: &'a dyn TaskLog,
+        folders: (PathBuf, PathBuf),
+    ) -> TaskContext<'a> {
+        let (maps, reduces) = tasks;
+        let (scratch, side) = folders;
+        let scratch_made = AtomicBool::new(false);
+        TaskContext {
+            job_id,
+            kind,
+            number,
+            attempt,
+            maps,
+            reduces,
+            progress,
+            log,
+            scratch,
+            scratch_made,
+            side,
+        }
+    }
+
+    /// A folder for this attempt alone. It is removed with the attempt.
+    pub fn scratch(&self) -> Result<&Path, JobError> {
+        self.scratch_made.store(true, Relaxed);
+        make(&self.scratch)
+    }
+
+    /// A folder whose files are published beside the part files if this attempt wins. Two tasks
+    /// must not choose the same name, nor one that begins with `part-` or `_`.
+    pub fn side_folder(&self) -> Result<&Path, JobError> {
+        make(&self.side)
+    }
+
+    /// Where [`TaskContext::side_folder`] is, made or not.
+    pub(crate) fn side_path(&self) -> &Path {
+        &self.side
+    }
+}
+
+impl Drop for TaskContext<'_> {
+    fn drop(&mut self) {
+        if *self.scratch_made.get_mut() {
+            // What cannot be removed goes with the folder around it at the end of the job.
+            let _ = std::fs::remove_dir_all(&self.scratch);
+        }
+    }
+}
+
+fn make(path: &Path) -> Result<&Path, JobError> {
+    std::fs::create_dir_all(path).map_err(|error| JobError::io("create", path, error))?;
+    Ok(path)
+}
