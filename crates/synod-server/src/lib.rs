@@ -20,7 +20,10 @@ mod running;
 mod server;
 
 pub use error::{FolderError, JoinError, OptionsError, ServerError};
-pub use jobs::{JobsOptions, SubmitError, WorkerOptions, WorkerReady, run_worker, submit};
+pub use jobs::{
+    Cancelling, JobsOptions, SubmitError, WorkerOptions, WorkerReady, cancel_job, follow_job,
+    retry_job, run_worker, submit, submit_job,
+};
 pub use listeners::Listeners;
 pub use options::{DEFAULT_CLUSTER_TOKEN, InitialState, ServerOptions};
 pub use server::{ReadyInfo, Server, run};

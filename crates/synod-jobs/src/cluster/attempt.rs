@@ -20,13 +20,13 @@ use crate::plan::JobPlan;
 use crate::progress::Progress;
 use crate::reduce_task::{ReduceContext, run_reduce_task};
 use crate::run::RunSource;
-use crate::run::file::{FileSource, SectionSource, open_section};
+use crate::run::file::{SectionFile, SectionSource, open_section_file};
 use crate::run::store::{MemoryBudget, RunStore};
 use crate::run::writer::Section;
 use crate::spec::JobSpec;
 use crate::task::{TaskContext, TaskLog};
 use std::fs::{self, File};
-use std::io::{BufWriter, Cursor, Write};
+use std::io::{self, BufWriter, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,8 +57,39 @@ pub struct Attempt<'a> {
     pub log: &'a dyn TaskLog,
     /// Told how far it is, asked whether it was cancelled.
     pub progress: &'a Progress,
-    /// Raised whenever the attempt moves.
-    pub activity: &'a Arc<AtomicU64>,
+    /// Told how much of its work is done.
+    pub work: &'a Arc<WorkMeter>,
+}
+
+/// How much of its work an attempt has done, in bytes: of input for a map; for a reduce of what it fetches,
+/// and again when that is merged.
+#[derive(Debug, Default)]
+pub struct WorkMeter {
+    total: AtomicU64,
+    done: AtomicU64,
+    moves: AtomicU64,
+}
+
+impl WorkMeter {
+    /// All of it; 0 before it is known.
+    pub fn total(&self) -> u64 {
+        self.total.load(Relaxed)
+    }
+
+    /// What is done. A map counts that in its [`Progress`] instead.
+    pub fn done(&self) -> u64 {
+        self.done.load(Relaxed)
+    }
+
+    /// A number that changes when the attempt moves.
+    pub fn moves(&self) -> u64 {
+        self.moves.load(Relaxed)
+    }
+
+    fn add(&self, bytes: u64) {
+        self.done.fetch_add(bytes, Relaxed);
+        self.moves.fetch_add(1, Relaxed);
+    }
 }
 
 /// Where one partition of one map output is.
@@ -189,6 +220,9 @@ impl Attempt<'_> {
         let share = self.share_bytes();
         let store = RunStore::new(self.folder, self.prefix(), MemoryBudget::new(share));
         let split = self.task.number as usize;
+        if let Some(range) = self.plan.splits.get(split) {
+            self.work.total.store(range.end.saturating_sub(range.start), Relaxed);
+        }
         let mut skips = Skips::new();
         if !self.skips.is_empty() {
             skips.insert(split, self.skips.iter().copied().collect());
@@ -249,29 +283,33 @@ impl Attempt<'_> {
     ) -> Result<Vec<Box<dyn RunSource>>, AttemptError> {
         let mut room = self.share_bytes();
         let mut sources: Vec<Box<dyn RunSource>> = Vec::new();
-        for from in self.maps.iter().filter(|from| from.section.pairs > 0) {
+        let wanted = || self.maps.iter().filter(|from| from.section.pairs > 0);
+        let all: u64 = wanted().map(|from| from.section.bytes).sum();
+        self.work.total.store(all.saturating_mul(2), Relaxed);
+        for from in wanted() {
             self.progress.check_cancelled()?;
-            self.activity.fetch_add(1, Relaxed);
             let bytes = from.section.bytes;
             let inner: Box<dyn RunSource> = if from.address.is_none() {
                 let path = self.folder.join(map_file_name(from.map, from.attempt));
-                Box::new(LazySection { path, section: from.section, open: None, own: false })
+                Box::new(self.lazy(path, from.section, false))
             } else if bytes <= room {
                 room -= bytes;
                 let mut fetched = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
                 self.fetch_into(fetch, from, Path::new("memory"), &mut fetched)?;
-                Box::new(SectionSource::new(Cursor::new(fetched), bytes, from.describe()))
+                let reader = Metered { inner: Cursor::new(fetched), work: Arc::clone(self.work) };
+                Box::new(SectionSource::new(reader, bytes, from.describe()))
             } else {
                 Box::new(self.fetch_to_file(fetch, from)?)
             };
-            sources.push(Box::new(BlamedSource {
-                inner,
-                from: from.clone(),
-                blame: Arc::clone(blame),
-                activity: Arc::clone(self.activity),
-            }));
+            self.work.add(bytes);
+            let blame = Arc::clone(blame);
+            sources.push(Box::new(BlamedSource { inner, from: from.clone(), blame }));
         }
         Ok(sources)
+    }
+
+    fn lazy(&self, path: PathBuf, section: Section, own: bool) -> LazySection {
+        LazySection { path, section, open: None, own, work: Arc::clone(self.work) }
     }
 
     fn fetch_to_file(
@@ -282,7 +320,7 @@ impl Attempt<'_> {
         let path = self.folder.join(format!("{}-from-{}.run", self.prefix(), from.map));
         // The guard stands before the file, so a failure half way leaves nothing behind.
         let section = Section { offset: 0, ..from.section };
-        let source = LazySection { path: path.clone(), section, open: None, own: true };
+        let source = self.lazy(path.clone(), section, true);
         let file = File::create(&path).map_err(|error| JobError::io("create", &path, error))?;
         let mut file = BufWriter::with_capacity(1 << 20, file);
         self.fetch_into(fetch, from, &path, &mut file)?;
@@ -340,17 +378,15 @@ impl MapLocation {
 /// The map output that broke a merge.
 type Blame = Arc<Mutex<Option<(TaskId, UnreadableRecord)>>>;
 
-/// A source that says whose fault it is if it cannot be read, and that the attempt moves.
+/// A source that says whose fault it is if it cannot be read.
 struct BlamedSource {
     inner: Box<dyn RunSource>,
     from: MapLocation,
     blame: Blame,
-    activity: Arc<AtomicU64>,
 }
 
 impl RunSource for BlamedSource {
     fn next_block(&mut self, block: &mut Vec<u8>) -> Result<bool, JobError> {
-        self.activity.fetch_add(1, Relaxed);
         self.inner.next_block(block).inspect_err(|error| {
             let report = self.from.report(&error.to_string());
             let mut blame = self.blame.lock().unwrap_or_else(PoisonError::into_inner);
@@ -359,21 +395,41 @@ impl RunSource for BlamedSource {
     }
 }
 
+/// A reader whose bytes are work that is done.
+struct Metered<R> {
+    inner: R,
+    work: Arc<WorkMeter>,
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(into)?;
+        self.work.add(read as u64);
+        Ok(read)
+    }
+}
+
 /// A section of a file that is opened when it is read, so that waiting for its turn in a merge costs
 /// nothing.
 struct LazySection {
     path: PathBuf,
     section: Section,
-    open: Option<FileSource>,
+    open: Option<SectionSource<Metered<SectionFile>>>,
     /// The file goes with the source.
     own: bool,
+    work: Arc<WorkMeter>,
 }
 
 impl RunSource for LazySection {
     fn next_block(&mut self, block: &mut Vec<u8>) -> Result<bool, JobError> {
         let source = match &mut self.open {
             Some(source) => source,
-            closed => closed.insert(open_section(&self.path, self.section)?),
+            closed => {
+                let file = open_section_file(&self.path, self.section)?;
+                let reader = Metered { inner: file, work: Arc::clone(&self.work) };
+                let origin = self.path.display().to_string();
+                closed.insert(SectionSource::new(reader, self.section.bytes, origin))
+            }
         };
         source.next_block(block)
     }

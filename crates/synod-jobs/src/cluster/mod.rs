@@ -7,21 +7,26 @@
 
 pub mod attempt;
 pub mod change;
+pub mod claim;
 pub mod coordinator;
 pub mod names;
 pub mod output;
 pub mod records;
 pub mod report;
+pub mod seat;
 pub mod view;
 pub mod worker;
 
+mod index;
 mod verdict;
 
 pub use change::Change;
+pub use claim::Chooser;
 pub use coordinator::{Coordinator, Limits, Office, Program, Step, Work};
 pub use names::{JobId, TaskId, TaskKind, WorkerId};
 pub use records::{JobRecord, JobState, TaskRecord, WorkerRecord};
 pub use report::JobReport;
+pub use seat::Seat;
 pub use view::{JobView, Stamped, View};
 
 #[cfg(test)]

@@ -68,7 +68,9 @@ pub struct Totals {
 pub enum JobState {
     /// Nothing was looked at.
     Submitted,
-    /// The output folder did not exist; inputs are being frozen and the folder is being made.
+    /// Other jobs must be done first.
+    Waiting,
+    /// The output folder did not exist: inputs are being frozen and the folder is being made.
     Preparing,
     /// Tasks may be claimed.
     Running,
@@ -114,6 +116,12 @@ pub struct TaskRecord {
     pub skips: Vec<u64>,
     /// The attempt that won.
     pub done: Option<TaskDone>,
+    /// A running attempt that is so slow that another one may begin beside it.
+    #[serde(default)]
+    pub slow: Option<u32>,
+    /// Attempts begun beside a slow one.
+    #[serde(default)]
+    pub backups: u32,
 }
 
 /// The winning attempt of a task.
@@ -131,6 +139,9 @@ pub struct TaskDone {
     pub span: Span,
     /// What it made.
     pub output: TaskOutput,
+    /// The work that it was, in the units of [`ClaimRecord::work_total`]; 0 if unknown.
+    #[serde(default)]
+    pub work: u64,
 }
 
 /// When an attempt began and ended, by its worker's clock.
@@ -182,6 +193,16 @@ impl TaskOutput {
         Some(Section { offset, bytes, pairs })
     }
 
+    /// Bytes of a partition of a map output.
+    pub fn section_bytes(&self, partition: u32) -> u64 {
+        match self {
+            TaskOutput::Map { sections, .. } => {
+                sections.get(partition as usize).map_or(0, |(bytes, _)| *bytes)
+            }
+            TaskOutput::Reduce(_) => 0,
+        }
+    }
+
     /// What the attempt counted.
     pub fn counters(&self) -> &Counters {
         match self {
@@ -226,6 +247,12 @@ pub struct ClaimRecord {
     /// When it began, by the worker's clock.
     #[serde(default)]
     pub started_ms: u64,
+    /// Bytes that are done of `work_total`.
+    #[serde(default)]
+    pub work_done: u64,
+    /// Bytes to read for a map; for a reduce bytes to fetch, and again to merge. 0 if unknown.
+    #[serde(default)]
+    pub work_total: u64,
 }
 
 /// A worker that takes tasks.

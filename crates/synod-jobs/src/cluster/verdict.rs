@@ -15,10 +15,10 @@ const MAX_LOSSES: u32 = 8;
 pub(super) fn verdict(view: &JobView, job: &JobRecord) -> Option<String> {
     let limit = job.spec.skip_bad_records;
     let mut skipped = 0;
-    for (id, task) in &view.tasks {
+    for (id, task) in view.troubled() {
         let task = &task.record;
         if let Some(failure) = task.fatal_failure(MAX_ATTEMPTS) {
-            return Some(sentence(*id, failure));
+            return Some(sentence(id, failure));
         }
         skipped += task.skips.len() as u64;
         if skipped > limit {
@@ -32,8 +32,8 @@ pub(super) fn verdict(view: &JobView, job: &JobRecord) -> Option<String> {
             return Some(format!("the output of task {id} was lost {} times", task.losses));
         }
         if task.done.is_none()
-            && task.attempts >= MAX_BEGUN + task.losses
-            && !view.claims.contains_key(id)
+            && task.attempts >= MAX_BEGUN + task.losses + task.backups
+            && !view.is_claimed(id)
         {
             let begun = task.attempts;
             return Some(format!(
@@ -66,13 +66,44 @@ pub(super) fn no_worker(view: &View, job_view: &JobView, job: &JobRecord) -> Str
     format!("no worker can take the job: {}", each.collect::<Vec<_>>().join(", "))
 }
 
+/// What the jobs that must be done first mean for this one.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Precedence {
+    /// All of them are done.
+    Done,
+    /// Some are not at their end.
+    Pending,
+    /// One will never be done.
+    Never(String),
+}
+
+/// How far the jobs are that must be done before this one.
+pub(super) fn precedence(view: &View, job: &JobRecord) -> Precedence {
+    let mut all = Precedence::Done;
+    for first in &job.spec.after {
+        let record = view.jobs.get(first).and_then(|job| job.job.as_ref());
+        let why = match record.map(|job| &job.record.state) {
+            Some(JobState::Done(_)) => continue,
+            Some(JobState::Failed(why)) => format!("failed: {why}"),
+            Some(JobState::Cancelled) => "was cancelled".to_owned(),
+            Some(_) => {
+                all = Precedence::Pending;
+                continue;
+            }
+            None => "is not known: it was never submitted, or is forgotten".to_owned(),
+        };
+        return Precedence::Never(format!("job {first}, which must be done first, {why}"));
+    }
+    all
+}
+
 /// Another job that writes to the same folder.
 pub(super) fn same_output<'v>(
     view: &'v View,
     id: &JobId,
     job: &Stamped<JobRecord>,
 ) -> Option<&'v JobId> {
-    let started = |state: &JobState| !matches!(state, JobState::Submitted);
+    let started = |state: &JobState| !matches!(state, JobState::Submitted | JobState::Waiting);
     view.active()
         .find(|(other, _, theirs)| {
             *other != id

@@ -3,6 +3,7 @@
 //! It may be behind the store, never torn: changes are guarded by the revisions it saw. A record
 //! that does not parse is left out; a newer program wrote it and knows what it means.
 
+use crate::cluster::index::{Index, Sums};
 use crate::cluster::names::{JobId, JobKey, Key, TaskId, TaskKind, WorkerId};
 use crate::cluster::records::{
     ClaimRecord, JobRecord, JobState, TaskRecord, UnreadableRecord, WorkerRecord, decode,
@@ -60,6 +61,7 @@ pub struct JobView {
     pub stored_report: Option<Bytes>,
     /// Last revision that changed anything of it.
     pub changed: Revision,
+    index: Index,
 }
 
 impl View {
@@ -133,6 +135,15 @@ impl View {
         self.workers.get(worker).map(|found| found.record.node.clone()).unwrap_or_default()
     }
 
+    /// How many tasks each worker runs now, those of all jobs together.
+    pub fn running_on(&self) -> BTreeMap<&WorkerId, u32> {
+        let mut load = BTreeMap::new();
+        for (_, _, claim) in self.jobs.values().flat_map(JobView::attempts) {
+            *load.entry(&claim.record.worker).or_insert(0) += 1;
+        }
+        load
+    }
+
     /// Workers that may take tasks of a job: the same program, not failing all the time, not about to
     /// leave, and allowed to run what the job needs.
     pub fn eligible(&self, job: &JobView) -> BTreeSet<&WorkerId> {
@@ -151,9 +162,19 @@ impl JobView {
             JobKey::Plan(piece) => {
                 self.plan.insert(piece, kv.value.clone());
             }
-            JobKey::Task(task) => insert(&mut self.tasks, task, kv),
-            JobKey::Claim(task) => insert(&mut self.claims, task, kv),
-            JobKey::Backup(task) => insert(&mut self.backups, task, kv),
+            JobKey::Task(task) => {
+                if let Some(found) = stamped(kv) {
+                    self.set_task(task, Some(found));
+                }
+            }
+            JobKey::Claim(task) => {
+                insert(&mut self.claims, task, kv);
+                self.claimed_or_freed(task);
+            }
+            JobKey::Backup(task) => {
+                insert(&mut self.backups, task, kv);
+                self.claimed_or_freed(task);
+            }
             JobKey::Report => self.stored_report = Some(kv.value.clone()),
             JobKey::Unreadable(task) => insert(&mut self.unreadable, task, kv),
         }
@@ -164,12 +185,39 @@ impl JobView {
             JobKey::Record => self.job = None,
             JobKey::Cancel => self.cancel = false,
             JobKey::Plan(piece) => drop(self.plan.remove(&piece)),
-            JobKey::Task(task) => drop(self.tasks.remove(&task)),
-            JobKey::Claim(task) => drop(self.claims.remove(&task)),
-            JobKey::Backup(task) => drop(self.backups.remove(&task)),
+            JobKey::Task(task) => self.set_task(task, None),
+            JobKey::Claim(task) => {
+                self.claims.remove(&task);
+                self.claimed_or_freed(task);
+            }
+            JobKey::Backup(task) => {
+                self.backups.remove(&task);
+                self.claimed_or_freed(task);
+            }
             JobKey::Report => self.stored_report = None,
             JobKey::Unreadable(task) => drop(self.unreadable.remove(&task)),
         }
+    }
+
+    fn set_task(&mut self, id: TaskId, now: Option<Stamped<TaskRecord>>) {
+        let claimed = self.is_claimed(id);
+        let before = match now.clone() {
+            Some(now) => self.tasks.insert(id, now),
+            None => self.tasks.remove(&id),
+        };
+        let [before, now] = [&before, &now].map(|task| task.as_ref().map(|task| &task.record));
+        self.index.update(id, before, now, claimed);
+    }
+
+    fn claimed_or_freed(&mut self, id: TaskId) {
+        let claimed = self.is_claimed(id);
+        let task = self.tasks.get(&id).map(|task| &task.record);
+        self.index.update(id, task, task, claimed);
+    }
+
+    /// Whether an attempt of the task runs.
+    pub fn is_claimed(&self, task: TaskId) -> bool {
+        self.claims.contains_key(&task) || self.backups.contains_key(&task)
     }
 
     fn is_empty(&self) -> bool {
@@ -198,32 +246,48 @@ impl JobView {
 
     /// Tasks of a kind that have their winner.
     pub fn done(&self, kind: TaskKind) -> u32 {
-        self.tasks_of(kind).filter(|(_, task)| task.record.done.is_some()).count() as u32
+        self.index.done(kind)
+    }
+
+    /// Tasks of a kind that are neither done nor running, by number.
+    pub fn waiting(&self, kind: TaskKind) -> impl Iterator<Item = TaskId> {
+        self.index.waiting_of(kind)
+    }
+
+    /// Running tasks of which the coordinator has found that a second attempt may begin.
+    pub fn slow(&self) -> impl Iterator<Item = TaskId> {
+        self.index.slow.iter().copied()
+    }
+
+    /// Tasks that have failed, lost or skipped anything, or were begun unusually often.
+    pub fn troubled(&self) -> impl Iterator<Item = (TaskId, &Stamped<TaskRecord>)> {
+        self.index.troubled.iter().filter_map(|id| Some((*id, self.tasks.get(id)?)))
+    }
+
+    /// Finished maps by the worker that keeps their output.
+    pub fn outputs(&self) -> &BTreeMap<WorkerId, BTreeSet<TaskId>> {
+        &self.index.outputs
     }
 
     /// Whether map outputs that reduces may still ask for are a worker's.
     pub fn has_outputs_of(&self, worker: &WorkerId) -> bool {
-        let of_worker = |task: &Stamped<TaskRecord>| {
-            task.record.done.as_ref().is_some_and(|done| done.worker == *worker)
-        };
-        self.tasks_of(TaskKind::Reduce).any(|(_, task)| task.record.done.is_none())
-            && self.tasks_of(TaskKind::Map).any(|(_, task)| of_worker(task))
+        self.index.outputs.contains_key(worker)
+            && self.index.done(TaskKind::Reduce) < self.index.all(TaskKind::Reduce)
     }
 
     /// Whether every map output can be had: each map is done, and its worker alive.
     pub fn maps_are_there(&self, workers: &BTreeMap<WorkerId, Stamped<WorkerRecord>>) -> bool {
         self.unreadable.is_empty()
-            && self.tasks_of(TaskKind::Map).all(|(_, task)| {
-                task.record.done.as_ref().is_some_and(|done| workers.contains_key(&done.worker))
-            })
+            && self.index.done(TaskKind::Map) == self.index.all(TaskKind::Map)
+            && self.index.outputs.keys().all(|worker| workers.contains_key(worker))
     }
 
     /// Workers that have failed too many tasks of this job.
     pub fn excluded(&self) -> BTreeSet<&WorkerId> {
         let mut failed: BTreeMap<&WorkerId, BTreeSet<TaskId>> = BTreeMap::new();
-        for (id, task) in &self.tasks {
+        for (id, task) in self.troubled() {
             for failure in &task.record.failures {
-                failed.entry(&failure.worker).or_default().insert(*id);
+                failed.entry(&failure.worker).or_default().insert(id);
             }
         }
         let too_many = |tasks: &BTreeSet<TaskId>| tasks.len() >= FAILED_TASKS_PER_WORKER;
@@ -233,14 +297,7 @@ impl JobView {
     /// What a progress bar shows.
     pub fn snapshot(&self) -> Snapshot {
         let totals = self.job.as_ref().map(|job| job.record.totals).unwrap_or_default();
-        let done = self.tasks.values().filter_map(|task| task.record.done.as_ref());
-        let counters = done.map(|done| done.output.counters());
-        let (mut read, mut spilled, mut written) = (0, 0, 0);
-        for counters in counters {
-            read += counters.map_bytes_in;
-            spilled += counters.run_bytes_written;
-            written += counters.reduce_bytes_out;
-        }
+        let Sums { read, spilled, written } = self.index.sums;
         let further = |id, first: u64| {
             self.backups.get(id).map_or(first, |beside| first.max(beside.record.bytes_read))
         };

@@ -1,16 +1,16 @@
-//! What a worker does with records: claims a waiting task, says how it ended.
+//! What a worker does with the records of an attempt that it runs: says how far it is, and how it ended.
 //!
-//! A claim and the task's next attempt number are written in one transaction, guarded by the job's
-//! record, the task's record and the absence of a claim. The claim hangs on the worker's lease: if
-//! the worker is lost its tasks wait again without anybody's doing. The end of an attempt is
-//! guarded by the claim's create revision, so exactly one attempt wins.
+//! The end of an attempt is guarded by its claim's create revision, so each attempt ends once, and by the
+//! task's record as the worker has seen it last. The first attempt that commits takes both claims of the
+//! task away: there is one winner, and whoever ran beside it finds its claim gone, stops, and removes what
+//! it has written. How tasks are claimed is in `claim.rs`.
 
 use crate::cluster::change::Change;
-use crate::cluster::names::{JobId, JobKey, TaskId, TaskKind, WorkerId};
+use crate::cluster::names::{JobId, JobKey, TaskId, WorkerId};
 use crate::cluster::records::{
-    AttemptFailure, ClaimRecord, JobState, Span, TaskDone, TaskOutput, TaskRecord,
-    UnreadableRecord, WorkerRecord, encode,
+    AttemptFailure, ClaimRecord, Span, TaskDone, TaskOutput, TaskRecord, UnreadableRecord, encode,
 };
+use crate::cluster::seat::Seat;
 use crate::cluster::view::{JobView, Stamped, View};
 use std::collections::BTreeSet;
 use synod_base::{LeaseId, Revision};
@@ -26,21 +26,6 @@ pub struct Identity {
     pub node: String,
 }
 
-/// A task that the worker may try to claim.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
-    /// Of which job.
-    pub job: JobId,
-    /// Which.
-    pub task: TaskId,
-    /// The task as it will be once claimed.
-    pub record: TaskRecord,
-    /// When, by the worker's clock.
-    pub started_ms: u64,
-    /// The claim itself.
-    pub change: Change,
-}
-
 /// A claimed task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
@@ -48,11 +33,13 @@ pub struct Held {
     pub job: JobId,
     /// Which.
     pub task: TaskId,
+    /// On which seat.
+    pub seat: Seat,
     /// The task as claimed.
     pub record: TaskRecord,
-    /// When it was claimed: create revision of the claim, mod revision of the task.
+    /// Create revision of the claim.
     pub revision: Revision,
-    /// The same by the worker's clock, milliseconds since 1970.
+    /// When it was claimed by the worker's clock, milliseconds since 1970.
     pub started_ms: u64,
 }
 
@@ -61,88 +48,66 @@ impl Held {
     pub fn attempt(&self) -> u32 {
         self.record.attempts - 1
     }
-}
 
-/// Picks a waiting task, the oldest job's first, maps before reduces. `mine` is what this worker has
-/// registered; `busy` are tasks that this process still works on, whatever the records say;
-/// `unix_ms` is its clock.
-///
-/// Workers start at different places of the queue, so they seldom want the same task. Tasks that this
-/// worker has failed come last.
-pub fn next_claim(
-    view: &View,
-    me: &Identity,
-    mine: &WorkerRecord,
-    busy: &BTreeSet<(JobId, TaskId)>,
-    unix_ms: u64,
-) -> Option<Claim> {
-    for (id, job_view, job) in view.active() {
-        let open = job.record.state == JobState::Running && !job_view.cancel;
-        if !open || !mine.may_run(&job.record) || job_view.excluded().contains(&me.id) {
-            continue;
-        }
-        let waiting = |kind| -> Vec<(TaskId, &Stamped<TaskRecord>)> {
-            job_view
-                .tasks_of(kind)
-                .filter(|(task, found)| {
-                    let free = found.record.done.is_none() && !job_view.claims.contains_key(task);
-                    free && !busy.contains(&(id.clone(), *task))
-                })
-                .collect()
-        };
-        let mut tasks = waiting(TaskKind::Map);
-        if tasks.is_empty() && job_view.maps_are_there(&view.workers) {
-            tasks = waiting(TaskKind::Reduce);
-        }
-        let rank = view.workers.keys().position(|worker| *worker == me.id).unwrap_or(0);
-        let start = rank * tasks.len() / view.workers.len().max(1);
-        let (before, after) = tasks.split_at(start.min(tasks.len()));
-        let failed_here = |found: &Stamped<TaskRecord>| {
-            found.record.failures.iter().any(|failure| failure.worker == me.id)
-        };
-        let picked = after.iter().chain(before).min_by_key(|(_, found)| failed_here(found));
-        if let Some((task, found)) = picked {
-            return Some(claim(me, id, job.modified, *task, found, unix_ms));
-        }
+    fn claim_key(&self) -> String {
+        self.job.key(self.seat.key(self.task))
     }
-    None
+
+    fn task_key(&self) -> String {
+        self.job.key(JobKey::Task(self.task))
+    }
 }
 
-fn claim(
-    me: &Identity,
-    id: &JobId,
-    job_modified: Revision,
-    task: TaskId,
-    found: &Stamped<TaskRecord>,
-    started_ms: u64,
-) -> Claim {
-    let record = TaskRecord { attempts: found.record.attempts + 1, ..found.record.clone() };
-    let attempt = found.record.attempts;
-    let worker = me.id.clone();
-    let claim = ClaimRecord { worker, attempt, activity: 0, bytes_read: 0, started_ms };
-    let (task_key, claim_key) = (id.key(JobKey::Task(task)), id.key(JobKey::Claim(task)));
-    let change = Change::new()
-        .if_unchanged(id.key(JobKey::Record), job_modified)
-        .if_unchanged(task_key.clone(), found.modified)
-        .if_created_at(claim_key.clone(), Revision(0))
-        .put(task_key, stored(&record))
-        .put_leased(claim_key, stored(&claim), me.lease);
-    Claim { job: id.clone(), task, record, started_ms, change }
+/// What an attempt without failure has made, and how long it took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// The output.
+    pub output: TaskOutput,
+    /// When it ended by the worker's clock, milliseconds since 1970.
+    pub ended_ms: u64,
+    /// The work that it was, see [`TaskDone::work`].
+    pub work: u64,
 }
 
-/// The attempt won, if nobody was faster. It ended at `ended_ms` by this worker's clock.
-pub fn done(held: &Held, me: &Identity, output: TaskOutput, ended_ms: u64) -> Change {
+/// How far a running attempt is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// Raised whenever it moves.
+    pub activity: u64,
+    /// Bytes of input read.
+    pub bytes_read: u64,
+    /// See [`ClaimRecord::work_done`].
+    pub work_done: u64,
+    /// See [`ClaimRecord::work_total`].
+    pub work_total: u64,
+}
+
+/// The attempt won, if nobody was faster. `now` is the task as the worker sees it.
+pub fn done(held: &Held, me: &Identity, now: &Stamped<TaskRecord>, made: Made) -> Change {
+    let Made { output, ended_ms, work } = made;
     let span = Span { started_ms: held.started_ms, ended_ms };
     let (worker, node) = (me.id.clone(), me.node.clone());
-    let done = TaskDone { attempt: held.attempt(), worker, node, span, output };
-    let record = TaskRecord { done: Some(done), ..held.record.clone() };
-    ended(held).put(held.job.key(JobKey::Task(held.task)), stored(&record))
+    let done = TaskDone { attempt: held.attempt(), worker, node, span, output, work };
+    let record = TaskRecord { done: Some(done), slow: None, ..now.record.clone() };
+    let beside = match held.seat {
+        Seat::First => Seat::Second,
+        Seat::Second => Seat::First,
+    };
+    ended(held)
+        .if_unchanged(held.task_key(), now.modified)
+        .delete(held.job.key(beside.key(held.task)))
+        .put(held.task_key(), stored(&record))
 }
 
-/// The attempt failed.
-pub fn failed(held: &Held, failure: AttemptFailure, skips_allowed: bool) -> Change {
-    let record = held.record.failed(failure, skips_allowed);
-    ended(held).put(held.job.key(JobKey::Task(held.task)), stored(&record))
+/// The attempt failed. `now` is the task as the worker sees it.
+pub fn failed(
+    held: &Held,
+    now: &Stamped<TaskRecord>,
+    failure: AttemptFailure,
+    skips_allowed: bool,
+) -> Change {
+    let record = now.record.failed(failure, skips_allowed);
+    ended(held).if_unchanged(held.task_key(), now.modified).put(held.task_key(), stored(&record))
 }
 
 /// The attempt could not read the output of a map task: no failure of its own.
@@ -156,18 +121,24 @@ pub fn given_up(held: &Held) -> Change {
 }
 
 /// The attempt is alive and moves.
-pub fn refreshed(held: &Held, me: &Identity, activity: u64, bytes_read: u64) -> Change {
-    let key = held.job.key(JobKey::Claim(held.task));
-    let attempt = held.attempt();
-    let (worker, started_ms) = (me.id.clone(), held.started_ms);
-    let claim = ClaimRecord { worker, attempt, activity, bytes_read, started_ms };
+pub fn refreshed(held: &Held, me: &Identity, pace: Pace) -> Change {
+    let claim = ClaimRecord {
+        worker: me.id.clone(),
+        attempt: held.attempt(),
+        activity: pace.activity,
+        bytes_read: pace.bytes_read,
+        started_ms: held.started_ms,
+        work_done: pace.work_done,
+        work_total: pace.work_total,
+    };
+    let key = held.claim_key();
     let change = Change::new().if_created_at(key.clone(), held.revision);
     change.put_leased(key, stored(&claim), me.lease)
 }
 
 /// Whether the claim still stands.
 pub fn still_held(job: Option<&JobView>, held: &Held) -> bool {
-    let claim = job.and_then(|job| job.claims.get(&held.task));
+    let claim = job.and_then(|job| held.seat.claims(job).get(&held.task));
     claim.is_some_and(|claim| claim.created == held.revision)
 }
 
@@ -178,9 +149,9 @@ pub fn stray_claim(
     known: &BTreeSet<(JobId, TaskId)>,
 ) -> Option<Change> {
     for (id, job) in &view.jobs {
-        for (task, claim) in &job.claims {
-            if claim.record.worker == me.id && !known.contains(&(id.clone(), *task)) {
-                let key = id.key(JobKey::Claim(*task));
+        for (task, seat, claim) in job.attempts() {
+            if claim.record.worker == me.id && !known.contains(&(id.clone(), task)) {
+                let key = id.key(seat.key(task));
                 return Some(Change::new().if_created_at(key.clone(), claim.created).delete(key));
             }
         }
@@ -190,11 +161,8 @@ pub fn stray_claim(
 
 /// Begins every end of an attempt: the claim must stand, and goes.
 fn ended(held: &Held) -> Change {
-    let claim = held.job.key(JobKey::Claim(held.task));
-    Change::new()
-        .if_created_at(claim.clone(), held.revision)
-        .if_unchanged(held.job.key(JobKey::Task(held.task)), held.revision)
-        .delete(claim)
+    let claim = held.claim_key();
+    Change::new().if_created_at(claim.clone(), held.revision).delete(claim)
 }
 
 fn stored<T: serde::Serialize>(record: &T) -> Vec<u8> {

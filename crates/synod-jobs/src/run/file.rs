@@ -45,17 +45,25 @@ impl<R: Read + Send> SectionSource<R> {
     }
 }
 
+/// The bytes of one section of a local file.
+pub type SectionFile = BufReader<Take<File>>;
+
 /// A section of a local file.
-pub type FileSource = SectionSource<BufReader<Take<File>>>;
+pub type FileSource = SectionSource<SectionFile>;
 
 /// Opens one partition of a run file.
 pub fn open_section(path: &Path, section: Section) -> Result<FileSource, JobError> {
+    let reader = open_section_file(path, section)?;
+    Ok(SectionSource::new(reader, section.bytes, path.display().to_string()))
+}
+
+/// The same as bytes.
+pub fn open_section_file(path: &Path, section: Section) -> Result<SectionFile, JobError> {
     let mut file = File::open(path).map_err(|error| JobError::io("open", path, error))?;
     file.seek(SeekFrom::Start(section.offset))
         .map_err(|error| JobError::io("position", path, error))?;
     let size = usize::try_from(section.bytes).unwrap_or(READ_BYTES).min(READ_BYTES);
-    let reader = BufReader::with_capacity(size, file.take(section.bytes));
-    Ok(SectionSource::new(reader, section.bytes, path.display().to_string()))
+    Ok(BufReader::with_capacity(size, file.take(section.bytes)))
 }
 
 /// Reads the index at the end of a run file.

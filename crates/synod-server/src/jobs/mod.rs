@@ -18,7 +18,7 @@ mod threads;
 pub(crate) use serve::JobFiles;
 pub(crate) use service::{JobService, NodeFacts};
 pub use standalone::{WorkerOptions, WorkerReady, run_worker};
-pub use submit::{SubmitError, submit};
+pub use submit::{Cancelling, SubmitError, cancel_job, follow_job, retry_job, submit, submit_job};
 
 use std::time::Duration;
 

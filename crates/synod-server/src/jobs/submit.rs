@@ -1,4 +1,4 @@
-//! The client's side of a job on a cluster: submit, follow, cancel.
+//! The client's side of a job on a cluster: submit, follow, cancel, try again.
 //!
 //! The job's record is written once; everything else is done by the nodes. If the client goes away the
 //! job goes on.
@@ -9,7 +9,7 @@ use std::time::Duration;
 use synod_base::Revision;
 use synod_client::{ClientError, Consistency, Kv};
 use synod_jobs::cluster::names::JobKey;
-use synod_jobs::cluster::records::{Totals, encode};
+use synod_jobs::cluster::records::{Totals, decode, encode};
 use synod_jobs::cluster::{Change, JobId, JobRecord, JobState, JobView, View};
 use synod_jobs::{Job, JobError, JobSpec, JobSummary, JobVisitor, Progress, with_job};
 use thiserror::Error;
@@ -39,6 +39,13 @@ pub async fn submit<K: Kv>(
     spec: &JobSpec,
     progress: &Progress,
 ) -> Result<JobSummary, SubmitError> {
+    progress.check_cancelled()?;
+    let id = submit_job(kv, spec).await?;
+    follow_job(kv, id, progress).await
+}
+
+/// Submits a job and does not wait for it. Its name can be given as what another one comes after.
+pub async fn submit_job<K: Kv>(kv: &K, spec: &JobSpec) -> Result<JobId, SubmitError> {
     let spec = for_cluster(spec)?;
     let id = new_job_id();
     let record = JobRecord {
@@ -56,9 +63,62 @@ pub async fn submit<K: Kv>(
     let value = encode(&record).map_err(|error| JobError::BadSpec {
         what: format!("it cannot be sent to a cluster: {error}"),
     })?;
-    progress.check_cancelled()?;
     write_record(kv, &id, value).await?;
+    Ok(id)
+}
+
+/// Follows a submitted job until its output is complete, or removed; see [`submit`].
+pub async fn follow_job<K: Kv>(
+    kv: &K,
+    id: JobId,
+    progress: &Progress,
+) -> Result<JobSummary, SubmitError> {
     Submission { kv, id, progress, asked_to_cancel: None }.follow().await
+}
+
+/// What came of the wish to cancel a job.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cancelling {
+    /// It will end without output, unless it is being published already.
+    Asked,
+    /// It has ended before.
+    Ended,
+    /// There is no such job.
+    Unknown,
+}
+
+/// Asks for a job to end. Its workers stop and its output is removed some moments later.
+pub async fn cancel_job<K: Kv>(kv: &K, id: &JobId) -> Result<Cancelling, ClientError> {
+    loop {
+        let (_, found) = kv.get(id.key(JobKey::Record)).await?;
+        let Some(found) = found else { return Ok(Cancelling::Unknown) };
+        let record: Option<JobRecord> = decode(&found.value);
+        if record.is_some_and(|record| record.state.is_final()) {
+            return Ok(Cancelling::Ended);
+        }
+        // Guarded by what was seen, so that nothing is left at a job that ends just now.
+        let change = Change::new()
+            .if_unchanged(id.key(JobKey::Record), found.mod_revision)
+            .put(id.key(JobKey::Cancel), "");
+        let (_, result) = kv.txn(change.into_txn()).await?;
+        if result.succeeded {
+            return Ok(Cancelling::Asked);
+        }
+    }
+}
+
+/// Submits a job that failed or was cancelled once more, as a new one.
+pub async fn retry_job<K: Kv>(kv: &K, id: &JobId) -> Result<JobId, SubmitError> {
+    let refused = |what: &str| JobError::BadSpec { what: format!("job {id} {what}") };
+    let (_, found) = kv.get(id.key(JobKey::Record)).await?;
+    let found = found.ok_or_else(|| refused("is not known: see `synod jobs list`"))?;
+    let record: Option<JobRecord> = decode(&found.value);
+    let record = record.ok_or_else(|| refused("was written by another version of this program"))?;
+    match record.state {
+        JobState::Failed(_) | JobState::Cancelled => submit_job(kv, &record.spec).await,
+        JobState::Done(_) => Err(refused("is done: there is nothing to try again").into()),
+        _ => Err(refused("has not ended: cancel it first, or wait").into()),
+    }
 }
 
 struct Submission<'a, K> {

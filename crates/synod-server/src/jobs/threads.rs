@@ -5,12 +5,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use synod_jobs::cluster::attempt::{Attempt, AttemptError, MapLocation};
+use synod_jobs::cluster::attempt::{Attempt, AttemptError, MapLocation, WorkMeter};
 use synod_jobs::cluster::output::{self, Winner};
 use synod_jobs::cluster::records::{TaskOutput, decode};
 use synod_jobs::cluster::view::JobView;
@@ -42,8 +41,11 @@ pub(super) enum ThreadResult {
 pub(super) struct EndedAttempt {
     pub held: Held,
     pub result: Result<TaskOutput, AttemptError>,
-    /// By this machine's clock, milliseconds since 1970.
+    /// By this machine's clock at the beginning, milliseconds since 1970, and by the time that has
+    /// passed since: a clock that is set meanwhile makes it neither longer nor shorter.
     pub ended_ms: u64,
+    /// Bytes of work that it was, see [`WorkMeter`].
+    pub work: u64,
 }
 
 /// What became of the coordinator's work.
@@ -81,7 +83,7 @@ impl WorkResult {
     /// Whether a job in this state waits for it.
     pub(super) fn fits(&self, state: &JobState) -> bool {
         match self {
-            WorkResult::Checked(_) => matches!(state, JobState::Submitted),
+            WorkResult::Checked(_) => matches!(state, JobState::Submitted | JobState::Waiting),
             WorkResult::Planned(_) => matches!(state, JobState::Preparing),
             WorkResult::Committed(_) => matches!(state, JobState::Committing),
             WorkResult::Cleaned(_) => matches!(state, JobState::Ending(_)),
@@ -118,19 +120,23 @@ pub(super) struct AttemptTask {
     pub folder: PathBuf,
     pub slots: u32,
     pub progress: Arc<Progress>,
-    pub activity: Arc<AtomicU64>,
+    pub work: Arc<WorkMeter>,
 }
 
 impl AttemptTask {
     /// Runs it on a thread of its own.
     pub(super) fn start(self, results: Results) -> std::io::Result<()> {
+        let began = Instant::now();
         spawn(move || {
             let result = catch_unwind(AssertUnwindSafe(|| self.run())).unwrap_or_else(|_| {
                 let error = std::io::Error::other("it panicked; the log says where");
                 Err(JobError::io("run a task in", &self.folder, error).into())
             });
             // The service may have stopped; then nobody wants to know.
-            let ended = EndedAttempt { held: self.held, result, ended_ms: unix_ms() };
+            let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let ended_ms = self.held.started_ms.saturating_add(millis);
+            let work = self.work.total();
+            let ended = EndedAttempt { held: self.held, result, ended_ms, work };
             drop(results.blocking_send(ThreadResult::Attempt(ended)));
         })
     }
@@ -151,7 +157,7 @@ impl AttemptTask {
             stores: &Stores::local(),
             log: &NoLog,
             progress: &self.progress,
-            activity: &self.activity,
+            work: &self.work,
         };
         attempt.run(&HttpFetch::default())
     }

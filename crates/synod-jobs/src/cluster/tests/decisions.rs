@@ -1,6 +1,7 @@
 //! What coordinator and workers decide, one transaction at a time.
 
 use super::*;
+use crate::cluster::worker::Pace;
 use crate::commit::Manifest;
 
 #[test]
@@ -170,7 +171,11 @@ fn an_attempt_that_does_not_move_fails_and_one_that_does_goes_on() {
     let (stuck, moving) = (desk.claim(1).unwrap(), desk.claim(2).unwrap());
     assert_eq!(desk.settle(), None);
     desk.now += limits().stall;
-    assert!(desk.store.apply(worker::refreshed(&moving, &identity(2), 7, 3)));
+    assert!(desk.store.apply(worker::refreshed(
+        &moving,
+        &identity(2),
+        Pace { activity: 7, ..Pace::default() }
+    )));
     assert_eq!(desk.settle(), None);
     assert!(!worker::still_held(Some(desk.job()), &stuck));
     assert!(worker::still_held(Some(desk.job()), &moving));
@@ -354,4 +359,27 @@ fn a_worker_that_is_about_to_leave_takes_nothing_new_and_its_outputs_still_count
     desk.finish_all(2);
     assert_eq!(desk.settle(), Some(Work::Commit));
     assert_eq!(desk.task(map.task).losses, 0);
+}
+
+#[test]
+fn maps_without_reduces_are_the_output_and_outlive_their_worker() {
+    let mut desk = Desk::running(2, 0, 2);
+    let held = desk.claim(1).unwrap();
+    let part = ReduceOutput {
+        partition: held.task.number,
+        bytes: 1,
+        records: 1,
+        crc32c: 0,
+        counters: Counters::default(),
+        side_files: Vec::new(),
+    };
+    let made = Made { output: TaskOutput::Reduce(part), ended_ms: 0, work: 1 };
+    let change = worker::done(&held, &identity(1), &desk.job().tasks[&held.task], made);
+    assert!(desk.store.apply(change));
+    assert!(!desk.job().has_outputs_of(&identity(1).id));
+    desk.store.end_lease(identity(1).lease);
+    assert_eq!(desk.settle(), None);
+    assert_eq!(desk.task(held.task).losses, 0);
+    desk.finish_all(2);
+    assert_eq!(desk.settle(), Some(Work::Commit));
 }

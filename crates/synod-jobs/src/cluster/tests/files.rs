@@ -1,6 +1,6 @@
 //! Attempts and output folders on a real file system.
 
-use crate::cluster::attempt::{Attempt, AttemptError, Fetch, FetchError, MapLocation};
+use crate::cluster::attempt::{Attempt, AttemptError, Fetch, FetchError, MapLocation, WorkMeter};
 use crate::cluster::names::{JobId, TaskId, WorkerId};
 use crate::cluster::output::{self, Winner};
 use crate::cluster::records::TaskOutput;
@@ -17,7 +17,6 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 /// Fetches from folders instead of from workers.
 struct FromFolders<'a>(&'a Path);
@@ -59,7 +58,7 @@ fn attempt(
         stores: &Stores::local(),
         log: &NoLog,
         progress: &Progress::new(),
-        activity: &Arc::new(AtomicU64::new(0)),
+        work: &Arc::new(WorkMeter::default()),
     };
     attempt.run(&FromFolders(folder))
 }

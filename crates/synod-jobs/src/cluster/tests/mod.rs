@@ -2,13 +2,16 @@
 
 mod decisions;
 mod files;
+mod queue;
+mod slowness;
 
 use super::change::Change;
+use super::claim::{Asking, Chooser, Claim};
 use super::coordinator::{Coordinator, Limits, Office, Program, Step, Work};
 use super::names::{JobId, JobKey, PREFIX, TaskId, TaskKind};
 use super::records::*;
 use super::view::{JobView, Stamped, View};
-use super::worker::{self, Claim, Held, Identity};
+use super::worker::{self, Held, Identity, Made};
 use crate::counters::Counters;
 use crate::framing::InputFormat;
 use crate::input::InputFile;
@@ -103,11 +106,17 @@ struct Desk {
     now: Duration,
     /// What every clock says.
     unix_ms: u64,
+    choosers: BTreeMap<i64, Chooser>,
 }
 
 fn limits() -> Limits {
     let seconds = Duration::from_secs;
-    Limits { no_worker: seconds(30), stall: seconds(600), finished_kept: 2 }
+    Limits {
+        no_worker: seconds(30),
+        stall: seconds(600),
+        slow_after: seconds(10),
+        finished_kept: 2,
+    }
 }
 
 fn office(store: &mut Store, lease: i64) -> Office {
@@ -122,7 +131,8 @@ impl Desk {
         let coordinator = Coordinator::new(office(&mut store, 100), limits());
         let id: JobId = "01".parse().unwrap();
         submit(&mut store, &id, spec);
-        Desk { store, coordinator, id, now: Duration::ZERO, unix_ms: 2_000 }
+        let choosers = BTreeMap::new();
+        Desk { store, coordinator, id, now: Duration::ZERO, unix_ms: 2_000, choosers }
     }
 
     /// A job with this many tasks that may be claimed by these many workers.
@@ -189,12 +199,13 @@ impl Desk {
     fn claim(&mut self, number: i64) -> Option<Held> {
         let me = identity(number);
         let mine = self.store.view.workers.get(&me.id)?.record.clone();
-        let none = BTreeSet::new();
-        let claim = worker::next_claim(&self.store.view, &me, &mine, &none, self.unix_ms)?;
+        let (now, unix_ms, busy) = (self.now, self.unix_ms, BTreeSet::new());
+        let ask = Asking { me: &me, mine: &mine, busy: &busy, now, unix_ms };
+        let claim = self.choosers.entry(number).or_default().next(&self.store.view, ask)?;
         assert!(self.store.apply(claim.change));
         let revision = Revision(self.store.revision);
-        let Claim { job, task, record, started_ms, .. } = claim;
-        Some(Held { job, task, record, revision, started_ms })
+        let Claim { job, task, seat, record, started_ms, .. } = claim;
+        Some(Held { job, task, seat, record, revision, started_ms })
     }
 
     fn finish(&mut self, number: i64, held: &Held) -> bool {
@@ -213,7 +224,10 @@ impl Desk {
                 side_files: Vec::new(),
             }),
         };
-        self.store.apply(worker::done(held, &identity(number), output, self.unix_ms))
+        let Some(now) = self.job().tasks.get(&held.task) else { return false };
+        let made = Made { output, ended_ms: self.unix_ms, work: 100 };
+        let change = worker::done(held, &identity(number), now, made);
+        self.store.apply(change)
     }
 
     /// Claims and finishes every task that is waiting.
@@ -234,7 +248,8 @@ impl Desk {
             permanent: false,
         };
         let skips_allowed = self.record().record.spec.skip_bad_records > 0;
-        assert!(self.store.apply(worker::failed(held, failure, skips_allowed)));
+        let change = worker::failed(held, &self.job().tasks[&held.task], failure, skips_allowed);
+        assert!(self.store.apply(change));
     }
 
     fn ended_why(&self) -> &str {
@@ -243,6 +258,10 @@ impl Desk {
             other => panic!("{other:?}"),
         }
     }
+}
+
+fn map_output(sections: Vec<(u64, u64)>) -> TaskOutput {
+    TaskOutput::Map { sections, counters: Counters::default(), side_files: Vec::new() }
 }
 
 fn identity(number: i64) -> Identity {

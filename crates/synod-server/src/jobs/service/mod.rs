@@ -20,7 +20,7 @@ use synod_base::Revision;
 use synod_client::{ClientError, Consistency, Kv, WatchBatch, Watcher};
 use synod_jobs::JobSpec;
 use synod_jobs::cluster::names::PREFIX;
-use synod_jobs::cluster::{Change, JobId, TaskId, View, Work, WorkerId};
+use synod_jobs::cluster::{Change, Chooser, JobId, TaskId, View, Work, WorkerId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -59,6 +59,7 @@ pub(crate) struct JobService<K: Kv> {
     /// Revision of the last change made here, and when: nothing is decided before the view has it.
     last_change: (Revision, Instant),
     member: Option<Member<K>>,
+    chooser: Chooser,
     /// Attempts whose threads have not ended.
     running: BTreeMap<(JobId, TaskId), Running>,
     /// Attempts that have ended and are not in the records yet.
@@ -107,6 +108,7 @@ impl<K: Kv> JobService<K> {
             view: View::default(),
             last_change: (Revision(0), Instant::now()),
             member: None,
+            chooser: Chooser::default(),
             running: BTreeMap::new(),
             ended: VecDeque::new(),
             plans: BTreeMap::new(),
@@ -336,7 +338,7 @@ const FOLLOW_PAUSE: Duration = Duration::from_millis(200);
 /// Records that cannot be read for so long are worth a warning.
 const UNREADABLE_PATIENCE: Duration = Duration::from_secs(5);
 /// Running attempts tell how far they are this often, if they move.
-const TELL_INTERVAL: Duration = Duration::from_secs(5);
+const TELL_INTERVAL: Duration = Duration::from_secs(2);
 /// Leaving in order may take this long when the server stops.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long the view may be behind a change of this node's own.

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use synod_client::Kv;
-use synod_jobs::cluster::attempt::{AttemptError, failure_of, remove_output};
+use synod_jobs::cluster::attempt::{AttemptError, WorkMeter, failure_of, remove_output};
+use synod_jobs::cluster::claim::{Asking, Claim};
 use synod_jobs::cluster::records::Span;
-use synod_jobs::cluster::worker::{self, Claim, Held};
+use synod_jobs::cluster::worker::{self, Held, Made, Pace};
 use synod_jobs::cluster::{Change, JobId, TaskId, TaskKind};
 use synod_jobs::{JobError, Progress};
 use tokio::time::Instant;
@@ -22,16 +22,21 @@ use crate::jobs::threads::{
 pub(super) struct Running {
     held: Held,
     pub(super) progress: Arc<Progress>,
-    activity: Arc<AtomicU64>,
+    work: Arc<WorkMeter>,
     told: (u64, Instant),
 }
 
 impl Running {
-    /// A number that changes when the attempt moves, and the bytes it has read.
-    fn moved(&self) -> (u64, u64) {
+    /// How far the attempt is; `activity` changes when it moves.
+    fn pace(&self) -> Pace {
         let now = self.progress.snapshot();
         let sum = now.bytes_read + now.bytes_spilled + now.bytes_written;
-        (sum + self.activity.load(Ordering::Relaxed), now.bytes_read)
+        let (work_done, work_total) = match self.held.task.kind {
+            TaskKind::Map => (now.bytes_read, self.work.total()),
+            TaskKind::Reduce => (self.work.done(), self.work.total()),
+        };
+        let activity = sum + self.work.moves();
+        Pace { activity, bytes_read: now.bytes_read, work_done, work_total }
     }
 }
 
@@ -47,7 +52,11 @@ impl<K: Kv> JobService<K> {
                 }
                 continue;
             }
-            let Some(change) = self.end_of(&ended) else { return };
+            let Some(change) = self.end_of(&ended) else {
+                // Its lease is lost, and the claim with it.
+                self.discard(held);
+                continue;
+            };
             match self.change(change).await {
                 Applied::Yes(_) => {}
                 // The view will say what happened.
@@ -57,18 +66,23 @@ impl<K: Kv> JobService<K> {
     }
 
     fn end_of(&self, ended: &EndedAttempt) -> Option<Change> {
-        let EndedAttempt { held, result, ended_ms } = ended;
+        let EndedAttempt { held, result, ended_ms, work } = ended;
         let me = &self.member.as_ref()?.identity;
+        let now = self.view.jobs.get(&held.job)?.tasks.get(&held.task)?;
         let spec = self.folders.get(&held.job);
         Some(match result {
-            Ok(output) => worker::done(held, me, output.clone(), *ended_ms),
+            Ok(output) => {
+                let (output, ended_ms, work) = (output.clone(), *ended_ms, *work);
+                worker::done(held, me, now, Made { output, ended_ms, work })
+            }
             Err(AttemptError::Failed(JobError::Cancelled)) => worker::given_up(held),
             Err(AttemptError::Failed(error)) => {
                 let Held { job, task, .. } = held;
                 tracing::warn!("jobs: task {task} of job {job} failed: {error}");
                 let skips_allowed = spec.is_some_and(|spec| spec.skip_bad_records > 0);
                 let span = Span { started_ms: held.started_ms, ended_ms: *ended_ms };
-                worker::failed(held, failure_of(error, held.attempt(), me, span), skips_allowed)
+                let failure = failure_of(error, held.attempt(), me, span);
+                worker::failed(held, now, failure, skips_allowed)
             }
             Err(AttemptError::Unreadable(map, report)) => {
                 let (job, why) = (&held.job, &report.message);
@@ -108,11 +122,11 @@ impl<K: Kv> JobService<K> {
                 running.progress.cancel();
                 continue;
             }
-            let (moved, bytes_read) = running.moved();
+            let pace = running.pace();
             let (told, at) = running.told;
-            if moved != told && at.elapsed() >= TELL_INTERVAL {
-                running.told = (moved, Instant::now());
-                changes.push(worker::refreshed(&running.held, &identity, moved, bytes_read));
+            if pace.activity != told && at.elapsed() >= TELL_INTERVAL {
+                running.told = (pace.activity, Instant::now());
+                changes.push(worker::refreshed(&running.held, &identity, pace));
             }
         }
         for change in changes {
@@ -137,13 +151,15 @@ impl<K: Kv> JobService<K> {
         while self.running.len() < self.slots as usize {
             let Some(member) = &self.member else { return };
             let (me, mine) = (&member.identity, &member.record);
-            let next = worker::next_claim(&self.view, me, mine, &busy, unix_ms());
-            let Some(claim) = next else { return };
+            let (now, unix_ms) = (self.started.elapsed(), unix_ms());
+            let ask = Asking { me, mine, busy: &busy, now, unix_ms };
+            let Some(claim) = self.chooser.next(&self.view, ask) else { return };
             // Lost or not, it is not tried again before the view is newer.
             busy.insert((claim.job.clone(), claim.task));
             let Applied::Yes(revision) = self.change(claim.change).await else { continue };
-            let Claim { job, task, record, started_ms, .. } = claim;
-            if let Err(error) = self.start(Held { job, task, record, revision, started_ms }) {
+            let Claim { job, task, seat, record, started_ms, .. } = claim;
+            let held = Held { job, task, seat, record, revision, started_ms };
+            if let Err(error) = self.start(held) {
                 tracing::warn!("jobs: cannot start a thread: {error}");
                 return;
             }
@@ -167,7 +183,7 @@ impl<K: Kv> JobService<K> {
         let plan = plan.or_insert_with(|| Arc::new(StoredPlan::new(view))).clone();
         let spec = job.record.spec.clone();
         self.folders.entry(held.job.clone()).or_insert_with(|| spec.clone());
-        let (progress, activity) = (Arc::new(Progress::new()), Arc::new(AtomicU64::new(0)));
+        let (progress, work) = (Arc::new(Progress::new()), Arc::new(WorkMeter::default()));
         let task = AttemptTask {
             held: held.clone(),
             spec,
@@ -176,11 +192,11 @@ impl<K: Kv> JobService<K> {
             folder: folder_of(&self.facts.folder, &held.job),
             slots: self.slots,
             progress: progress.clone(),
-            activity: activity.clone(),
+            work: work.clone(),
         };
         task.start(self.sender.clone())?;
         let key = (held.job.clone(), held.task);
-        let running = Running { held, progress, activity, told: (0, Instant::now()) };
+        let running = Running { held, progress, work, told: (0, Instant::now()) };
         self.running.insert(key, running);
         Ok(())
     }

@@ -4,30 +4,26 @@
 //! stopped. Every change is guarded by the coordinator's own election key: once that is gone, or
 //! was created anew, nothing of the old one's takes effect. Its revision is the epoch.
 //!
-//! Tasks are not handed out here: workers claim them (`worker.rs`). The coordinator moves the job on,
-//! sends lost work back, and ends what cannot succeed. Every state has a time limit.
+//! Tasks are not handed out here: workers claim them (`claim.rs`). The coordinator moves the job on,
+//! stores its plan (`planning.rs`), sends lost work back (`losses.rs`), lets slow tasks run a second time
+//! (`slowness.rs`), and ends what cannot succeed. Every state has a time limit.
 
+mod losses;
+mod planning;
+mod slowness;
+
+use self::slowness::Paces;
 use crate::cluster::change::Change;
 use crate::cluster::names::{JobId, JobKey, TaskId, TaskKind};
-use crate::cluster::records::{
-    AttemptFailure, Ended, JobRecord, JobState, Span, TaskOutput, TaskRecord, Totals, encode,
-};
+use crate::cluster::records::{Ended, JobRecord, JobState, TaskRecord, Totals, encode};
 use crate::cluster::report::JobReport;
-use crate::cluster::verdict::{no_worker, same_output, verdict};
+use crate::cluster::verdict::{Precedence, no_worker, precedence, same_output, verdict};
 use crate::cluster::view::{JobView, Stamped, View};
 use crate::commit::Manifest;
-use crate::plan::JobPlan;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use synod_base::Revision;
-
-/// Bytes of one piece of a stored plan.
-const PIECE_BYTES: usize = 256 << 10;
-/// Bytes of a stored plan.
-const MAX_PLAN_BYTES: usize = 64 << 20;
-/// Sections of all map outputs: every one is in a record, and every node holds the records.
-const MAX_SECTIONS: u64 = 4_000_000;
 
 /// How long to wait for what.
 #[derive(Debug, Clone, Copy)]
@@ -36,14 +32,20 @@ pub struct Limits {
     pub no_worker: Duration,
     /// For a running attempt to move, and for a job to change in any way.
     pub stall: Duration,
+    /// Before an attempt may be found slow.
+    pub slow_after: Duration,
     /// Records of finished jobs that are kept.
     pub finished_kept: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        let (no_worker, stall) = (Duration::from_secs(30), Duration::from_secs(600));
-        Limits { no_worker, stall, finished_kept: 50 }
+        Limits {
+            no_worker: Duration::from_secs(30),
+            stall: Duration::from_secs(600),
+            slow_after: Duration::from_secs(10),
+            finished_kept: 50,
+        }
     }
 }
 
@@ -95,7 +97,7 @@ pub struct Coordinator {
     unix_ms: u64,
     without_worker: BTreeMap<JobId, Duration>,
     still_jobs: BTreeMap<JobId, (Revision, Duration)>,
-    still_claims: BTreeMap<(JobId, TaskId), (Revision, Duration)>,
+    paces: Paces,
 }
 
 impl Coordinator {
@@ -107,7 +109,7 @@ impl Coordinator {
             unix_ms: 0,
             without_worker: BTreeMap::new(),
             still_jobs: BTreeMap::new(),
-            still_claims: BTreeMap::new(),
+            paces: Paces::default(),
         }
     }
 
@@ -121,17 +123,12 @@ impl Coordinator {
         let job_view = view.jobs.get(id)?;
         let job = job_view.job.as_ref()?;
         let step = match &job.record.state {
-            JobState::Submitted if job_view.cancel => {
+            JobState::Submitted | JobState::Waiting if job_view.cancel => {
                 self.end_now(id, job_view, job, JobState::Cancelled)
             }
-            JobState::Submitted => match same_output(view, id, job) {
-                Some(other) => {
-                    let output = job.record.spec.output.display();
-                    let why = format!("output {output} is being written by job {other}");
-                    self.end_now(id, job_view, job, JobState::Failed(why))
-                }
-                None => Step::Work(Work::Check),
-            },
+            JobState::Submitted | JobState::Waiting => {
+                return self.next_of_new(view, id, job_view, job);
+            }
             JobState::Preparing if job_view.cancel => self.end(id, job, Ended::Cancelled),
             JobState::Preparing => Step::Work(Work::Plan),
             JobState::Running => return self.next_of_running(view, id, job_view, job, now),
@@ -140,6 +137,31 @@ impl Coordinator {
             JobState::Done(_) | JobState::Failed(_) | JobState::Cancelled => return None,
         };
         Some(step)
+    }
+
+    /// A job that has touched nothing yet.
+    fn next_of_new(
+        &self,
+        view: &View,
+        id: &JobId,
+        job_view: &JobView,
+        job: &Stamped<JobRecord>,
+    ) -> Option<Step> {
+        let fail = |why| Some(self.end_now(id, job_view, job, JobState::Failed(why)));
+        match precedence(view, &job.record) {
+            Precedence::Never(why) => return fail(why),
+            Precedence::Pending if job.record.state == JobState::Waiting => return None,
+            // So that whoever submitted it sees that somebody has.
+            Precedence::Pending => {
+                return Some(Step::Change(self.moved(id, job, JobState::Waiting)));
+            }
+            Precedence::Done => {}
+        }
+        if let Some(other) = same_output(view, id, job) {
+            let output = job.record.spec.output.display();
+            return fail(format!("output {output} is being written by job {other}"));
+        }
+        Some(Step::Work(Work::Check))
     }
 
     fn next_of_running(
@@ -156,93 +178,23 @@ impl Coordinator {
         if let Some(why) = verdict(job_view, &job.record) {
             return Some(self.end(id, job, Ended::Failed(why)));
         }
-        let totals = job.record.totals;
-        // Without reduce tasks the maps write the part files.
-        let (last, all) = match totals.reduces {
-            0 => (TaskKind::Map, totals.maps),
-            reduces => (TaskKind::Reduce, reduces),
-        };
-        if job_view.done(last) == all {
+        let Totals { maps, reduces, .. } = job.record.totals;
+        // The maps of a job without reduces are its output.
+        let (last, count) =
+            if reduces == 0 { (TaskKind::Map, maps) } else { (TaskKind::Reduce, reduces) };
+        if job_view.done(last) == count {
             let change = self.moved(id, job, JobState::Committing);
             return Some(Step::Change(change));
         }
+        self.paces.look(id, job_view, now);
         if let Some(change) = self.send_back(view, id, job_view, now) {
+            return Some(Step::Change(change));
+        }
+        if let Some(change) = self.back_up(view, id, job_view, job, now) {
             return Some(Step::Change(change));
         }
         let why = self.standstill(view, id, job_view, job, now)?;
         Some(self.end(id, job, Ended::Failed(why)))
-    }
-
-    /// Tasks whose result is lost, or whose attempt does not move, wait again.
-    fn send_back(
-        &mut self,
-        view: &View,
-        id: &JobId,
-        job: &JobView,
-        now: Duration,
-    ) -> Option<Change> {
-        let mut change = self.guarded();
-        let mut any = false;
-        for (task, report) in &job.unreadable {
-            change = change.delete(id.key(JobKey::Unreadable(*task)));
-            any = true;
-            let Some(found) = job.tasks.get(task) else { continue };
-            let done = found.record.done.as_ref();
-            if done.is_some_and(|done| done.attempt == report.record.attempt) {
-                change = lost(change, id, *task, found);
-            }
-            if change.is_full() {
-                return Some(change);
-            }
-        }
-        for (task, found) in job.tasks_of(TaskKind::Map) {
-            let Some(done) = &found.record.done else { continue };
-            if matches!(done.output, TaskOutput::Reduce(_)) {
-                // It lies in the output folder, not with its worker.
-                continue;
-            }
-            if !view.workers.contains_key(&done.worker) && !job.unreadable.contains_key(&task) {
-                change = lost(change, id, task, found);
-                any = true;
-            }
-            if change.is_full() {
-                return Some(change);
-            }
-        }
-        for (task, claim) in &job.claims {
-            let still = self
-                .still_claims
-                .entry((id.clone(), *task))
-                .and_modify(|seen| {
-                    if seen.0 != claim.modified {
-                        *seen = (claim.modified, now);
-                    }
-                })
-                .or_insert((claim.modified, now));
-            if now.saturating_sub(still.1) < self.limits.stall {
-                continue;
-            }
-            let Some(found) = job.tasks.get(task) else { continue };
-            let seconds = self.limits.stall.as_secs();
-            let failure = AttemptFailure {
-                attempt: claim.record.attempt,
-                worker: claim.record.worker.clone(),
-                node: view.node_of(&claim.record.worker),
-                span: Span { started_ms: claim.record.started_ms, ended_ms: self.unix_ms },
-                message: format!("no progress for {seconds} s"),
-                bad_record: None,
-                permanent: false,
-            };
-            let key = id.key(JobKey::Claim(*task));
-            change = change.if_created_at(key.clone(), claim.created).delete(key);
-            change = put_task(change, id, *task, found, &found.record.failed(failure, false));
-            any = true;
-            if change.is_full() {
-                return Some(change);
-            }
-        }
-        self.still_claims.retain(|(of, task), _| of != id || job.claims.contains_key(task));
-        any.then_some(change)
     }
 
     /// Why a job that nothing happens to must end.
@@ -278,68 +230,6 @@ impl Coordinator {
             None => self.moved(id, job, JobState::Preparing),
             Some(why) => self.moved(id, job, JobState::Failed(why)),
         }
-    }
-
-    /// After [`Work::Plan`]: the changes that store the plan and its tasks, then let them run.
-    pub fn planned(
-        &self,
-        id: &JobId,
-        job: &Stamped<JobRecord>,
-        plan: &JobPlan,
-        program: Program<'_>,
-    ) -> Result<Vec<Change>, String> {
-        let maps = plan.splits.len() as u64;
-        if maps * u64::from(plan.reduces) > MAX_SECTIONS {
-            let reduces = plan.reduces;
-            return Err(format!(
-                "{maps} splits times {reduces} reduce tasks are more than {MAX_SECTIONS} pieces \
-                 for a cluster: use larger splits or fewer reduce tasks"
-            ));
-        }
-        let text = encode(plan).map_err(|error| format!("the plan cannot be stored: {error}"))?;
-        if text.len() > MAX_PLAN_BYTES {
-            let bytes = text.len();
-            return Err(format!(
-                "the plan takes {bytes} bytes, at most {MAX_PLAN_BYTES} can be stored: name fewer \
-                 inputs, or use larger splits"
-            ));
-        }
-        let text = Bytes::from(text);
-        let guarded = || self.guarded().if_unchanged(id.key(JobKey::Record), job.modified);
-        let [_, working @ ..] = id.working_prefixes();
-        // What another coordinator has begun to write may be longer than this.
-        let mut changes = vec![working.into_iter().fold(guarded(), Change::delete_prefix)];
-        let mut plan_pieces = 0;
-        for start in (0..text.len()).step_by(PIECE_BYTES) {
-            let piece = text.slice(start..text.len().min(start + PIECE_BYTES));
-            changes.push(guarded().put(id.key(JobKey::Plan(plan_pieces)), piece));
-            plan_pieces += 1;
-        }
-        let totals = Totals {
-            maps: maps as u32,
-            reduces: plan.reduces,
-            input_bytes: plan.input_bytes(),
-            plan_pieces,
-        };
-        let fresh = stored(&TaskRecord::default());
-        let mut change = guarded();
-        let maps = (0..totals.maps).map(TaskId::map);
-        for task in maps.chain((0..totals.reduces).map(TaskId::reduce)) {
-            change = change.put(id.key(JobKey::Task(task)), fresh.clone());
-            if change.is_full() {
-                changes.push(std::mem::replace(&mut change, guarded()));
-            }
-        }
-        let running = JobRecord {
-            state: JobState::Running,
-            build: program.build.to_owned(),
-            runs_commands: program.runs_commands,
-            totals,
-            started_ms: self.unix_ms,
-            ..self.signed(job)
-        };
-        changes.push(change.put(id.key(JobKey::Record), stored(&running)));
-        Ok(changes)
     }
 
     /// After [`Work::Plan`] without success: what it may have left must go.
@@ -387,10 +277,17 @@ impl Coordinator {
         let is_active = |id: &JobId| view.active().any(|(active, ..)| active == id);
         self.without_worker.retain(|id, _| is_active(id));
         self.still_jobs.retain(|id, _| is_active(id));
-        self.still_claims.retain(|(id, _), _| is_active(id));
+        self.paces.retain_jobs(is_active);
         let is_final = |job: &JobView| job.job.as_ref().is_some_and(|j| j.record.state.is_final());
-        let finished: Vec<&JobId> =
-            view.jobs.iter().filter(|(_, job)| is_final(job)).map(|(id, _)| id).collect();
+        // Whoever waits for a job wants to know how it ended.
+        let wanted: BTreeSet<&JobId> =
+            view.active().flat_map(|(_, _, job)| &job.record.spec.after).collect();
+        let finished: Vec<&JobId> = view
+            .jobs
+            .iter()
+            .filter(|(id, job)| is_final(job) && !wanted.contains(id))
+            .map(|(id, _)| id)
+            .collect();
         let surplus = finished.len().checked_sub(self.limits.finished_kept).filter(|n| *n > 0)?;
         let mut change = self.guarded();
         for id in finished.into_iter().take(surplus) {
@@ -445,12 +342,6 @@ impl Coordinator {
     ) -> Step {
         Step::Change(self.finished(id, view, job, state))
     }
-}
-
-fn lost(change: Change, id: &JobId, task: TaskId, found: &Stamped<TaskRecord>) -> Change {
-    let losses = found.record.losses + 1;
-    let record = TaskRecord { done: None, losses, ..found.record.clone() };
-    put_task(change, id, task, found, &record)
 }
 
 fn put_task(

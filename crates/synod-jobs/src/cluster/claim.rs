@@ -1,0 +1,299 @@
+//! Which task a worker takes next, and how it claims it.
+//!
+//! A claim and the task's next attempt number are written in one transaction, guarded by the job's
+//! record, the task's record and the absence of a claim on that seat. The claim hangs on the worker's
+//! lease: if the worker is lost its tasks wait again without anybody's doing.
+//!
+//! The oldest job goes first, maps before reduces. A reduce goes to a machine that holds most of its
+//! input, if such a one has a free slot; that is waited for a moment only. What the coordinator has found
+//! to be slow is run a second time when nothing waits.
+
+use crate::cluster::change::Change;
+use crate::cluster::names::{JobId, JobKey, TaskId, TaskKind, WorkerId};
+use crate::cluster::records::{
+    ClaimRecord, JobRecord, JobState, TaskOutput, TaskRecord, WorkerRecord, encode,
+};
+use crate::cluster::seat::Seat;
+use crate::cluster::view::{JobView, Stamped, View};
+use crate::cluster::worker::Identity;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use synod_base::Revision;
+
+/// How long a reduce waits for a machine that holds its input.
+const LOCALITY_PATIENCE: Duration = Duration::from_secs(1);
+/// Reduces that are looked at for one that is near.
+const NEAR_LOOKS: usize = 32;
+
+/// A task that the worker may try to claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Of which job.
+    pub job: JobId,
+    /// Which.
+    pub task: TaskId,
+    /// On which seat.
+    pub seat: Seat,
+    /// The task as it will be once claimed.
+    pub record: TaskRecord,
+    /// When, by the worker's clock.
+    pub started_ms: u64,
+    /// The claim itself.
+    pub change: Change,
+}
+
+/// Who asks for a task.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    /// The worker.
+    pub me: &'a Identity,
+    /// What it has registered.
+    pub mine: &'a WorkerRecord,
+    /// Tasks that this process still works on, whatever the records say.
+    pub busy: &'a BTreeSet<(JobId, TaskId)>,
+    /// Time that only goes forward.
+    pub now: Duration,
+    /// The worker's clock, milliseconds since 1970: it goes into the claim.
+    pub unix_ms: u64,
+}
+
+/// Chooses for one worker. It remembers since when the reduces of a job may be claimed.
+#[derive(Debug, Clone, Default)]
+pub struct Chooser {
+    open_since: BTreeMap<JobId, Duration>,
+}
+
+impl Chooser {
+    /// The next task to claim.
+    pub fn next(&mut self, view: &View, ask: Asking<'_>) -> Option<Claim> {
+        self.open_since.retain(|id, _| view.jobs.contains_key(id));
+        for (id, job_view, job) in open_to(view, ask) {
+            let kind = if job_view.waiting(TaskKind::Map).next().is_some() {
+                TaskKind::Map
+            } else if job_view.maps_are_there(&view.workers) {
+                TaskKind::Reduce
+            } else {
+                continue;
+            };
+            let free = |task: &TaskId| !ask.busy.contains(&(id.clone(), *task));
+            let tasks: Vec<TaskId> = job_view.waiting(kind).filter(free).collect();
+            let near = match kind {
+                TaskKind::Map => None,
+                TaskKind::Reduce => self.neighbourhood(view, id, job_view, ask),
+            };
+            if let Some(task) = pick(view, job_view, &tasks, near.as_ref(), ask.me) {
+                return claim(id, job, job_view, task, Seat::First, ask);
+            }
+        }
+        open_to(view, ask).find_map(|(id, job_view, job)| {
+            let (task, seat) = slow_task(id, job_view, ask)?;
+            claim(id, job, job_view, task, seat, ask)
+        })
+    }
+
+    /// Where the map outputs are, if it matters and there is still time to wait for it.
+    fn neighbourhood<'v>(
+        &mut self,
+        view: &'v View,
+        id: &JobId,
+        job: &'v JobView,
+        ask: Asking<'_>,
+    ) -> Option<Neighbourhood<'v>> {
+        let since = *self.open_since.entry(id.clone()).or_insert(ask.now);
+        if ask.now.saturating_sub(since) >= LOCALITY_PATIENCE {
+            return None;
+        }
+        Neighbourhood::of(view, job, &ask.mine.host)
+    }
+}
+
+/// Jobs whose tasks this worker may claim, oldest first.
+fn open_to<'v>(
+    view: &'v View,
+    ask: Asking<'_>,
+) -> impl Iterator<Item = (&'v JobId, &'v JobView, &'v Stamped<JobRecord>)> {
+    view.active().filter(move |(_, job_view, job)| {
+        job.record.state == JobState::Running
+            && !job_view.cancel
+            && ask.mine.may_run(&job.record)
+            && !job_view.excluded().contains(&ask.me.id)
+    })
+}
+
+/// One of the waiting tasks. Workers start at different places of the queue, so they seldom want the same
+/// one. Tasks that this worker has failed come last; those that are nearer to others not at all.
+fn pick(
+    view: &View,
+    job: &JobView,
+    tasks: &[TaskId],
+    near: Option<&Neighbourhood<'_>>,
+    me: &Identity,
+) -> Option<TaskId> {
+    let rank = view.workers.keys().position(|worker| *worker == me.id).unwrap_or(0);
+    let start = rank * tasks.len() / view.workers.len().max(1);
+    let (before, after) = tasks.split_at(start.min(tasks.len()));
+    let queue = after.iter().chain(before).copied();
+    match near {
+        None => first_not_failed(job, queue, me),
+        Some(near) => {
+            let mut looked_at = queue.take(NEAR_LOOKS);
+            let mine = looked_at.find(|task| near.suits(job, task.number))?;
+            first_not_failed(job, std::iter::once(mine), me)
+        }
+    }
+}
+
+fn first_not_failed(
+    job: &JobView,
+    mut queue: impl Iterator<Item = TaskId>,
+    me: &Identity,
+) -> Option<TaskId> {
+    let first = queue.next()?;
+    if !has_failed_at(job, first, &me.id) {
+        return Some(first);
+    }
+    Some(queue.find(|task| !has_failed_at(job, *task, &me.id)).unwrap_or(first))
+}
+
+fn has_failed_at(job: &JobView, task: TaskId, worker: &WorkerId) -> bool {
+    let task = job.tasks.get(&task);
+    task.is_some_and(|task| task.record.failures.iter().any(|failed| failed.worker == *worker))
+}
+
+/// A task that may be run a second time, here.
+fn slow_task(id: &JobId, job: &JobView, ask: Asking<'_>) -> Option<(TaskId, Seat)> {
+    job.slow().find_map(|task| {
+        let (seat, running) = job.lone_attempt(task)?;
+        let suits = may_back_up(job, task, &running.record, &ask.me.id)
+            && !ask.busy.contains(&(id.clone(), task));
+        suits.then_some((task, seat))
+    })
+}
+
+/// Whether a worker may run a task beside another one that is slow: it is no worse itself.
+pub(super) fn may_back_up(
+    job: &JobView,
+    task: TaskId,
+    running: &ClaimRecord,
+    worker: &WorkerId,
+) -> bool {
+    running.worker != *worker
+        && !has_failed_at(job, task, worker)
+        && !is_slow_worker(job, task.kind, worker)
+}
+
+/// Whether a worker is among the slowest quarter of those that have finished tasks of this kind.
+fn is_slow_worker(job: &JobView, kind: TaskKind, worker: &WorkerId) -> bool {
+    let mut spent: BTreeMap<&WorkerId, (u64, u64)> = BTreeMap::new();
+    for (_, task) in job.tasks_of(kind) {
+        let Some(done) = &task.record.done else { continue };
+        let (millis, work) = spent.entry(&done.worker).or_default();
+        *millis += done.span.millis();
+        *work += done.work;
+    }
+    let Some(&(millis, work)) = spent.get(worker) else { return false };
+    let faster = |(other_millis, other_work): &&(u64, u64)| {
+        // Compared as fractions: less time for the same work.
+        u128::from(*other_millis) * u128::from(work) < u128::from(millis) * u128::from(*other_work)
+    };
+    let ahead = spent.values().filter(faster).count();
+    ahead >= 1 && ahead >= spent.len() - spent.len() / 4
+}
+
+/// Bytes of each partition by machine, looked up when needed.
+struct Neighbourhood<'v> {
+    /// Finished maps' sections, and whether the machine that has them is this worker's; others by number.
+    outputs: Vec<(usize, &'v TaskOutput)>,
+    /// Whether a machine has a free slot for the job.
+    has_room: Vec<bool>,
+    mine: usize,
+}
+
+impl<'v> Neighbourhood<'v> {
+    /// `None` if all outputs are on one machine, or the worker does not know where it is.
+    fn of(view: &'v View, job: &'v JobView, host: &str) -> Option<Neighbourhood<'v>> {
+        if host.is_empty() {
+            return None;
+        }
+        let mut hosts = vec![host];
+        let mut number_of = |host: &'v str| match hosts.iter().position(|known| *known == host) {
+            Some(number) => number,
+            None => {
+                hosts.push(host);
+                hosts.len() - 1
+            }
+        };
+        let mut outputs = Vec::new();
+        for (worker, maps) in job.outputs() {
+            let number = number_of(&view.workers.get(worker)?.record.host);
+            let done = maps.iter().filter_map(|map| job.tasks.get(map)?.record.done.as_ref());
+            outputs.extend(done.map(|done| (number, &done.output)));
+        }
+        if outputs.iter().all(|(number, _)| *number == outputs[0].0) {
+            return None;
+        }
+        let mut has_room = vec![false; hosts.len()];
+        let running = view.running_on();
+        for worker in view.eligible(job) {
+            let Some(found) = view.workers.get(worker) else { continue };
+            let number = hosts.iter().position(|host| *host == found.record.host);
+            let taken = running.get(worker).copied().unwrap_or(0);
+            if let Some(number) = number.filter(|_| taken < found.record.slots) {
+                has_room[number] = true;
+            }
+        }
+        Some(Neighbourhood { outputs, has_room, mine: 0 })
+    }
+
+    /// Whether this worker should take a partition: no machine with room has more of it.
+    fn suits(&self, job: &JobView, partition: u32) -> bool {
+        debug_assert!(!job.outputs().is_empty(), "there are outputs");
+        let mut bytes = vec![0u64; self.has_room.len()];
+        for (host, output) in &self.outputs {
+            bytes[*host] += output.section_bytes(partition);
+        }
+        let mine = bytes[self.mine];
+        let better = |(host, bytes): (usize, &u64)| *bytes > mine && self.has_room[host];
+        !bytes.iter().enumerate().any(better)
+    }
+}
+
+fn claim(
+    id: &JobId,
+    job: &Stamped<JobRecord>,
+    job_view: &JobView,
+    task: TaskId,
+    seat: Seat,
+    ask: Asking<'_>,
+) -> Option<Claim> {
+    let found = job_view.tasks.get(&task)?;
+    let beside = u32::from(job_view.is_claimed(task));
+    let record = TaskRecord {
+        attempts: found.record.attempts + 1,
+        backups: found.record.backups + beside,
+        slow: None,
+        ..found.record.clone()
+    };
+    let claim = ClaimRecord {
+        worker: ask.me.id.clone(),
+        attempt: found.record.attempts,
+        activity: 0,
+        bytes_read: 0,
+        started_ms: ask.unix_ms,
+        work_done: 0,
+        work_total: 0,
+    };
+    let (task_key, claim_key) = (id.key(JobKey::Task(task)), id.key(seat.key(task)));
+    // The other seat needs no guard: who takes it writes the task's record, too.
+    let change = Change::new()
+        .if_unchanged(id.key(JobKey::Record), job.modified)
+        .if_unchanged(task_key.clone(), found.modified)
+        .if_created_at(claim_key.clone(), Revision(0))
+        .put(task_key, stored(&record))
+        .put_leased(claim_key, stored(&claim), ask.me.lease);
+    Some(Claim { job: id.clone(), task, seat, record, started_ms: ask.unix_ms, change })
+}
+
+fn stored<T: serde::Serialize>(record: &T) -> Vec<u8> {
+    encode(record).expect("these records hold text and numbers only")
+}

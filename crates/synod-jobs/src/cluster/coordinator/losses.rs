@@ -1,0 +1,76 @@
+//! What goes back to the waiting tasks: outputs that are lost or unreadable, attempts that do not move.
+
+use super::{Coordinator, put_task};
+use crate::cluster::change::Change;
+use crate::cluster::names::{JobId, JobKey, TaskId};
+use crate::cluster::records::{AttemptFailure, Span, TaskRecord};
+use crate::cluster::view::{JobView, Stamped, View};
+use std::time::Duration;
+
+impl Coordinator {
+    /// Tasks whose result is lost, or whose attempt does not move, wait again.
+    pub(super) fn send_back(
+        &self,
+        view: &View,
+        id: &JobId,
+        job: &JobView,
+        now: Duration,
+    ) -> Option<Change> {
+        let mut change = self.guarded();
+        let mut any = false;
+        for (task, report) in &job.unreadable {
+            change = change.delete(id.key(JobKey::Unreadable(*task)));
+            any = true;
+            let Some(found) = job.tasks.get(task) else { continue };
+            let done = found.record.done.as_ref();
+            if done.is_some_and(|done| done.attempt == report.record.attempt) {
+                change = lost(change, id, *task, found);
+            }
+            if change.is_full() {
+                return Some(change);
+            }
+        }
+        let gone = job.outputs().iter().filter(|(worker, _)| !view.workers.contains_key(worker));
+        let maps = gone.flat_map(|(_, maps)| maps).filter(|map| !job.unreadable.contains_key(map));
+        for task in maps {
+            let Some(found) = job.tasks.get(task) else { continue };
+            change = lost(change, id, *task, found);
+            any = true;
+            if change.is_full() {
+                return Some(change);
+            }
+        }
+        let limit = self.limits.stall;
+        // Of two attempts of one task one at a time: each writes the task's record.
+        let mut before = None;
+        for (task, seat, claim) in self.paces.unmoved(id, job, now, limit) {
+            if before.replace(task) == Some(task) {
+                continue;
+            }
+            let Some(found) = job.tasks.get(&task) else { continue };
+            let failure = AttemptFailure {
+                attempt: claim.record.attempt,
+                worker: claim.record.worker.clone(),
+                node: view.node_of(&claim.record.worker),
+                span: Span { started_ms: claim.record.started_ms, ended_ms: self.unix_ms },
+                message: format!("no progress for {} s", limit.as_secs()),
+                bad_record: None,
+                permanent: false,
+            };
+            let key = id.key(seat.key(task));
+            change = change.if_created_at(key.clone(), claim.created).delete(key);
+            change = put_task(change, id, task, found, &found.record.failed(failure, false));
+            any = true;
+            if change.is_full() {
+                return Some(change);
+            }
+        }
+        any.then_some(change)
+    }
+}
+
+fn lost(change: Change, id: &JobId, task: TaskId, found: &Stamped<TaskRecord>) -> Change {
+    let losses = found.record.losses + 1;
+    let record = TaskRecord { done: None, losses, ..found.record.clone() };
+    put_task(change, id, task, found, &record)
+}

@@ -1,0 +1,80 @@
+//! A plan in the records: its pieces, and a record for each task.
+
+use super::{Coordinator, Program, stored};
+use crate::cluster::change::Change;
+use crate::cluster::names::{JobId, JobKey, TaskId};
+use crate::cluster::records::{JobRecord, JobState, TaskRecord, Totals, encode};
+use crate::cluster::view::Stamped;
+use crate::plan::JobPlan;
+use bytes::Bytes;
+
+/// Bytes of one piece of a stored plan.
+const PIECE_BYTES: usize = 256 << 10;
+/// Bytes of a stored plan.
+const MAX_PLAN_BYTES: usize = 64 << 20;
+/// Sections of all map outputs: every one is in a record, and every node holds the records.
+const MAX_SECTIONS: u64 = 4_000_000;
+
+impl Coordinator {
+    /// After [`Work::Plan`]: the changes that store the plan and its tasks, then let them run.
+    pub fn planned(
+        &self,
+        id: &JobId,
+        job: &Stamped<JobRecord>,
+        plan: &JobPlan,
+        program: Program<'_>,
+    ) -> Result<Vec<Change>, String> {
+        let maps = plan.splits.len() as u64;
+        if maps * u64::from(plan.reduces) > MAX_SECTIONS {
+            let reduces = plan.reduces;
+            return Err(format!(
+                "{maps} splits times {reduces} reduce tasks are more than {MAX_SECTIONS} pieces \
+                 for a cluster: use larger splits or fewer reduce tasks"
+            ));
+        }
+        let text = encode(plan).map_err(|error| format!("the plan cannot be stored: {error}"))?;
+        if text.len() > MAX_PLAN_BYTES {
+            let bytes = text.len();
+            return Err(format!(
+                "the plan takes {bytes} bytes, at most {MAX_PLAN_BYTES} can be stored: name fewer \
+                 inputs, or use larger splits"
+            ));
+        }
+        let text = Bytes::from(text);
+        let guarded = || self.guarded().if_unchanged(id.key(JobKey::Record), job.modified);
+        let [_, working @ ..] = id.working_prefixes();
+        // What another coordinator has begun to write may be longer than this.
+        let mut changes = vec![working.into_iter().fold(guarded(), Change::delete_prefix)];
+        let mut plan_pieces = 0;
+        for start in (0..text.len()).step_by(PIECE_BYTES) {
+            let piece = text.slice(start..text.len().min(start + PIECE_BYTES));
+            changes.push(guarded().put(id.key(JobKey::Plan(plan_pieces)), piece));
+            plan_pieces += 1;
+        }
+        let totals = Totals {
+            maps: maps as u32,
+            reduces: plan.reduces,
+            input_bytes: plan.input_bytes(),
+            plan_pieces,
+        };
+        let fresh = stored(&TaskRecord::default());
+        let mut change = guarded();
+        let maps = (0..totals.maps).map(TaskId::map);
+        for task in maps.chain((0..totals.reduces).map(TaskId::reduce)) {
+            change = change.put(id.key(JobKey::Task(task)), fresh.clone());
+            if change.is_full() {
+                changes.push(std::mem::replace(&mut change, guarded()));
+            }
+        }
+        let running = JobRecord {
+            state: JobState::Running,
+            build: program.build.to_owned(),
+            runs_commands: program.runs_commands,
+            totals,
+            started_ms: self.unix_ms,
+            ..self.signed(job)
+        };
+        changes.push(change.put(id.key(JobKey::Record), stored(&running)));
+        Ok(changes)
+    }
+}

@@ -1,0 +1,167 @@
+//! Jobs that wait for others, and where reduces go.
+
+use super::*;
+use crate::commit::Manifest;
+
+/// A second job beside the desk's own; what the coordinator wants to do with it.
+fn next_of(desk: &mut Desk, id: &JobId) -> Option<Step> {
+    desk.coordinator.next(&desk.store.view, id, desk.now)
+}
+
+fn state_of(desk: &Desk, id: &JobId) -> JobState {
+    desk.store.view.jobs[id].job.as_ref().unwrap().record.state.clone()
+}
+
+fn after(first: &JobId) -> JobSpec {
+    JobSpec { after: vec![first.clone()], ..JobSpec::new("sort", ["/out"], "/out2") }
+}
+
+fn do_change(desk: &mut Desk, id: &JobId) {
+    let Some(Step::Change(change)) = next_of(desk, id) else { panic!("a change is due") };
+    assert!(desk.store.apply(change));
+}
+
+fn end_first(desk: &mut Desk, state: &str) {
+    let manifest = Manifest { job: "wordcount".to_owned(), ..Manifest::default() };
+    let change = match state {
+        "done" => desk.coordinator.committed(&desk.id, desk.job(), desk.record(), manifest),
+        "failed" => desk.coordinator.checked(&desk.id, desk.record(), Some("it broke".into())),
+        _ => {
+            let cancel = Change::new().put(desk.id.key(JobKey::Cancel), "");
+            assert!(desk.store.apply(cancel));
+            let Some(Step::Change(change)) = desk.next() else { panic!("it ends") };
+            change
+        }
+    };
+    assert!(desk.store.apply(change));
+}
+
+#[test]
+fn a_job_waits_until_the_one_before_it_is_done() {
+    let mut desk = Desk::running(1, 1, 1);
+    let second: JobId = "02".parse().unwrap();
+    let spec = after(&desk.id);
+    submit(&mut desk.store, &second, spec);
+    do_change(&mut desk, &second);
+    assert_eq!(state_of(&desk, &second), JobState::Waiting);
+    desk.now += limits().stall * 3;
+    assert_eq!(next_of(&mut desk, &second), None, "it may wait as long as the first one lives");
+    desk.finish_all(1);
+    assert_eq!(desk.settle(), Some(Work::Commit));
+    assert_eq!(next_of(&mut desk, &second), None);
+    end_first(&mut desk, "done");
+    assert_eq!(next_of(&mut desk, &second), Some(Step::Work(Work::Check)));
+    let record = desk.store.view.jobs[&second].job.clone().unwrap();
+    assert!(desk.store.apply(desk.coordinator.checked(&second, &record, None)));
+    assert_eq!(next_of(&mut desk, &second), Some(Step::Work(Work::Plan)));
+}
+
+#[test]
+fn a_job_after_one_that_fails_or_is_cancelled_fails_with_its_reason_and_so_on() {
+    for (state, why) in [("failed", "failed: it broke"), ("cancelled", "was cancelled")] {
+        let mut desk = Desk::new(JobSpec::new("wordcount", ["/in"], "/out"));
+        let [second, third]: [JobId; 2] = ["02", "03"].map(|id| id.parse().unwrap());
+        let spec = after(&desk.id);
+        submit(&mut desk.store, &second, spec);
+        submit(&mut desk.store, &third, after(&second));
+        do_change(&mut desk, &second);
+        do_change(&mut desk, &third);
+        end_first(&mut desk, state);
+        do_change(&mut desk, &second);
+        do_change(&mut desk, &third);
+        for job in [&second, &third] {
+            let JobState::Failed(reason) = state_of(&desk, job) else { panic!("it fails") };
+            assert!(reason.contains(why), "{reason}");
+        }
+    }
+}
+
+#[test]
+fn a_job_after_one_that_nobody_knows_is_refused_and_one_that_waits_can_be_cancelled() {
+    let mut desk = Desk::new(JobSpec::new("wordcount", ["/in"], "/out"));
+    let [second, third, nobody]: [JobId; 3] = ["02", "03", "99"].map(|id| id.parse().unwrap());
+    submit(&mut desk.store, &second, after(&nobody));
+    do_change(&mut desk, &second);
+    assert!(matches!(state_of(&desk, &second), JobState::Failed(why) if why.contains("99")));
+    let spec = after(&desk.id);
+    submit(&mut desk.store, &third, spec);
+    do_change(&mut desk, &third);
+    assert!(desk.store.apply(Change::new().put(third.key(JobKey::Cancel), "")));
+    do_change(&mut desk, &third);
+    assert_eq!(state_of(&desk, &third), JobState::Cancelled);
+}
+
+#[test]
+fn a_job_that_others_wait_for_is_not_forgotten() {
+    let mut desk = Desk::new(JobSpec::new("wordcount", ["/in"], "/out"));
+    end_first(&mut desk, "failed");
+    for number in 2..=5 {
+        let id: JobId = format!("0{number}").parse().unwrap();
+        submit(&mut desk.store, &id, JobSpec::new("sort", ["/in"], "/out"));
+        let record = desk.store.view.jobs[&id].job.clone().unwrap();
+        assert!(desk.store.apply(desk.coordinator.checked(&id, &record, Some("no".to_owned()))));
+    }
+    let last: JobId = "06".parse().unwrap();
+    let spec = after(&desk.id);
+    submit(&mut desk.store, &last, spec);
+    let change = desk.coordinator.prune(&desk.store.view).unwrap();
+    assert!(desk.store.apply(change));
+    let left: Vec<String> = desk.store.view.jobs.keys().map(ToString::to_string).collect();
+    assert_eq!(left, ["01", "04", "05", "06"]);
+}
+
+/// Workers 1 and 2 on machine `a`, worker 3 on `b`, each with a finished map; `b` has most of partition 1.
+fn on_two_machines() -> Desk {
+    let mut desk = Desk::running(3, 2, 0);
+    for (number, host) in [(1, "a"), (2, "a"), (3, "b")] {
+        let record = WorkerRecord { host: host.to_owned(), ..registration(number, BUILD) };
+        desk.register_as(number, record);
+        let held = desk.claim(number).unwrap();
+        let sections = if host == "a" { vec![(50, 5), (1, 1)] } else { vec![(10, 1), (90, 9)] };
+        let output = map_output(sections);
+        let made = Made { output, ended_ms: 0, work: 1 };
+        let change = worker::done(&held, &identity(number), &desk.job().tasks[&held.task], made);
+        assert!(desk.store.apply(change));
+    }
+    desk
+}
+
+#[test]
+fn a_reduce_goes_to_the_machine_that_holds_most_of_its_input() {
+    let mut desk = on_two_machines();
+    assert_eq!(desk.claim(3).unwrap().task, TaskId::reduce(1));
+    assert_eq!(desk.claim(1).unwrap().task, TaskId::reduce(0));
+}
+
+#[test]
+fn a_reduce_does_not_wait_for_a_machine_without_room_nor_longer_than_a_second() {
+    let mut desk = on_two_machines();
+    assert_eq!(desk.claim(1).unwrap().task, TaskId::reduce(0));
+    assert!(desk.claim(2).is_none(), "worker 3 is nearer, and has room");
+    desk.now += Duration::from_secs(1);
+    assert_eq!(desk.claim(2).unwrap().task, TaskId::reduce(1));
+
+    let mut desk = on_two_machines();
+    assert_eq!(desk.claim(3).unwrap().task, TaskId::reduce(1));
+    assert!(desk.claim(3).is_none(), "machine a is nearer");
+    let first = desk.claim(1).unwrap();
+    desk.fail(1, &first, None);
+    // Both workers there are busy now, with another job.
+    let other: JobId = "00".parse().unwrap();
+    for number in [1, 2] {
+        let me = identity(number);
+        let claim = ClaimRecord {
+            worker: me.id,
+            attempt: 0,
+            activity: 0,
+            bytes_read: 0,
+            started_ms: 0,
+            work_done: 0,
+            work_total: 0,
+        };
+        let key = other.key(JobKey::Claim(TaskId::map(number as u32)));
+        let change = Change::new().put_leased(key, encode(&claim).unwrap(), me.lease);
+        assert!(desk.store.apply(change));
+    }
+    assert_eq!(desk.claim(3).unwrap().task, TaskId::reduce(0));
+}
