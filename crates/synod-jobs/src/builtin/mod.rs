@@ -4,6 +4,8 @@
 //! options are declared beside the job, as [`BuiltIn`].
 
 mod access_log;
+mod field;
+pub mod fieldcount;
 pub mod loganalysis;
 pub mod options;
 pub mod sort;
@@ -45,6 +47,7 @@ macro_rules! registry {
 
 registry! {
     wordcount::WordCount,
+    fieldcount::FieldCount,
     loganalysis::LogAnalysis,
     sort::Sort,
 }
