@@ -1,14 +1,13 @@
 //! One attempt of one task, run to its end on the calling thread.
 //!
-//! A map leaves its run file in the worker's own folder. A reduce first fetches its partition of every
-//! map output, in the order of the map tasks, into memory or, beyond its share, into local files;
-//! then it merges. So connections are short, and an output that cannot be read is found early. How
-//! bytes come from another worker is behind [`Fetch`].
+//! A map leaves its run file in the worker's own folder. A reduce first collects its partition of every
+//! map output (`shuffle.rs`), then it merges.
 
 use crate::builtin::{JobVisitor, with_job};
-use crate::cluster::names::{JobId, TaskId, TaskKind, WorkerId};
+use crate::cluster::names::{JobId, TaskId, TaskKind};
 use crate::cluster::output;
 use crate::cluster::records::{AttemptFailure, Span, TaskOutput, UnreadableRecord, shortened};
+use crate::cluster::shuffle::{Collected, Fetch, MapLocation, Shuffle, map_file_name};
 use crate::cluster::worker::Identity;
 use crate::commit::Naming;
 use crate::error::JobError;
@@ -19,17 +18,13 @@ use crate::map_task::{MapContext, Skips, run_map_only_task, run_map_task_to_file
 use crate::plan::JobPlan;
 use crate::progress::Progress;
 use crate::reduce_task::{ReduceContext, run_reduce_task};
-use crate::run::RunSource;
-use crate::run::file::{SectionFile, SectionSource, open_section_file};
 use crate::run::store::{MemoryBudget, RunStore};
-use crate::run::writer::Section;
 use crate::spec::JobSpec;
 use crate::task::{TaskContext, TaskLog};
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Cursor, Read, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// What an attempt needs to know.
 pub struct Attempt<'a> {
@@ -86,46 +81,14 @@ impl WorkMeter {
         self.moves.load(Relaxed)
     }
 
-    fn add(&self, bytes: u64) {
+    pub(super) fn set_total(&self, bytes: u64) {
+        self.total.store(bytes, Relaxed);
+    }
+
+    pub(super) fn add(&self, bytes: u64) {
         self.done.fetch_add(bytes, Relaxed);
         self.moves.fetch_add(1, Relaxed);
     }
-}
-
-/// Where one partition of one map output is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MapLocation {
-    /// The map task.
-    pub map: TaskId,
-    /// Its winning attempt.
-    pub attempt: u32,
-    /// Who has it.
-    pub worker: WorkerId,
-    /// `host:port` of that worker; `None` if it is this one.
-    pub address: Option<String>,
-    /// Where in the file.
-    pub section: Section,
-}
-
-/// Gets a section of a map output from another worker.
-pub trait Fetch: Sync {
-    /// Writes exactly the section's bytes to `into`. The error is what a person should read.
-    fn fetch(
-        &self,
-        job: &JobId,
-        partition: u32,
-        from: &MapLocation,
-        into: &mut dyn Write,
-    ) -> Result<(), FetchError>;
-}
-
-/// Why a section could not be had.
-#[derive(Debug)]
-pub enum FetchError {
-    /// It cannot be read there.
-    Unreadable(String),
-    /// It cannot be written here.
-    Local(std::io::Error),
 }
 
 /// Why an attempt has no result.
@@ -141,11 +104,6 @@ impl From<JobError> for AttemptError {
     fn from(error: JobError) -> AttemptError {
         AttemptError::Failed(error)
     }
-}
-
-/// Name of a map attempt's file in the worker's folder for the job.
-pub fn map_file_name(task: TaskId, attempt: u32) -> String {
-    format!("{task}-{attempt}.run")
 }
 
 /// The failure as a record keeps it.
@@ -221,7 +179,7 @@ impl Attempt<'_> {
         let store = RunStore::new(self.folder, self.prefix(), MemoryBudget::new(share));
         let split = self.task.number as usize;
         if let Some(range) = self.plan.splits.get(split) {
-            self.work.total.store(range.end.saturating_sub(range.start), Relaxed);
+            self.work.set_total(range.end.saturating_sub(range.start));
         }
         let mut skips = Skips::new();
         if !self.skips.is_empty() {
@@ -252,8 +210,17 @@ impl Attempt<'_> {
     fn reduce<J: Job>(&self, job: &J, fetch: &dyn Fetch) -> Result<TaskOutput, AttemptError> {
         let partition = self.task.number;
         let file = self.part_file(partition)?;
-        let blame = Arc::new(Mutex::new(None));
-        let sources = self.collect(fetch, &blame)?;
+        let shuffle = Shuffle {
+            job: self.job,
+            partition,
+            folder: self.folder,
+            prefix: self.prefix(),
+            maps: self.maps,
+            room_bytes: self.share_bytes(),
+            progress: self.progress,
+            work: self.work,
+        };
+        let Collected { sources, blame } = shuffle.collect(fetch)?;
         let store = RunStore::new(self.folder, self.prefix(), MemoryBudget::new(0));
         let id = self.job.to_string();
         let task = self.context(&id);
@@ -267,80 +234,11 @@ impl Attempt<'_> {
         };
         let reduced = run_reduce_task(&context, partition, sources, &file);
         // Damage that only the merge has found is the map output's fault, too.
-        let blamed = blame.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match (reduced, blamed) {
+        match (reduced, blame.take()) {
             (Ok(output), _) => Ok(TaskOutput::Reduce(output)),
             (Err(_), Some((map, report))) => Err(AttemptError::Unreadable(map, report)),
             (Err(error), None) => Err(error.into()),
         }
-    }
-
-    /// The partition's part of every map output that has any, in order.
-    fn collect(
-        &self,
-        fetch: &dyn Fetch,
-        blame: &Blame,
-    ) -> Result<Vec<Box<dyn RunSource>>, AttemptError> {
-        let mut room = self.share_bytes();
-        let mut sources: Vec<Box<dyn RunSource>> = Vec::new();
-        let wanted = || self.maps.iter().filter(|from| from.section.pairs > 0);
-        let all: u64 = wanted().map(|from| from.section.bytes).sum();
-        self.work.total.store(all.saturating_mul(2), Relaxed);
-        for from in wanted() {
-            self.progress.check_cancelled()?;
-            let bytes = from.section.bytes;
-            let inner: Box<dyn RunSource> = if from.address.is_none() {
-                let path = self.folder.join(map_file_name(from.map, from.attempt));
-                Box::new(self.lazy(path, from.section, false))
-            } else if bytes <= room {
-                room -= bytes;
-                let mut fetched = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
-                self.fetch_into(fetch, from, Path::new("memory"), &mut fetched)?;
-                let reader = Metered { inner: Cursor::new(fetched), work: Arc::clone(self.work) };
-                Box::new(SectionSource::new(reader, bytes, from.describe()))
-            } else {
-                Box::new(self.fetch_to_file(fetch, from)?)
-            };
-            self.work.add(bytes);
-            let blame = Arc::clone(blame);
-            sources.push(Box::new(BlamedSource { inner, from: from.clone(), blame }));
-        }
-        Ok(sources)
-    }
-
-    fn lazy(&self, path: PathBuf, section: Section, own: bool) -> LazySection {
-        LazySection { path, section, open: None, own, work: Arc::clone(self.work) }
-    }
-
-    fn fetch_to_file(
-        &self,
-        fetch: &dyn Fetch,
-        from: &MapLocation,
-    ) -> Result<LazySection, AttemptError> {
-        let path = self.folder.join(format!("{}-from-{}.run", self.prefix(), from.map));
-        // The guard stands before the file, so a failure half way leaves nothing behind.
-        let section = Section { offset: 0, ..from.section };
-        let source = self.lazy(path.clone(), section, true);
-        let file = File::create(&path).map_err(|error| JobError::io("create", &path, error))?;
-        let mut file = BufWriter::with_capacity(1 << 20, file);
-        self.fetch_into(fetch, from, &path, &mut file)?;
-        file.flush().map_err(|error| JobError::io("write", &path, error))?;
-        Ok(source)
-    }
-
-    fn fetch_into(
-        &self,
-        fetch: &dyn Fetch,
-        from: &MapLocation,
-        path: &Path,
-        into: &mut dyn Write,
-    ) -> Result<(), AttemptError> {
-        fetch.fetch(self.job, self.task.number, from, into).map_err(|error| match error {
-            FetchError::Local(error) => JobError::io("write", path, error).into(),
-            FetchError::Unreadable(message) => {
-                AttemptError::Unreadable(from.map, from.report(&message))
-            }
-        })
     }
 }
 
@@ -356,90 +254,6 @@ impl JobVisitor for RunAttempt<'_, '_> {
         match self.attempt.task.kind {
             TaskKind::Map => self.attempt.map(job),
             TaskKind::Reduce => self.attempt.reduce(job, self.fetch),
-        }
-    }
-}
-
-impl MapLocation {
-    fn describe(&self) -> String {
-        let address = self.address.as_deref().unwrap_or("this worker");
-        format!("of task {}, attempt {}, at {address}", self.map, self.attempt)
-    }
-
-    fn report(&self, message: &str) -> UnreadableRecord {
-        UnreadableRecord {
-            attempt: self.attempt,
-            worker: self.worker.clone(),
-            message: shortened(message),
-        }
-    }
-}
-
-/// The map output that broke a merge.
-type Blame = Arc<Mutex<Option<(TaskId, UnreadableRecord)>>>;
-
-/// A source that says whose fault it is if it cannot be read.
-struct BlamedSource {
-    inner: Box<dyn RunSource>,
-    from: MapLocation,
-    blame: Blame,
-}
-
-impl RunSource for BlamedSource {
-    fn next_block(&mut self, block: &mut Vec<u8>) -> Result<bool, JobError> {
-        self.inner.next_block(block).inspect_err(|error| {
-            let report = self.from.report(&error.to_string());
-            let mut blame = self.blame.lock().unwrap_or_else(PoisonError::into_inner);
-            blame.get_or_insert((self.from.map, report));
-        })
-    }
-}
-
-/// A reader whose bytes are work that is done.
-struct Metered<R> {
-    inner: R,
-    work: Arc<WorkMeter>,
-}
-
-impl<R: Read> Read for Metered<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(into)?;
-        self.work.add(read as u64);
-        Ok(read)
-    }
-}
-
-/// A section of a file that is opened when it is read, so that waiting for its turn in a merge costs
-/// nothing.
-struct LazySection {
-    path: PathBuf,
-    section: Section,
-    open: Option<SectionSource<Metered<SectionFile>>>,
-    /// The file goes with the source.
-    own: bool,
-    work: Arc<WorkMeter>,
-}
-
-impl RunSource for LazySection {
-    fn next_block(&mut self, block: &mut Vec<u8>) -> Result<bool, JobError> {
-        let source = match &mut self.open {
-            Some(source) => source,
-            closed => {
-                let file = open_section_file(&self.path, self.section)?;
-                let reader = Metered { inner: file, work: Arc::clone(&self.work) };
-                let origin = self.path.display().to_string();
-                closed.insert(SectionSource::new(reader, self.section.bytes, origin))
-            }
-        };
-        source.next_block(block)
-    }
-}
-
-impl Drop for LazySection {
-    fn drop(&mut self) {
-        if self.own {
-            // It goes with the folder otherwise.
-            let _ = fs::remove_file(&self.path);
         }
     }
 }

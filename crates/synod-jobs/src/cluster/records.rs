@@ -168,6 +168,9 @@ pub enum TaskOutput {
     Map {
         /// Bytes and pairs per partition; they lie one behind the other from offset 0.
         sections: Vec<(u64, u64)>,
+        /// Checksum of the file's index; 0 if it is not known.
+        #[serde(default)]
+        index_crc32c: u32,
         /// What was counted.
         counters: Counters,
         /// Files in the attempt's folder that are to be published beside the part files.
@@ -182,7 +185,8 @@ impl TaskOutput {
     /// The output of a map task, from the index of its file.
     pub fn of_map(index: &RunIndex, counters: Counters, side_files: Vec<SideFile>) -> TaskOutput {
         let sections = index.sections.iter().map(|section| (section.bytes, section.pairs));
-        TaskOutput::Map { sections: sections.collect(), counters, side_files }
+        let (sections, index_crc32c) = (sections.collect(), index.checksum());
+        TaskOutput::Map { sections, index_crc32c, counters, side_files }
     }
 
     /// Where a partition lies in a map output; `None` if it has no such partition.
@@ -199,6 +203,14 @@ impl TaskOutput {
             TaskOutput::Map { sections, .. } => {
                 sections.get(partition as usize).map_or(0, |(bytes, _)| *bytes)
             }
+            TaskOutput::Reduce(_) => 0,
+        }
+    }
+
+    /// Checksum of the index of a map output's file.
+    pub fn index_crc32c(&self) -> u32 {
+        match self {
+            TaskOutput::Map { index_crc32c, .. } => *index_crc32c,
             TaskOutput::Reduce(_) => 0,
         }
     }

@@ -66,6 +66,20 @@ pub fn open_section_file(path: &Path, section: Section) -> Result<SectionFile, J
     Ok(BufReader::with_capacity(size, file.take(section.bytes)))
 }
 
+/// Whether there is a run file with this checksum of its index.
+pub fn is_run_file(path: &Path, index_crc32c: u32) -> io::Result<bool> {
+    // Looked at before it is opened: opening a pipe would wait for whoever writes to it.
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() || metadata.len() < FOOTER_BYTES as u64 {
+        return Ok(false);
+    }
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::End(-(FOOTER_BYTES as i64)))?;
+    let mut footer = [0; FOOTER_BYTES];
+    file.read_exact(&mut footer)?;
+    Ok(footer[8..] == MAGIC && le_u32(&footer, 4) == index_crc32c)
+}
+
 /// Reads the index at the end of a run file.
 pub fn read_index(path: &Path) -> Result<RunIndex, JobError> {
     let damaged = |what| JobError::DamagedRun { origin: path.display().to_string(), what };

@@ -45,6 +45,25 @@ pub struct RunIndex {
     pub file_bytes: u64,
 }
 
+impl RunIndex {
+    /// The CRC32C that stands in the file's footer: two files with the same one are the same, as far
+    /// as lengths and numbers can tell.
+    pub fn checksum(&self) -> u32 {
+        crc32c::crc32c(&encode(&self.sections))
+    }
+}
+
+/// The index as it stands in the file, with room for the footer.
+fn encode(sections: &[Section]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(sections.len() * SECTION_BYTES + FOOTER_BYTES);
+    for section in sections {
+        for number in [section.offset, section.bytes, section.pairs] {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+    }
+    bytes
+}
+
 /// Writes sorted pairs, partition by partition.
 pub struct RunWriter<W> {
     out: W,
@@ -78,12 +97,7 @@ impl<W: Write> RunWriter<W> {
     /// Writes the index and gives the output back.
     pub fn finish(mut self) -> io::Result<(W, RunIndex)> {
         self.write_block()?;
-        let mut tail = Vec::with_capacity(self.sections.len() * SECTION_BYTES + FOOTER_BYTES);
-        for section in &self.sections {
-            for number in [section.offset, section.bytes, section.pairs] {
-                tail.extend_from_slice(&number.to_le_bytes());
-            }
-        }
+        let mut tail = encode(&self.sections);
         let crc = crc32c::crc32c(&tail);
         tail.extend_from_slice(&(self.sections.len() as u32).to_le_bytes());
         tail.extend_from_slice(&crc.to_le_bytes());

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use synod_jobs::cluster::JobId;
-use synod_jobs::cluster::attempt::{Fetch, FetchError, MapLocation};
+use synod_jobs::cluster::shuffle::{Fetch, FetchError, MapLocation};
 
 use super::serve::path_of;
 
@@ -192,7 +192,9 @@ mod tests {
             attempt: 2,
             worker: "w".parse().unwrap(),
             address: Some(address),
+            file: None,
             section: Section { offset: 0, bytes: 5, pairs: 1 },
+            index_crc32c: 0,
         };
         let mut bytes = Vec::new();
         let result = HttpFetch::default().fetch(&"a-1".parse().unwrap(), 7, &from, &mut bytes);

@@ -13,6 +13,7 @@ mod serve;
 mod service;
 mod standalone;
 mod submit;
+mod task_log;
 mod threads;
 
 pub(crate) use serve::JobFiles;

@@ -1,4 +1,5 @@
-//! Serves the map outputs of this worker: `GET /jobs/v1/<job>/map/<task>/<attempt>?partition=<n>`.
+//! Serves the map outputs of this worker: `GET /jobs/v1/<job>/map/<task>/<attempt>?partition=<n>`, and what
+//! its attempts have said: `GET /jobs/v1/<job>/log/<task>/<attempt>`.
 //!
 //! Job, task and attempt are names of ours or refused, so no path from outside reaches the file
 //! system. Files are read on blocking threads, a piece at a time: a slow reader holds no thread.
@@ -12,15 +13,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{Full, StreamBody};
 use hyper::body::Frame;
-use hyper::header::{CONTENT_LENGTH, HeaderValue};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 use synod_jobs::JobError;
-use synod_jobs::cluster::attempt::map_file_name;
+use synod_jobs::cluster::shuffle::map_file_name;
 use synod_jobs::cluster::{JobId, TaskId, TaskKind};
 use synod_jobs::run::file::read_index;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::body::Body;
+
+use super::task_log::read_log;
+use super::threads::folder_of;
 
 /// Under which map outputs are served.
 const PREFIX: &str = "/jobs/v1/";
@@ -45,11 +49,9 @@ pub(crate) struct JobFiles {
 
 /// What a path names.
 #[derive(Debug, PartialEq, Eq)]
-struct Wanted {
-    job: JobId,
-    map: TaskId,
-    attempt: u32,
-    partition: u32,
+enum Wanted {
+    Output { job: JobId, map: TaskId, attempt: u32, partition: u32 },
+    Log { job: JobId, task: TaskId, attempt: u32 },
 }
 
 impl JobFiles {
@@ -76,28 +78,61 @@ impl JobFiles {
         let Ok(Ok(permit)) = permit.await else {
             return refuse(StatusCode::SERVICE_UNAVAILABLE);
         };
-        let name = map_file_name(wanted.map, wanted.attempt);
-        let path = self.folder.join(wanted.job.to_string()).join(name);
-        let opened = tokio::task::spawn_blocking(move || open(&path, wanted.partition)).await;
-        let (file, left) = match opened {
-            Ok(Ok(Some(opened))) => opened,
-            Ok(Ok(None)) => return refuse(StatusCode::NOT_FOUND),
-            Ok(Err(error)) => {
-                tracing::warn!("jobs: cannot serve a map output: {error}");
-                return refuse(StatusCode::GONE);
+        match wanted {
+            Wanted::Output { job, map, attempt, partition } => {
+                let path = folder_of(&self.folder, &job).join(map_file_name(map, attempt));
+                answer_output(path, partition, permit).await
             }
-            Err(_) => return refuse(StatusCode::INTERNAL_SERVER_ERROR),
-        };
-        let pieces = Pieces { file, left, _permit: permit };
-        let stream = futures_util::stream::try_unfold(pieces, |mut pieces| async move {
-            let read = tokio::task::spawn_blocking(move || pieces.next().map(|p| (p, pieces)));
-            let (piece, pieces) = read.await.map_err(io::Error::other)??;
-            Ok::<_, io::Error>(piece.map(|bytes| (Frame::data(bytes), pieces)))
-        });
-        let mut response = Response::new(Body::new(StreamBody::new(stream)));
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(left));
-        response
+            Wanted::Log { job, task, attempt } => {
+                answer_log(folder_of(&self.folder, &job), task, attempt).await
+            }
+        }
     }
+}
+
+async fn answer_log(folder: PathBuf, task: TaskId, attempt: u32) -> Response<Body> {
+    let read = tokio::task::spawn_blocking(move || read_log(&folder, task, attempt)).await;
+    let log = match read {
+        Ok(Ok(Some(log))) => log,
+        Ok(Ok(None)) => return refuse(StatusCode::NOT_FOUND),
+        Ok(Err(error)) => {
+            tracing::warn!("jobs: cannot read a task's log: {error}");
+            return refuse(StatusCode::INTERNAL_SERVER_ERROR);
+        }
+        Err(_) => return refuse(StatusCode::INTERNAL_SERVER_ERROR),
+    };
+    let mut response = Response::new(Body::new(Full::new(Bytes::from(log))));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    // What a task says is text, whatever it looks like.
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+async fn answer_output(
+    path: PathBuf,
+    partition: u32,
+    permit: OwnedSemaphorePermit,
+) -> Response<Body> {
+    let opened = tokio::task::spawn_blocking(move || open(&path, partition)).await;
+    let (file, left) = match opened {
+        Ok(Ok(Some(opened))) => opened,
+        Ok(Ok(None)) => return refuse(StatusCode::NOT_FOUND),
+        Ok(Err(error)) => {
+            tracing::warn!("jobs: cannot serve a map output: {error}");
+            return refuse(StatusCode::GONE);
+        }
+        Err(_) => return refuse(StatusCode::INTERNAL_SERVER_ERROR),
+    };
+    let pieces = Pieces { file, left, _permit: permit };
+    let stream = futures_util::stream::try_unfold(pieces, |mut pieces| async move {
+        let read = tokio::task::spawn_blocking(move || pieces.next().map(|p| (p, pieces)));
+        let (piece, pieces) = read.await.map_err(io::Error::other)??;
+        Ok::<_, io::Error>(piece.map(|bytes| (Frame::data(bytes), pieces)))
+    });
+    let mut response = Response::new(Body::new(StreamBody::new(stream)));
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(left));
+    response
 }
 
 /// A file, positioned at a section, and the bytes to send of it.
@@ -136,14 +171,20 @@ fn open(path: &std::path::Path, partition: u32) -> Result<Option<(File, u64)>, J
 fn parse(path: &str, query: &str) -> Option<Wanted> {
     let mut parts = path.strip_prefix(PREFIX)?.split('/');
     let job = parts.next()?.parse().ok()?;
-    if parts.next()? != "map" {
+    let what = parts.next()?;
+    let task: TaskId = parts.next()?.parse().ok()?;
+    let attempt = number(parts.next()?)?;
+    if parts.next().is_some() {
         return None;
     }
-    let map: TaskId = parts.next()?.parse().ok()?;
-    let attempt = number(parts.next()?)?;
-    let partition = number(query.strip_prefix("partition=")?)?;
-    let fits = map.kind == TaskKind::Map && parts.next().is_none();
-    fits.then_some(Wanted { job, map, attempt, partition })
+    match what {
+        "map" if task.kind == TaskKind::Map => {
+            let partition = number(query.strip_prefix("partition=")?)?;
+            Some(Wanted::Output { job, map: task, attempt, partition })
+        }
+        "log" if query.is_empty() => Some(Wanted::Log { job, task, attempt }),
+        _ => None,
+    }
 }
 
 fn number(text: &str) -> Option<u32> {
@@ -166,8 +207,11 @@ mod tests {
         let job: JobId = "ab-1".parse().unwrap();
         let path = path_of(&job, TaskId::map(3), 2, 9);
         let (path, query) = path.split_once('?').unwrap();
-        let wanted = Wanted { job, map: TaskId::map(3), attempt: 2, partition: 9 };
-        assert_eq!(parse(path, query), Some(wanted));
+        let (map, reduce) = (TaskId::map(3), TaskId::reduce(3));
+        let output = Wanted::Output { job: job.clone(), map, attempt: 2, partition: 9 };
+        assert_eq!(parse(path, query), Some(output));
+        let log = Wanted::Log { job, task: reduce, attempt: 2 };
+        assert_eq!(parse("/jobs/v1/ab-1/log/r000003/2", ""), Some(log));
         for (path, query) in [
             ("/jobs/v1/../map/m000003/2", "partition=9"),
             ("/jobs/v1/%2e%2e/map/m000003/2", "partition=9"),
@@ -179,6 +223,10 @@ mod tests {
             ("/jobs/v1/ab-1/map/m000003/2", "partition=99999999999"),
             ("/jobs/v1/ab-1/map/m000003/2", ""),
             ("/jobs/v1/", "partition=9"),
+            ("/jobs/v1/ab-1/log/r000003/2", "partition=9"),
+            ("/jobs/v1/ab-1/log/../2", ""),
+            ("/jobs/v1/ab-1/log/r000003/2/..", ""),
+            ("/jobs/v1/ab-1/other/r000003/2", ""),
         ] {
             assert_eq!(parse(path, query), None, "{path}?{query}");
         }

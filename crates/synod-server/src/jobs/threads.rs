@@ -3,25 +3,29 @@
 //! A panic becomes an error of its task. Results travel over a bounded channel; a thread waits for
 //! room in it, and ends quietly if the service is gone.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use synod_jobs::cluster::attempt::{Attempt, AttemptError, MapLocation, WorkMeter};
+use synod_jobs::cluster::attempt::{Attempt, AttemptError, WorkMeter};
 use synod_jobs::cluster::output::{self, Winner};
 use synod_jobs::cluster::records::{TaskOutput, decode};
+use synod_jobs::cluster::shuffle::{MapLocation, map_file_name};
 use synod_jobs::cluster::view::JobView;
 use synod_jobs::cluster::worker::Held;
 use synod_jobs::cluster::{JobId, JobRecord, JobState, TaskKind, Work, WorkerId};
 use synod_jobs::commit::Manifest;
 use synod_jobs::{
-    Counters, Job, JobError, JobPlan, JobSpec, JobVisitor, NoLog, Progress, Stores, plan, with_job,
+    Counters, Job, JobError, JobPlan, JobSpec, JobVisitor, Progress, Stores, TaskLog, plan,
+    with_job,
 };
 use tokio::sync::mpsc;
 
 use super::fetch::HttpFetch;
+use super::task_log::{FileLog, LOGS};
 
 /// Sends a result from a thread to the service.
 pub(super) type Results = mpsc::Sender<ThreadResult>;
@@ -144,6 +148,7 @@ impl AttemptTask {
     fn run(&self) -> Result<TaskOutput, AttemptError> {
         let folder = &self.folder;
         std::fs::create_dir_all(folder).map_err(|error| JobError::io("create", folder, error))?;
+        let log = FileLog::new(folder, self.held.task, self.held.attempt());
         let attempt = Attempt {
             job: &self.held.job,
             task: self.held.task,
@@ -155,11 +160,20 @@ impl AttemptTask {
             skips: &self.held.record.skips,
             maps: &self.maps,
             stores: &Stores::local(),
-            log: &NoLog,
+            log: &log,
             progress: &self.progress,
             work: &self.work,
         };
-        attempt.run(&HttpFetch::default())
+        let result = attempt.run(&HttpFetch::default());
+        match &result {
+            Ok(_) | Err(AttemptError::Failed(JobError::Cancelled)) => {}
+            Err(AttemptError::Failed(error)) => log.line(error.to_string().as_bytes()),
+            Err(AttemptError::Unreadable(map, report)) => {
+                let why = format!("the output of task {map} is unreadable: {}", report.message);
+                log.line(why.as_bytes());
+            }
+        }
+        result
     }
 }
 
@@ -234,19 +248,32 @@ fn winners(job: &JobView) -> Winners {
     winners
 }
 
-/// Where the parts of a partition are. `address_of` says `None` for this worker itself.
+/// Where a worker's map outputs of a job are, as seen by another one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Place {
+    /// Where they are fetched; `None` for this worker itself.
+    pub address: Option<String>,
+    /// The worker's folder for the job, if it is on this machine.
+    pub folder: Option<PathBuf>,
+}
+
+/// Where the parts of a partition are.
 pub(super) fn map_locations(
     job: &JobView,
     partition: u32,
-    address_of: impl Fn(&WorkerId) -> Option<String>,
+    place_of: impl Fn(&WorkerId) -> Place,
 ) -> Vec<MapLocation> {
+    let places: BTreeMap<&WorkerId, Place> =
+        job.outputs().keys().map(|worker| (worker, place_of(worker))).collect();
     let mut maps = Vec::new();
     for (map, task) in job.tasks_of(TaskKind::Map) {
         let Some(done) = &task.record.done else { continue };
         let Some(section) = done.output.section(partition) else { continue };
-        let worker = done.worker.clone();
-        let address = address_of(&worker);
-        maps.push(MapLocation { map, attempt: done.attempt, worker, address, section });
+        let (worker, attempt) = (done.worker.clone(), done.attempt);
+        let Place { address, folder } = places.get(&worker).cloned().unwrap_or_default();
+        let file = folder.map(|folder| folder.join(map_file_name(map, attempt)));
+        let index_crc32c = done.output.index_crc32c();
+        maps.push(MapLocation { map, attempt, worker, address, file, section, index_crc32c });
     }
     maps
 }
@@ -257,10 +284,37 @@ pub(super) fn remove_folder(path: PathBuf) {
     drop(spawn(move || drop(std::fs::remove_dir_all(path))));
 }
 
-/// Removes a folder and all in it, and waits for that.
-pub(super) async fn remove_folder_now(path: PathBuf) {
-    // Mostly there is none.
-    drop(tokio::task::spawn_blocking(move || std::fs::remove_dir_all(path)).await);
+/// Removes what is in the folder of a job, on a thread of its own, but for the logs.
+pub(super) fn keep_logs_only(path: PathBuf) {
+    drop(spawn(move || strip(&path)));
+}
+
+/// Removes what an earlier life has left in its jobs' folders, but for the logs; the jobs that have some.
+pub(super) async fn strip_all(jobs: PathBuf) -> BTreeSet<JobId> {
+    let strip_all = move || {
+        let mut left = BTreeSet::new();
+        for entry in std::fs::read_dir(&jobs).into_iter().flatten().flatten() {
+            strip(&entry.path());
+            let id = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            left.extend(id.filter(|_| entry.path().exists()));
+        }
+        left
+    };
+    tokio::task::spawn_blocking(strip_all).await.unwrap_or_default()
+}
+
+/// What cannot be removed now is removed at the next start.
+fn strip(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_name() == LOGS {
+            continue;
+        }
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let _ = if is_folder { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    }
+    // Without logs nothing is left to keep.
+    let _ = std::fs::remove_dir(folder);
 }
 
 /// This machine's clock, milliseconds since 1970. For people only: it may jump.

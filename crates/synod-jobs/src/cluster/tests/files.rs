@@ -1,9 +1,10 @@
 //! Attempts and output folders on a real file system.
 
-use crate::cluster::attempt::{Attempt, AttemptError, Fetch, FetchError, MapLocation, WorkMeter};
+use crate::cluster::attempt::{Attempt, AttemptError, WorkMeter};
 use crate::cluster::names::{JobId, TaskId, WorkerId};
 use crate::cluster::output::{self, Winner};
 use crate::cluster::records::TaskOutput;
+use crate::cluster::shuffle::{Fetch, FetchError, MapLocation};
 use crate::commit::SUCCESS;
 use crate::counters::Counters;
 use crate::error::JobError;
@@ -29,7 +30,7 @@ impl Fetch for FromFolders<'_> {
         from: &MapLocation,
         into: &mut dyn Write,
     ) -> Result<(), FetchError> {
-        let name = crate::cluster::attempt::map_file_name(from.map, from.attempt);
+        let name = crate::cluster::shuffle::map_file_name(from.map, from.attempt);
         let unreadable = |error: std::io::Error| FetchError::Unreadable(error.to_string());
         let bytes = fs::read(self.0.join(name)).map_err(unreadable)?;
         let Section { offset, bytes: length, .. } = from.section;
@@ -44,6 +45,17 @@ fn attempt(
     task: TaskId,
     folder: &Path,
     maps: &[MapLocation],
+) -> Result<TaskOutput, AttemptError> {
+    attempt_from(spec, plan, task, folder, maps, &FromFolders(folder))
+}
+
+fn attempt_from(
+    spec: &JobSpec,
+    plan: &JobPlan,
+    task: TaskId,
+    folder: &Path,
+    maps: &[MapLocation],
+    fetch: &dyn Fetch,
 ) -> Result<TaskOutput, AttemptError> {
     let attempt = Attempt {
         job: &"01".parse().unwrap(),
@@ -60,7 +72,7 @@ fn attempt(
         progress: &Progress::new(),
         work: &Arc::new(WorkMeter::default()),
     };
-    attempt.run(&FromFolders(folder))
+    attempt.run(fetch)
 }
 
 #[test]
@@ -97,7 +109,9 @@ fn attempts_run_one_by_one_give_the_output_of_a_local_run() {
                 worker: "w1".parse::<WorkerId>().unwrap(),
                 // Every other one is this worker's own.
                 address: n.is_multiple_of(2).then(|| "elsewhere".to_owned()),
+                file: None,
                 section: map.section(partition).unwrap(),
+                index_crc32c: map.index_crc32c(),
             })
             .collect();
         let task = TaskId::reduce(partition);
@@ -147,4 +161,71 @@ fn only_the_jobs_own_output_is_removed_and_an_attempt_cannot_bring_it_back() {
     assert!(!out.exists());
     assert!(output::create_attempt(&out, &mine, TaskId::reduce(0), 0).is_err());
     assert!(!out.exists());
+}
+
+/// Fails at once: whoever asks it was to read a file.
+struct FromNowhere;
+
+impl Fetch for FromNowhere {
+    fn fetch(
+        &self,
+        _: &JobId,
+        _: u32,
+        from: &MapLocation,
+        _: &mut dyn Write,
+    ) -> Result<(), FetchError> {
+        Err(FetchError::Unreadable(format!("asked for {}", from.map)))
+    }
+}
+
+#[test]
+fn an_output_on_the_same_machine_is_read_where_it_is_if_it_is_the_one_of_the_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("in"), "b\na\nc\n").unwrap();
+    let spec = JobSpec { reduces: Some(1), ..JobSpec::new("sort", [path("in")], path("out")) };
+    let plan = plan(&crate::builtin::sort::Sort, &spec, 2, &Stores::local()).unwrap();
+    let id: JobId = "01".parse().unwrap();
+    output::create(&spec.output, &id).unwrap();
+    fs::create_dir(path("theirs")).unwrap();
+    fs::create_dir(path("mine")).unwrap();
+    let map = attempt(&spec, &plan, TaskId::map(0), &path("theirs"), &[]).unwrap();
+    let file = path("theirs/m000000-0.run");
+    let there = MapLocation {
+        map: TaskId::map(0),
+        attempt: 0,
+        worker: "w2".parse().unwrap(),
+        address: Some("elsewhere".to_owned()),
+        file: Some(file.clone()),
+        section: map.section(0).unwrap(),
+        index_crc32c: map.index_crc32c(),
+    };
+    let reduce = |there: &MapLocation| {
+        let maps = std::slice::from_ref(there);
+        attempt_from(&spec, &plan, TaskId::reduce(0), &path("mine"), maps, &FromNowhere)
+    };
+    reduce(&there).unwrap();
+    let part = output::attempt_path(&spec.output, &id, TaskId::reduce(0), 0).join("part-00000");
+    assert_eq!(fs::read(part).unwrap(), b"a\nb\nc\n");
+    let asked = |there: &MapLocation| match reduce(there) {
+        Err(AttemptError::Unreadable(_, report)) => report.message == "asked for m000000",
+        other => panic!("{other:?}"),
+    };
+    // Another file than the record's, or none: the worker is asked.
+    assert!(asked(&MapLocation { index_crc32c: map.index_crc32c() ^ 1, ..there.clone() }));
+    assert!(asked(&MapLocation { file: Some(path("nothing")), ..there.clone() }));
+    assert!(asked(&MapLocation { file: Some(path("theirs")), ..there.clone() }));
+    fs::write(path("short"), "x").unwrap();
+    assert!(asked(&MapLocation { file: Some(path("short")), ..there.clone() }));
+    // A bit that has turned over: it is the map output's fault, and nothing wrong comes out.
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[14] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    match reduce(&there) {
+        Err(AttemptError::Unreadable(map, report)) => {
+            assert_eq!(map, TaskId::map(0));
+            assert!(report.message.contains("checksum"), "{}", report.message);
+        }
+        other => panic!("{other:?}"),
+    }
 }

@@ -212,6 +212,7 @@ impl Desk {
         let output = match held.task.kind {
             TaskKind::Map => TaskOutput::Map {
                 sections: vec![(10, 1); 2],
+                index_crc32c: 0,
                 counters: Counters { map_bytes_in: 100, ..Counters::default() },
                 side_files: Vec::new(),
             },
@@ -261,7 +262,8 @@ impl Desk {
 }
 
 fn map_output(sections: Vec<(u64, u64)>) -> TaskOutput {
-    TaskOutput::Map { sections, counters: Counters::default(), side_files: Vec::new() }
+    let counters = Counters::default();
+    TaskOutput::Map { sections, index_crc32c: 0, counters, side_files: Vec::new() }
 }
 
 fn identity(number: i64) -> Identity {

@@ -27,7 +27,8 @@ use tokio::time::Instant;
 use super::JobsOptions;
 use super::records::{Applied, apply, follow};
 use super::threads::{
-    EndedAttempt, Results, StoredPlan, ThreadResult, folder_of, remove_folder, remove_folder_now,
+    EndedAttempt, Results, StoredPlan, ThreadResult, folder_of, keep_logs_only, remove_folder,
+    strip_all,
 };
 use membership::Member;
 use working::Running;
@@ -67,6 +68,8 @@ pub(crate) struct JobService<K: Kv> {
     plans: BTreeMap<JobId, Arc<StoredPlan>>,
     /// Specs of the jobs that this worker has files of.
     folders: BTreeMap<JobId, JobSpec>,
+    /// Jobs that this worker has nothing of but logs.
+    logs: BTreeSet<JobId>,
     /// Jobs on whose files the coordinator works, since when, and failed commits.
     working: BTreeMap<JobId, (Work, Instant)>,
     failed_commits: BTreeMap<JobId, u32>,
@@ -113,6 +116,7 @@ impl<K: Kv> JobService<K> {
             ended: VecDeque::new(),
             plans: BTreeMap::new(),
             folders: BTreeMap::new(),
+            logs: BTreeSet::new(),
             working: BTreeMap::new(),
             warned: BTreeSet::new(),
             failed_commits: BTreeMap::new(),
@@ -139,8 +143,8 @@ impl<K: Kv> JobService<K> {
 
     /// Serves until the server stops.
     pub(crate) async fn run(mut self) {
-        // No record knows of what an earlier life has left.
-        remove_folder_now(self.facts.folder.clone()).await;
+        // No record knows of what an earlier life has left, but its logs can still be asked for.
+        self.logs = strip_all(self.facts.folder.clone()).await;
         let mut stop = self.stop.clone();
         tokio::select! {
             () = self.follow_records() => {}
@@ -318,9 +322,18 @@ impl<K: Kv> JobService<K> {
         self.folders.retain(|id, _| {
             let needed = active.contains(id) || busy.contains(id);
             if !needed {
-                remove_folder(folder_of(folder, id));
+                keep_logs_only(folder_of(folder, id));
+                self.logs.insert(id.clone());
             }
             needed
+        });
+        let (jobs, folders) = (&self.view.jobs, &self.folders);
+        self.logs.retain(|id| {
+            let known = jobs.contains_key(id);
+            if !known && !folders.contains_key(id) {
+                remove_folder(folder_of(folder, id));
+            }
+            known && !folders.contains_key(id)
         });
     }
 }

@@ -1,6 +1,7 @@
 //! The worker's part: claims tasks, runs them on threads, says how they ended.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use synod_client::Kv;
@@ -8,14 +9,14 @@ use synod_jobs::cluster::attempt::{AttemptError, WorkMeter, failure_of, remove_o
 use synod_jobs::cluster::claim::{Asking, Claim};
 use synod_jobs::cluster::records::Span;
 use synod_jobs::cluster::worker::{self, Held, Made, Pace};
-use synod_jobs::cluster::{Change, JobId, TaskId, TaskKind};
+use synod_jobs::cluster::{Change, JobId, TaskId, TaskKind, WorkerId, WorkerRecord};
 use synod_jobs::{JobError, Progress};
 use tokio::time::Instant;
 
 use super::{JobService, TELL_INTERVAL};
 use crate::jobs::records::Applied;
 use crate::jobs::threads::{
-    AttemptTask, EndedAttempt, StoredPlan, folder_of, map_locations, unix_ms,
+    AttemptTask, EndedAttempt, Place, StoredPlan, folder_of, map_locations, unix_ms,
 };
 
 /// An attempt whose thread has not ended.
@@ -166,18 +167,30 @@ impl<K: Kv> JobService<K> {
         }
     }
 
+    /// Where the outputs of a worker are for this one.
+    fn place_of(&self, worker: &WorkerId, job: &JobId) -> Place {
+        if *worker == self.id {
+            return Place::default();
+        }
+        let Some(found) = self.view.workers.get(worker) else {
+            // A worker that has just gone is asked in vain, and reported.
+            return Place { address: Some("gone".to_owned()), folder: None };
+        };
+        let WorkerRecord { address, host, folder, .. } = &found.record;
+        let ours = self.member.as_ref().map(|member| &member.record.host);
+        let is_near = !host.is_empty() && ours == Some(host) && !folder.is_empty();
+        let folder = is_near.then(|| folder_of(Path::new(folder), job));
+        Place { address: Some(address.clone()), folder }
+    }
+
     fn start(&mut self, held: Held) -> std::io::Result<()> {
         let Some(view) = self.view.jobs.get(&held.job) else { return Ok(()) };
         let Some(job) = &view.job else { return Ok(()) };
         let maps = match held.task.kind {
             TaskKind::Map => Vec::new(),
-            TaskKind::Reduce => map_locations(view, held.task.number, |worker| {
-                // A worker that has just gone is asked in vain, and reported.
-                let gone = || "gone".to_owned();
-                let record = self.view.workers.get(worker);
-                let address = record.map_or_else(gone, |worker| worker.record.address.clone());
-                (*worker != self.id).then_some(address)
-            }),
+            TaskKind::Reduce => {
+                map_locations(view, held.task.number, |worker| self.place_of(worker, &held.job))
+            }
         };
         let plan = self.plans.entry(held.job.clone());
         let plan = plan.or_insert_with(|| Arc::new(StoredPlan::new(view))).clone();

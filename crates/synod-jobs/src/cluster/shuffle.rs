@@ -1,0 +1,255 @@
+//! How a reduce comes by its partition of every map output, in the order of the map tasks.
+//!
+//! Outputs of this worker, and of others on the same machine whose files it can open, are read where they
+//! are. The others are fetched first, into memory or, beyond the attempt's share, into local files: so
+//! connections are short, and an output that cannot be read is found early. How bytes come from another
+//! machine is behind [`Fetch`]. Whatever is read, each block's checksum is verified before it is used.
+
+use crate::cluster::attempt::{AttemptError, WorkMeter};
+use crate::cluster::names::{JobId, TaskId, WorkerId};
+use crate::cluster::records::{UnreadableRecord, shortened};
+use crate::error::JobError;
+use crate::progress::Progress;
+use crate::run::RunSource;
+use crate::run::file::{SectionFile, SectionSource, is_run_file, open_section_file};
+use crate::run::writer::Section;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Cursor, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Name of a map attempt's file in the worker's folder for the job.
+pub fn map_file_name(task: TaskId, attempt: u32) -> String {
+    format!("{task}-{attempt}.run")
+}
+
+/// Where one partition of one map output is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MapLocation {
+    /// The map task.
+    pub map: TaskId,
+    /// Its winning attempt.
+    pub attempt: u32,
+    /// Who has it.
+    pub worker: WorkerId,
+    /// `host:port` of that worker; `None` if it is this one.
+    pub address: Option<String>,
+    /// The file as this process may be able to open it, if that worker is on the same machine.
+    pub file: Option<PathBuf>,
+    /// Where in the file.
+    pub section: Section,
+    /// Checksum of the file's index, see [`RunIndex::checksum`](crate::run::writer::RunIndex::checksum).
+    pub index_crc32c: u32,
+}
+
+/// Gets a section of a map output from another worker.
+pub trait Fetch: Sync {
+    /// Writes exactly the section's bytes to `into`. The error is what a person should read.
+    fn fetch(
+        &self,
+        job: &JobId,
+        partition: u32,
+        from: &MapLocation,
+        into: &mut dyn Write,
+    ) -> Result<(), FetchError>;
+}
+
+/// Why a section could not be had.
+#[derive(Debug)]
+pub enum FetchError {
+    /// It cannot be read there.
+    Unreadable(String),
+    /// It cannot be written here.
+    Local(std::io::Error),
+}
+
+/// The map output that broke a merge, if one did.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Blame(Arc<Mutex<Option<(TaskId, UnreadableRecord)>>>);
+
+impl Blame {
+    pub(super) fn take(&self) -> Option<(TaskId, UnreadableRecord)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn put(&self, map: TaskId, report: UnreadableRecord) {
+        // The first one: the others may follow from it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert((map, report));
+    }
+}
+
+/// The sources of one reduce.
+pub(super) struct Collected {
+    pub sources: Vec<Box<dyn RunSource>>,
+    pub blame: Blame,
+}
+
+/// What collecting needs to know of the attempt.
+pub(super) struct Shuffle<'a> {
+    pub job: &'a JobId,
+    pub partition: u32,
+    /// The worker's own folder for the job.
+    pub folder: &'a Path,
+    /// Begins the names of files of this attempt alone.
+    pub prefix: String,
+    pub maps: &'a [MapLocation],
+    /// Memory for what is fetched.
+    pub room_bytes: u64,
+    pub progress: &'a Progress,
+    pub work: &'a Arc<WorkMeter>,
+}
+
+impl Shuffle<'_> {
+    /// The partition's part of every map output that has any, in order.
+    pub(super) fn collect(&self, fetch: &dyn Fetch) -> Result<Collected, AttemptError> {
+        let mut room = self.room_bytes;
+        let mut sources: Vec<Box<dyn RunSource>> = Vec::new();
+        let blame = Blame::default();
+        let wanted = || self.maps.iter().filter(|from| from.section.pairs > 0);
+        let all: u64 = wanted().map(|from| from.section.bytes).sum();
+        self.work.set_total(all.saturating_mul(2));
+        for from in wanted() {
+            self.progress.check_cancelled()?;
+            let bytes = from.section.bytes;
+            let inner: Box<dyn RunSource> = if let Some(path) = self.here(from) {
+                Box::new(self.lazy(path, from.section, false))
+            } else if bytes <= room {
+                room -= bytes;
+                let mut fetched = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
+                self.fetch_into(fetch, from, Path::new("memory"), &mut fetched)?;
+                let reader = Metered { inner: Cursor::new(fetched), work: Arc::clone(self.work) };
+                Box::new(SectionSource::new(reader, bytes, from.describe()))
+            } else {
+                Box::new(self.fetch_to_file(fetch, from)?)
+            };
+            self.work.add(bytes);
+            let blame = blame.clone();
+            sources.push(Box::new(BlamedSource { inner, from: from.clone(), blame }));
+        }
+        Ok(Collected { sources, blame })
+    }
+
+    /// The file of an output that can be read where it is.
+    fn here(&self, from: &MapLocation) -> Option<PathBuf> {
+        if from.address.is_none() {
+            return Some(self.folder.join(map_file_name(from.map, from.attempt)));
+        }
+        // Another worker's: whatever is wrong with it there, asking that worker says what.
+        from.file.clone().filter(|path| is_run_file(path, from.index_crc32c).is_ok_and(|is| is))
+    }
+
+    fn lazy(&self, path: PathBuf, section: Section, own: bool) -> LazySection {
+        LazySection { path, section, open: None, own, work: Arc::clone(self.work) }
+    }
+
+    fn fetch_to_file(
+        &self,
+        fetch: &dyn Fetch,
+        from: &MapLocation,
+    ) -> Result<LazySection, AttemptError> {
+        let path = self.folder.join(format!("{}-from-{}.run", self.prefix, from.map));
+        // The guard stands before the file, so a failure half way leaves nothing behind.
+        let section = Section { offset: 0, ..from.section };
+        let source = self.lazy(path.clone(), section, true);
+        let file = File::create(&path).map_err(|error| JobError::io("create", &path, error))?;
+        let mut file = BufWriter::with_capacity(1 << 20, file);
+        self.fetch_into(fetch, from, &path, &mut file)?;
+        file.flush().map_err(|error| JobError::io("write", &path, error))?;
+        Ok(source)
+    }
+
+    fn fetch_into(
+        &self,
+        fetch: &dyn Fetch,
+        from: &MapLocation,
+        path: &Path,
+        into: &mut dyn Write,
+    ) -> Result<(), AttemptError> {
+        fetch.fetch(self.job, self.partition, from, into).map_err(|error| match error {
+            FetchError::Local(error) => JobError::io("write", path, error).into(),
+            FetchError::Unreadable(message) => {
+                AttemptError::Unreadable(from.map, from.report(&message))
+            }
+        })
+    }
+}
+
+impl MapLocation {
+    fn describe(&self) -> String {
+        let address = self.address.as_deref().unwrap_or("this worker");
+        format!("of task {}, attempt {}, at {address}", self.map, self.attempt)
+    }
+
+    fn report(&self, message: &str) -> UnreadableRecord {
+        UnreadableRecord {
+            attempt: self.attempt,
+            worker: self.worker.clone(),
+            message: shortened(message),
+        }
+    }
+}
+
+/// A source that says whose fault it is if it cannot be read.
+struct BlamedSource {
+    inner: Box<dyn RunSource>,
+    from: MapLocation,
+    blame: Blame,
+}
+
+impl RunSource for BlamedSource {
+    fn next_block(&mut self, block: &mut Vec<u8>) -> Result<bool, JobError> {
+        self.inner.next_block(block).inspect_err(|error| {
+            let report = self.from.report(&error.to_string());
+            self.blame.put(self.from.map, report);
+        })
+    }
+}
+
+/// A reader whose bytes are work that is done.
+struct Metered<R> {
+    inner: R,
+    work: Arc<WorkMeter>,
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(into)?;
+        self.work.add(read as u64);
+        Ok(read)
+    }
+}
+
+/// A section of a file that is opened when it is read, so that waiting for its turn in a merge costs
+/// nothing.
+struct LazySection {
+    path: PathBuf,
+    section: Section,
+    open: Option<SectionSource<Metered<SectionFile>>>,
+    /// The file goes with the source.
+    own: bool,
+    work: Arc<WorkMeter>,
+}
+
+impl RunSource for LazySection {
+    fn next_block(&mut self, block: &mut Vec<u8>) -> Result<bool, JobError> {
+        let source = match &mut self.open {
+            Some(source) => source,
+            closed => {
+                let file = open_section_file(&self.path, self.section)?;
+                let reader = Metered { inner: file, work: Arc::clone(&self.work) };
+                let origin = self.path.display().to_string();
+                closed.insert(SectionSource::new(reader, self.section.bytes, origin))
+            }
+        };
+        source.next_block(block)
+    }
+}
+
+impl Drop for LazySection {
+    fn drop(&mut self) {
+        if self.own {
+            // It goes with the folder otherwise.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
