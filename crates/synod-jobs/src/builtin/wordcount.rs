@@ -63,33 +63,67 @@ fn number(bytes: &[u8]) -> u64 {
     bytes.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
+/// Bytes whose words are cut before any of them is counted: two short loops, one after the other,
+/// surprise the processor less often than one long one.
+const PIECE: usize = 4 << 10;
+
 /// Calls `word` with the start and end of every word.
 #[inline]
 fn for_each_word(bytes: &[u8], mut word: impl FnMut(usize, usize)) {
-    let mut start = 0;
+    // Starts and ends of words in turn. A word may have begun in the piece before.
+    let mut places = [0_u32; PIECE + 1 + AT_ONCE];
+    let mut found = 0;
     // Whether the byte before the current chunk was whitespace, in bit 0.
     let mut before = 1_u64;
-    let (chunks, rest) = bytes.as_chunks::<64>();
-    let mut last = [b' '; 64];
-    last[..rest.len()].copy_from_slice(rest);
-    // The padded last chunk also ends a word that reaches the end of the bytes.
-    for (index, chunk) in chunks.iter().chain(std::iter::once(&last)).enumerate() {
-        let base = index * 64;
-        let blank = whitespace_mask(chunk);
-        let mut changes = blank ^ (blank << 1 | before);
-        let mut inside = before == 0;
-        before = blank >> 63;
-        while changes != 0 {
-            let at = base + changes.trailing_zeros() as usize;
-            changes &= changes - 1;
-            if inside {
-                word(start, at);
-            } else {
-                start = at;
-            }
-            inside = !inside;
+    for base in (0..bytes.len()).step_by(PIECE) {
+        let piece = &bytes[base..bytes.len().min(base + PIECE)];
+        let (chunks, rest) = piece.as_chunks::<64>();
+        let mut last = [b' '; 64];
+        last[..rest.len()].copy_from_slice(rest);
+        let last = (!rest.is_empty()).then_some(&last);
+        for (index, chunk) in chunks.iter().chain(last).enumerate() {
+            let blank = whitespace_mask(chunk);
+            let changes = blank ^ (blank << 1 | before);
+            before = blank >> 63;
+            put_places(changes, (base + index * 64) as u32, &mut places, &mut found);
+        }
+        let (words, begun) = places[..found].as_chunks::<2>();
+        for &[start, end] in words {
+            word(start as usize, end as usize);
+        }
+        found = begun.len();
+        if let [start] = *begun {
+            places[0] = start;
         }
     }
+    if found == 1 {
+        word(places[0] as usize, bytes.len());
+    }
+}
+
+/// Places that are written together.
+const AT_ONCE: usize = 8;
+
+/// Appends the position of every set bit.
+#[inline]
+fn put_places(
+    mut bits: u64,
+    base: u32,
+    places: &mut [u32; PIECE + 1 + AT_ONCE],
+    found: &mut usize,
+) {
+    let end = *found + bits.count_ones() as usize;
+    let mut at = *found;
+    while at < end {
+        // Whether there are as many or not: a branch less for most of them.
+        let room = places[at..].first_chunk_mut::<AT_ONCE>().expect("a piece has as many places");
+        for place in room {
+            *place = base + bits.trailing_zeros();
+            bits &= bits.wrapping_sub(1);
+        }
+        at += AT_ONCE;
+    }
+    *found = end;
 }
 
 /// One bit per byte, set where the byte is whitespace.
@@ -118,7 +152,7 @@ mod tests {
     #[test]
     fn words_are_those_of_a_naive_split_for_every_length_and_byte() {
         let mut random = fastrand::Rng::with_seed(3);
-        for length in 0..300 {
+        for length in (0..300).chain(PIECE - 70..PIECE + 70).chain([3 * PIECE, 3 * PIECE + 1]) {
             let alphabet: &[u8] = b"ab \t\n\x0b\x0c\r\0\xff\x80\x20\x08\x0e";
             let bytes: Vec<u8> =
                 (0..length).map(|_| alphabet[random.usize(..alphabet.len())]).collect();
