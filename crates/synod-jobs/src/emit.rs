@@ -156,6 +156,12 @@ impl<'t, J: Job> Emitter<'t, J> {
         self.joined = key;
     }
 
+    /// Says how many bytes will be mapped: those of pairs are not far from that.
+    pub(crate) fn expect(&mut self, bytes: u64) {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.pairs.expect(bytes.saturating_add(bytes / 8));
+    }
+
     /// Adds to a counter of the job's own.
     pub fn count(&mut self, name: &str, amount: u64) {
         self.counters.count(name, amount);

@@ -181,6 +181,7 @@ fn map_split<J: Job>(
     let skips = context.skips.get(&split);
     let task = context.task;
     let mut input = MapInput::open(context.plan, context.stores, split, skips, task.progress)?;
+    emitter.expect(input.range().bytes);
     let mapped =
         catch_unwind(AssertUnwindSafe(|| context.job.map_split(task, &mut input, emitter)));
     let (counters, stored_bytes) = input.finish();

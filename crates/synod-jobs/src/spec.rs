@@ -17,6 +17,8 @@ pub const DEFAULT_SPLIT_BYTES: u64 = 64 << 20;
 pub const MIN_AUTO_SPLIT_BYTES: u64 = 1 << 20;
 /// Intermediate data kept in memory by one job, unless the spec says otherwise.
 pub const DEFAULT_MEMORY_BYTES: u64 = 1 << 30;
+/// Of the memory no more than this is kept back for other things than data.
+const MAX_KEPT_BACK_BYTES: u64 = 96 << 20;
 /// Longest record, unless the spec says otherwise; never more than a quarter of the memory.
 pub const DEFAULT_MAX_RECORD_BYTES: u64 = 256 << 20;
 /// Longest record that a spec may ask for: positions in a sort buffer are 32 bits wide.
@@ -140,6 +142,12 @@ impl JobSpec {
     /// What people call the job.
     pub fn shown_name(&self) -> &str {
         self.name.as_deref().unwrap_or(&self.job)
+    }
+
+    /// The part of the memory that intermediate data may take. The rest is for reading, writing and
+    /// the program itself, so that the budget holds for the whole process.
+    pub fn data_bytes(&self) -> u64 {
+        self.memory_bytes - (self.memory_bytes / 8).min(MAX_KEPT_BACK_BYTES)
     }
 
     /// The longest record this job accepts.

@@ -15,6 +15,9 @@ const INLINE_VALUE_BYTES: usize = 8;
 /// Marks a slot without a key.
 const EMPTY: u32 = u32::MAX;
 const FIRST_SLOTS: usize = 1 << 12;
+/// What sealing takes for each slot of a full table: five slots in eight have an entry of the sort
+/// and a pair of some 26 bytes, beside what lies in the arena.
+const SEAL_BYTES_PER_SLOT: usize = (size_of::<Entry>() + 26) * 5 / 8;
 
 #[derive(Debug, Clone, Copy)]
 struct Slot {
@@ -137,9 +140,11 @@ impl CombineTable {
             self.arena.capacity()
         };
         let slot_bytes = size_of::<Slot>();
-        // While it moves, a larger array stands beside the old one.
+        // While it moves, a larger array stands beside the old one; when it is sealed, what it
+        // becomes stands beside the table.
         let moving = if more_slots { self.slots.len() * slot_bytes } else { 0 };
-        let within = slots * slot_bytes + moving + arena <= limit_bytes;
+        let beside = moving.max(slots * SEAL_BYTES_PER_SLOT + arena);
+        let within = slots * slot_bytes + arena + beside <= limit_bytes;
         if self.keys > 0 && (!within || arena > u32::MAX as usize || slots > u32::MAX as usize) {
             return false;
         }

@@ -171,7 +171,7 @@ impl Attempt<'_> {
 
     /// The attempt's share of half the job's memory; the other half is for what is finished.
     fn share_bytes(&self) -> u64 {
-        (self.spec.memory_bytes / 2 / u64::from(self.slots.max(1))).max(MIN_BUFFER_BYTES)
+        (self.spec.data_bytes() / 2 / u64::from(self.slots.max(1))).max(MIN_BUFFER_BYTES)
     }
 
     fn map<J: Job>(&self, job: &J) -> Result<TaskOutput, AttemptError> {

@@ -1,7 +1,7 @@
 //! Runs a whole job in this process: one thread per slot, intermediate data handed over in memory.
 //!
-//! Half of the memory budget is for the
-//! buffers of running map tasks, half for finished runs; what exceeds either goes to disk.
+//! Of the memory budget a part is kept back for reading and writing; half of the rest is for the buffers
+//! of running map tasks, half for finished runs. What exceeds either goes to disk.
 //!
 //! A map task of a job with a combiner takes one split after the other into one table. If its map
 //! function panics, everything the task has absorbed is mapped again, split by split, so a pair is
@@ -102,7 +102,7 @@ pub fn run_local_with<J: Job>(
         slots,
         work: output.temporary(),
         spill: spill.path.clone(),
-        budget: MemoryBudget::new(spec.memory_bytes / 2),
+        budget: MemoryBudget::new(spec.data_bytes() / 2),
     };
     progress.enter(Phase::Map);
     let mut mapped = local.map(&maps)?;
@@ -169,7 +169,7 @@ impl<J: Job> Local<'_, J> {
     fn map(&self, maps: &[usize]) -> Result<Vec<MapDone>, JobError> {
         let board = MapBoard::new(maps.iter().copied(), self.spec.skip_bad_records);
         let slots = u64::from(self.slots).min(maps.len().max(1) as u64);
-        let buffer_bytes = (self.spec.memory_bytes / 2 / slots).max(MIN_BUFFER_BYTES);
+        let buffer_bytes = (self.spec.data_bytes() / 2 / slots).max(MIN_BUFFER_BYTES);
         std::thread::scope(|scope| {
             for _ in 1..slots {
                 scope.spawn(|| self.map_slot(&board, buffer_bytes));
@@ -294,7 +294,7 @@ impl<J: Job> Local<'_, J> {
         slots: u32,
     ) -> Result<Reduced, JobError> {
         let file = self.work.join(format!("reduce-{partition}"));
-        let fan_in = fan_in(self.spec.memory_bytes / 2 / u64::from(slots));
+        let fan_in = fan_in(self.spec.data_bytes() / 2 / u64::from(slots));
         let mut attempt = 0;
         loop {
             let prefix = format!("reduce-{partition}-{attempt}");

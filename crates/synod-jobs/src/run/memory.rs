@@ -28,13 +28,13 @@ impl MemoryRun {
         MemoryRun { arena, order: Order::Positions(positions) }
     }
 
-    /// Memory it occupies.
+    /// Memory it occupies. What was set aside and never written to is not counted: it is not there.
     pub fn bytes(&self) -> u64 {
         let order = match &self.order {
             Order::InPlace(ends) => size_of_val(ends.as_slice()),
-            Order::Positions(lists) => lists.iter().map(|list| list.capacity() * 4).sum(),
+            Order::Positions(lists) => lists.iter().map(|list| list.len() * 4).sum(),
         };
-        (self.arena.capacity() + order) as u64
+        (self.arena.len() + order) as u64
     }
 
     /// Number of partitions.
