@@ -7,6 +7,7 @@
 
 mod fetch;
 mod host;
+mod pool;
 mod port;
 mod records;
 mod serve;

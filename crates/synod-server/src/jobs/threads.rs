@@ -25,6 +25,7 @@ use synod_jobs::{
 use tokio::sync::mpsc;
 
 use super::fetch::HttpFetch;
+use super::pool::Pool;
 use super::task_log::{FileLog, LOGS};
 
 /// Sends a result from a thread to the service.
@@ -128,10 +129,10 @@ pub(super) struct AttemptTask {
 }
 
 impl AttemptTask {
-    /// Runs it on a thread of its own.
-    pub(super) fn start(self, results: Results) -> std::io::Result<()> {
+    /// Runs it on a thread.
+    pub(super) fn start(self, pool: &Pool, results: Results) -> std::io::Result<()> {
         let began = Instant::now();
-        spawn(move || {
+        pool.run(move || {
             let result = catch_unwind(AssertUnwindSafe(|| self.run())).unwrap_or_else(|_| {
                 let error = std::io::Error::other("it panicked; the log says where");
                 Err(JobError::io("run a task in", &self.folder, error).into())

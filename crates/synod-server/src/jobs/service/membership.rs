@@ -8,11 +8,11 @@ use synod_jobs::cluster::records::encode;
 use synod_jobs::cluster::worker::Identity;
 use synod_jobs::cluster::{Change, Coordinator, JobState, Office, WorkerId, WorkerRecord};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{FOLLOW_PAUSE, JobService};
-use crate::jobs::host::{build_of_this_program, host_of_this_process};
+use crate::jobs::host::host_of_this_process;
 use crate::jobs::records::Applied;
 
 /// Registered and standing for election, as long as the session lives.
@@ -21,7 +21,8 @@ pub(super) struct Member<K: Kv> {
     pub(super) identity: Identity,
     /// What it has registered.
     pub(super) record: WorkerRecord,
-    pub(super) candidacy: JoinHandle<()>,
+    /// Ends with this value.
+    _candidacy: JoinSet<()>,
     pub(super) elected: watch::Receiver<Option<Leadership>>,
     pub(super) coordinator: Option<Coordinator>,
     /// Since when there is no job.
@@ -43,7 +44,6 @@ impl<K: Kv> JobService<K> {
         };
         if member.session.is_lost() {
             tracing::warn!("jobs: the worker's lease was lost; its tasks go to others");
-            member.candidacy.abort();
             self.member = None;
             for running in self.running.values() {
                 running.progress.cancel();
@@ -57,16 +57,14 @@ impl<K: Kv> JobService<K> {
             >= self.options.linger
             && let Some(member) = self.member.take()
         {
-            member.candidacy.abort();
             // If that fails the lease ends by itself.
             drop(member.session.close().await);
         }
     }
 
     async fn join(&mut self) -> Result<Member<K>, ClientError> {
-        if self.build.is_empty() {
-            let build = tokio::task::spawn_blocking(build_of_this_program).await;
-            self.build = build.unwrap_or_else(|_| env!("CARGO_PKG_VERSION").to_owned());
+        if let Some(build) = self.building.take() {
+            self.build = build.await.unwrap_or_else(|_| env!("CARGO_PKG_VERSION").to_owned());
         }
         let session = Session::open(&self.kv, self.options.lease_seconds).await?;
         let lease = session.lease();
@@ -85,11 +83,13 @@ impl<K: Kv> JobService<K> {
         self.kv.txn(registration(&self.id, &record, lease).into_txn()).await?;
         let (sender, elected) = watch::channel(None);
         let candidate = stand_for_election(self.kv.clone(), lease, self.id.to_string(), sender);
+        let mut candidacy = JoinSet::new();
+        candidacy.spawn(candidate);
         Ok(Member {
             session,
             record,
             identity: Identity { id: self.id.clone(), lease, node: self.facts.name.clone() },
-            candidacy: tokio::spawn(candidate),
+            _candidacy: candidacy,
             elected,
             coordinator: None,
             idle_since: None,

@@ -22,9 +22,12 @@ use synod_jobs::JobSpec;
 use synod_jobs::cluster::names::PREFIX;
 use synod_jobs::cluster::{Change, Chooser, JobId, TaskId, View, Work, WorkerId};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::JobsOptions;
+use super::host::build_of_this_program;
+use super::pool::Pool;
 use super::records::{Applied, apply, follow};
 use super::threads::{
     EndedAttempt, Results, StoredPlan, ThreadResult, folder_of, keep_logs_only, remove_folder,
@@ -55,6 +58,8 @@ pub(crate) struct JobService<K: Kv> {
     /// This life of this process.
     id: WorkerId,
     build: String,
+    /// Finds that out, so that the first job need not wait for it.
+    building: Option<JoinHandle<String>>,
     started: Instant,
     view: View,
     /// Revision of the last change made here, and when: nothing is decided before the view has it.
@@ -75,6 +80,7 @@ pub(crate) struct JobService<K: Kv> {
     failed_commits: BTreeMap<JobId, u32>,
     /// Jobs that this worker leaves alone because its program is another one.
     warned: BTreeSet<JobId>,
+    pool: Pool,
     sender: Results,
     results: mpsc::Receiver<ThreadResult>,
     stop: watch::Receiver<bool>,
@@ -107,6 +113,7 @@ impl<K: Kv> JobService<K> {
             slots: slots.max(1),
             id: worker_id(),
             build: String::new(),
+            building: None,
             started: Instant::now(),
             view: View::default(),
             last_change: (Revision(0), Instant::now()),
@@ -120,6 +127,7 @@ impl<K: Kv> JobService<K> {
             working: BTreeMap::new(),
             warned: BTreeSet::new(),
             failed_commits: BTreeMap::new(),
+            pool: Pool::default(),
             sender,
             results,
             stop,
@@ -143,6 +151,7 @@ impl<K: Kv> JobService<K> {
 
     /// Serves until the server stops.
     pub(crate) async fn run(mut self) {
+        self.building = Some(tokio::task::spawn_blocking(build_of_this_program));
         // No record knows of what an earlier life has left, but its logs can still be asked for.
         self.logs = strip_all(self.facts.folder.clone()).await;
         let mut stop = self.stop.clone();
@@ -154,7 +163,6 @@ impl<K: Kv> JobService<K> {
             running.progress.cancel();
         }
         if let Some(member) = self.member.take() {
-            member.candidacy.abort();
             // Others need not wait for the lease to end. If this takes long, they do.
             drop(tokio::time::timeout(LEAVE_TIMEOUT, member.session.close()).await);
         }

@@ -207,7 +207,7 @@ impl<K: Kv> JobService<K> {
             progress: progress.clone(),
             work: work.clone(),
         };
-        task.start(self.sender.clone())?;
+        task.start(&self.pool, self.sender.clone())?;
         let key = (held.job.clone(), held.task);
         let running = Running { held, progress, work, told: (0, Instant::now()) };
         self.running.insert(key, running);
