@@ -18,6 +18,7 @@ pub mod job;
 pub mod local;
 pub mod map_input;
 pub mod map_task;
+pub mod pipeline;
 pub mod plan;
 pub mod progress;
 pub mod reader;
