@@ -34,6 +34,7 @@ mod merge;
 mod sample;
 
 pub use builtin::options::{BuiltIn, JobInfo, JobOption};
+pub use builtin::passes::run_passes;
 pub use builtin::{BUILT_IN, JobVisitor, run_built_in, with_job};
 pub use counters::Counters;
 pub use emit::{Emitter, PairSink};

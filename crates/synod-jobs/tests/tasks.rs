@@ -115,7 +115,7 @@ fn tasks_through_files_give_the_bytes_of_a_run_in_one_process() {
         spec.reduces = Some(3);
         run(&spec).unwrap();
         let by_hand = match name {
-            "sort" => run_by_hand(&bench, &Sort, &spec),
+            "sort" => run_by_hand(&bench, &Sort::default(), &spec),
             _ => run_by_hand(&bench, &WordCount, &spec),
         };
         assert!(by_hand == parts(&spec.output), "{name}");
@@ -200,11 +200,11 @@ fn a_spill_folder_that_cannot_be_used_fails_the_task_by_name() {
     let bench = Bench::new();
     let path = bench.file("in", &zipf_text(24, 400_000, 50_000));
     let blocked = bench.file("blocked", b"a file, not a folder");
-    let plan = plan(&Sort, &bench.spec("sort", &[&path]), 1, &Stores::local()).unwrap();
+    let plan = plan(&Sort::default(), &bench.spec("sort", &[&path]), 1, &Stores::local()).unwrap();
     let store = RunStore::new(&blocked, "m", MemoryBudget::new(0));
     let progress = Progress::new();
     let context = MapContext {
-        job: &Sort,
+        job: &Sort::default(),
         plan: &plan,
         stores: &Stores::local(),
         store: &store,
@@ -274,7 +274,7 @@ fn many_partitions_of_many_small_map_tasks_are_all_found() {
     let mut spec = bench.spec("sort", &[&path]);
     spec.reduces = Some(40);
     spec.split_bytes = Some(20_000);
-    let by_hand = run_by_hand(&bench, &Sort, &spec);
+    let by_hand = run_by_hand(&bench, &Sort::default(), &spec);
     run(&spec).unwrap();
     let bytes: Vec<u8> = by_hand.into_iter().flat_map(|(_, bytes)| bytes).collect();
     assert!(bytes == joined(&spec.output));

@@ -28,6 +28,9 @@ enum Separator {
 pub(crate) const SEPARATOR: JobOption =
     JobOption::new("separator", "BYTES", "what separates fields; default: spaces and tabs");
 
+/// The counter of lines that do not have the field.
+pub(crate) const WITHOUT_FIELD: &str = "lines_without_field";
+
 impl Field {
     /// The field that the option `name` tells.
     pub(crate) fn from_options(
@@ -45,6 +48,12 @@ impl Field {
         };
         let number = options.number(name, 1..=u32::MAX as usize)?.unwrap_or(default);
         Ok(Field { before: number - 1, separator })
+    }
+
+    /// The field that the option `name` tells, if it is given.
+    pub(crate) fn if_given(options: &Options<'_>, name: &str) -> Result<Option<Field>, JobError> {
+        let field = Field::from_options(options, name, 1)?;
+        Ok(options.text(name).is_some().then_some(field))
     }
 
     /// Whether it is the first one and blanks separate: the case that is worth code of its own.

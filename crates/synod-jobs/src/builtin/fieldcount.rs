@@ -7,8 +7,9 @@
 //! begins. Fields are found for many lines before they are emitted: two short loops, one after the
 //! other, surprise the processor less often than one long one.
 
-use crate::builtin::field::{Field, SEPARATOR, WINDOW, first_small};
+use crate::builtin::field::{Field, SEPARATOR, WINDOW, WITHOUT_FIELD, first_small};
 use crate::builtin::options::{BuiltIn, JobOption, Options};
+use crate::builtin::sums::{self, ONE, number};
 use crate::emit::Emitter;
 use crate::error::JobError;
 use crate::job::{Block, Job, Record};
@@ -22,11 +23,6 @@ pub struct FieldCount {
     field: Field,
 }
 
-impl FieldCount {
-    /// The counter of lines that do not have the field.
-    pub const WITHOUT_FIELD: &'static str = "lines_without_field";
-}
-
 impl BuiltIn for FieldCount {
     const NAME: &'static str = "fieldcount";
     const ABOUT: &'static str = "how many lines have each value of a field: value, count";
@@ -38,15 +34,13 @@ impl BuiltIn for FieldCount {
     }
 }
 
-const ONE: [u8; 8] = 1_u64.to_le_bytes();
-
 impl Job for FieldCount {
     const COMBINED_VALUE_BYTES: Option<usize> = Some(8);
 
     fn map(&self, record: Record<'_>, out: &mut Emitter<'_, Self>) {
         match self.field.find(record.bytes) {
             Some(range) => out.emit_within(record.bytes, range, &ONE),
-            None => out.count(Self::WITHOUT_FIELD, 1),
+            None => out.count(WITHOUT_FIELD, 1),
         }
     }
 
@@ -61,8 +55,7 @@ impl Job for FieldCount {
 
     #[inline]
     fn combine(&self, total: &mut [u8], value: &[u8]) {
-        let sum = number(total).saturating_add(number(value));
-        total.copy_from_slice(&sum.to_le_bytes());
+        sums::add(total, value);
     }
 
     fn reduce(&self, value: &[u8], counts: &mut Values<'_, Self>, out: &mut Sink) {
@@ -129,11 +122,6 @@ fn emit_fields(
         }
     }
     if without > 0 {
-        out.count(FieldCount::WITHOUT_FIELD, without);
+        out.count(WITHOUT_FIELD, without);
     }
-}
-
-#[inline]
-fn number(bytes: &[u8]) -> u64 {
-    bytes.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }

@@ -1,14 +1,23 @@
 //! The built-in jobs, each one a model of the [`Job`](crate::Job) trait, and their registry.
 //!
 //! A job is one file and one line in the registry below; its name, the line about it and its
-//! options are declared beside the job, as [`BuiltIn`].
+//! options are declared beside the job, as [`BuiltIn`]. Some jobs take several passes over the
+//! input or over what a pass before has written: `passes.rs`.
 
 mod access_log;
+pub mod distinct;
 mod field;
 pub mod fieldcount;
+pub mod grep;
+pub mod inverted_index;
+pub mod join;
+pub mod kmeans;
 pub mod loganalysis;
 pub mod options;
+pub mod passes;
 pub mod sort;
+mod sums;
+pub mod top_k;
 pub mod wordcount;
 
 use crate::error::JobError;
@@ -17,6 +26,7 @@ use crate::local::{JobSummary, run_local};
 use crate::progress::Progress;
 use crate::spec::JobSpec;
 use options::{BuiltIn, JobInfo, Options};
+use passes::{Passes, run_passes};
 
 /// Something to do with a job whose type is known only by its name.
 pub trait JobVisitor {
@@ -42,14 +52,34 @@ macro_rules! registry {
             })+
             Err(unknown(spec))
         }
+
+        /// Fills in what the job that a spec names needs, and tells its passes if it has several.
+        fn prepare(spec: &mut JobSpec) -> Result<Option<Box<dyn Passes>>, JobError> {
+            $(if spec.job == <$job>::NAME {
+                Options::of::<$job>(spec)?;
+                <$job>::prepare(spec)?;
+                return <$job>::passes(spec);
+            })+
+            Err(unknown(spec))
+        }
     };
 }
 
 registry! {
     wordcount::WordCount,
     fieldcount::FieldCount,
+    grep::Grep,
     loganalysis::LogAnalysis,
     sort::Sort,
+    distinct::Distinct,
+    top_k::TopK,
+    top_k::TopKMerge,
+    inverted_index::InvertedIndex,
+    join::Join,
+    kmeans::KMeans,
+    kmeans::KMeansStart,
+    kmeans::KMeansCentres,
+    kmeans::KMeansAssign,
 }
 
 fn unknown(spec: &JobSpec) -> JobError {
@@ -66,5 +96,9 @@ pub fn run_built_in(spec: &JobSpec, progress: &Progress) -> Result<JobSummary, J
             run_local(self.0, job, self.1)
         }
     }
-    with_job(spec, RunLocal(spec, progress))?
+    run_passes(spec, |pass| {
+        // What another pass has counted is not this one's.
+        progress.show(&Progress::new().snapshot());
+        with_job(pass, RunLocal(pass, progress))?
+    })
 }

@@ -4,6 +4,7 @@
 //! it cannot read, is refused with the list of those that exist, before any input is opened. The
 //! help of the command line comes from the same declarations.
 
+use crate::builtin::passes::Passes;
 use crate::error::JobError;
 use crate::job::Job;
 use crate::spec::JobSpec;
@@ -26,6 +27,18 @@ pub trait BuiltIn: Job {
 
     /// The job as these options want it.
     fn from_options(options: &Options<'_>) -> Result<Self, JobError>;
+
+    /// Fills in what the spec leaves open and the job needs to be otherwise than most.
+    fn prepare(spec: &mut JobSpec) -> Result<(), JobError> {
+        let _ = spec;
+        Ok(())
+    }
+
+    /// The passes that the job takes with this spec, if one run of its functions is not all.
+    fn passes(spec: &JobSpec) -> Result<Option<Box<dyn Passes>>, JobError> {
+        let _ = spec;
+        Ok(None)
+    }
 }
 
 /// An option that a job reads.

@@ -8,6 +8,7 @@
 //! starts and ends of words.
 
 use crate::builtin::options::{BuiltIn, Options};
+use crate::builtin::sums::{self, ONE, number};
 use crate::emit::Emitter;
 use crate::error::JobError;
 use crate::job::{Block, Job, Record};
@@ -27,8 +28,6 @@ impl BuiltIn for WordCount {
     }
 }
 
-const ONE: [u8; 8] = 1_u64.to_le_bytes();
-
 impl Job for WordCount {
     const COMBINED_VALUE_BYTES: Option<usize> = Some(8);
 
@@ -42,8 +41,7 @@ impl Job for WordCount {
 
     #[inline]
     fn combine(&self, total: &mut [u8], value: &[u8]) {
-        let sum = number(total).saturating_add(number(value));
-        total.copy_from_slice(&sum.to_le_bytes());
+        sums::add(total, value);
     }
 
     fn reduce(&self, word: &[u8], counts: &mut Values<'_, Self>, out: &mut Sink) {
@@ -56,11 +54,6 @@ impl Job for WordCount {
         out.decimal(sum);
         out.end_record();
     }
-}
-
-#[inline]
-fn number(bytes: &[u8]) -> u64 {
-    bytes.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 /// Bytes whose words are cut before any of them is counted: two short loops, one after the other,

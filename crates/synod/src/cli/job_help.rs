@@ -17,7 +17,7 @@ fn add(text: &mut String, job: &JobInfo) {
     *text += &format!("  {:width$}{}\n", job.name, job.about);
     for option in job.options {
         let setting = format!("{}={}", option.name, option.value);
-        *text += &format!("  {:width$}  {setting:18} {}\n", "", option.help);
+        *text += &format!("  {:width$}  {setting:19} {}\n", "", option.help);
     }
 }
 

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use synod::jobs::{JobError, JobSpec, JobSummary, Phase, Progress, Snapshot, run_built_in};
+use synod::jobs::{
+    JobError, JobSpec, JobSummary, Phase, Progress, Snapshot, run_built_in, run_passes,
+};
 use synod::server::SubmitError;
 use tokio::sync::oneshot;
 
@@ -76,7 +78,7 @@ impl Run {
             run_here(spec, &progress)?
         } else {
             let cluster = Cluster { endpoints: self.endpoints.clone(), timeout: NODE_TIMEOUT };
-            submit(&spec, &cluster, &progress)?
+            run_passes(&spec, |pass| submit(pass, &cluster, &progress))?
         };
         let mut out = std::io::stdout().lock();
         writeln!(

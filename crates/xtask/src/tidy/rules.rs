@@ -156,6 +156,12 @@ const EXCUSES: &[(&str, &[&str], &str)] = &[
     ("crates/synod-client/src/remote/", &["clock", "sockets"], "a client of another process"),
     ("crates/synod-client/src/session.rs", &["clock"], "when to renew; no node sees it"),
     ("crates/synod-jobs/src/local.rs", &["files", "threads"], "the runner inside one process"),
+    (
+        "crates/synod-jobs/src/builtin/passes.rs",
+        &["files"],
+        "reads what one pass wrote for the next",
+    ),
+    ("crates/synod-jobs/src/builtin/kmeans/centres.rs", &["files"], "a side file of a task"),
     ("crates/synod-jobs/src/cluster/", &["files"], "the runner on a node's worker thread"),
     ("crates/synod-jobs/src/commit.rs", &["files"], "renames outputs; workers only"),
     ("crates/synod-jobs/src/input.rs", &["files"], "reads users' files; workers only"),

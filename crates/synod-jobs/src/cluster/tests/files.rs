@@ -90,7 +90,7 @@ fn attempts_run_one_by_one_give_the_output_of_a_local_run() {
     };
     crate::run_built_in(&spec, &Progress::new()).unwrap();
     let spec = JobSpec { output: path("out"), ..spec };
-    let plan = plan(&crate::builtin::sort::Sort, &spec, 2, &Stores::local()).unwrap();
+    let plan = plan(&crate::builtin::sort::Sort::default(), &spec, 2, &Stores::local()).unwrap();
     let id: JobId = "01".parse().unwrap();
     output::create(&spec.output, &id).unwrap();
     // Another coordinator may have begun.
@@ -184,7 +184,7 @@ fn an_output_on_the_same_machine_is_read_where_it_is_if_it_is_the_one_of_the_rec
     let path = |name: &str| folder.path().join(name);
     fs::write(path("in"), "b\na\nc\n").unwrap();
     let spec = JobSpec { reduces: Some(1), ..JobSpec::new("sort", [path("in")], path("out")) };
-    let plan = plan(&crate::builtin::sort::Sort, &spec, 2, &Stores::local()).unwrap();
+    let plan = plan(&crate::builtin::sort::Sort::default(), &spec, 2, &Stores::local()).unwrap();
     let id: JobId = "01".parse().unwrap();
     output::create(&spec.output, &id).unwrap();
     fs::create_dir(path("theirs")).unwrap();

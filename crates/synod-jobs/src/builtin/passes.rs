@@ -1,0 +1,137 @@
+//! Jobs that take several passes: an iteration over the input, or a second look at what the first
+//! pass has written.
+//!
+//! Each pass is a job of its own, run by whoever runs jobs: in this process, or on a cluster. What
+//! all passes but the last write lies in a folder beside the output, `.NAME.passes`, and is removed
+//! at the end, also after a failure; on a cluster it must be a folder that its nodes and the one who
+//! drives the passes share, as the output is. The last pass writes to the output and makes it
+//! visible like any job. Should the driver die, that folder stays behind and no output appears.
+
+use crate::builtin::prepare;
+use crate::error::JobError;
+use crate::local::JobSummary;
+use crate::spec::JobSpec;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// Decides from what the passes so far have written what the next one is.
+pub trait Passes {
+    /// The next pass, given what the one before has done. The folder that a pass writes to is
+    /// chosen by the caller.
+    fn next(&mut self, before: Option<&PassDone>) -> Result<Pass, JobError>;
+}
+
+/// A pass to run.
+#[derive(Debug)]
+pub enum Pass {
+    /// Another one follows.
+    More(JobSpec),
+    /// Its output is the job's.
+    Last(JobSpec),
+}
+
+/// What a pass has done.
+#[derive(Debug)]
+pub struct PassDone {
+    /// Where its part files are.
+    pub folder: PathBuf,
+    /// What it counted and wrote.
+    pub summary: JobSummary,
+}
+
+impl PassDone {
+    /// A pass of this job over the lines that the pass before has written, where `spec` describes
+    /// all passes together.
+    pub fn input_of(&self, spec: &JobSpec, job: &str) -> JobSpec {
+        let whole = JobSpec::new(job, [&self.folder], &spec.output);
+        JobSpec {
+            memory_bytes: spec.memory_bytes,
+            slots: spec.slots,
+            spill_folder: spec.spill_folder.clone(),
+            sync_output: spec.sync_output,
+            output_codec: spec.output_codec,
+            table_seed: spec.table_seed,
+            speculative: spec.speculative,
+            name: spec.name.clone(),
+            ..whole
+        }
+    }
+
+    /// The lines of all its part files, in their order. They are all in memory: for passes that
+    /// write little.
+    pub fn lines(&self) -> Result<Vec<Vec<u8>>, JobError> {
+        let mut lines = Vec::new();
+        for part in &self.summary.manifest.parts {
+            let path = self.folder.join(&part.name);
+            let bytes = std::fs::read(&path).map_err(|error| JobError::io("read", &path, error))?;
+            let ended = bytes.split_inclusive(|&byte| byte == b'\n');
+            lines.extend(ended.map(|line| line.strip_suffix(b"\n").unwrap_or(line).to_vec()));
+        }
+        Ok(lines)
+    }
+}
+
+/// Runs a built-in job, one pass after the other, with `run` for each. `run` gets specs in which
+/// nothing is left open that the job needs.
+pub fn run_passes<E: From<JobError>>(
+    spec: &JobSpec,
+    mut run: impl FnMut(&JobSpec) -> Result<JobSummary, E>,
+) -> Result<JobSummary, E> {
+    let mut spec = spec.clone();
+    let Some(mut passes) = prepare(&mut spec)? else { return run(&spec) };
+    spec.check()?;
+    if spec.output.symlink_metadata().is_ok() {
+        return Err(JobError::OutputExists { path: spec.output }.into());
+    }
+    let folder = PassFolder::create(&spec.output)?;
+    let mut before = None;
+    for number in 1.. {
+        match passes.next(before.as_ref())? {
+            Pass::Last(mut pass) => {
+                pass.output = spec.output;
+                return run(&pass);
+            }
+            Pass::More(mut pass) => {
+                let output = folder.path.join(format!("pass-{number}"));
+                pass.output.clone_from(&output);
+                // Nobody but the next pass reads it.
+                pass.sync_output = false;
+                pass.output_codec = None;
+                let summary = run(&pass)?;
+                before = Some(PassDone { folder: output, summary });
+            }
+        }
+    }
+    unreachable!("there is a number for every pass")
+}
+
+/// The folder beside an output, removed when dropped.
+struct PassFolder {
+    path: PathBuf,
+}
+
+impl PassFolder {
+    fn create(output: &Path) -> Result<PassFolder, JobError> {
+        let mut name = OsString::from(".");
+        name.push(output.file_name().unwrap_or_default());
+        name.push(".passes");
+        let path = output.with_file_name(name);
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        if let Some(parent) = parent {
+            std::fs::create_dir_all(parent)
+                .map_err(|error| JobError::io("create", parent, error))?;
+        }
+        std::fs::create_dir(&path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => JobError::OutputExists { path: path.clone() },
+            _ => JobError::io("create", &path, error),
+        })?;
+        Ok(PassFolder { path })
+    }
+}
+
+impl Drop for PassFolder {
+    fn drop(&mut self) {
+        // Left behind it costs room, and the next job with this output says that it is there.
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
