@@ -267,13 +267,11 @@ fn claim(
     ask: Asking<'_>,
 ) -> Option<Claim> {
     let found = job_view.tasks.get(&task)?;
-    let beside = u32::from(job_view.is_claimed(task));
-    let record = TaskRecord {
-        attempts: found.record.attempts + 1,
-        backups: found.record.backups + beside,
-        slow: None,
-        ..found.record.clone()
-    };
+    let mut record =
+        TaskRecord { attempts: found.record.attempts + 1, slow: None, ..found.record.clone() };
+    if job_view.is_claimed(task) {
+        record.backups.push(found.record.attempts);
+    }
     let claim = ClaimRecord {
         worker: ask.me.id.clone(),
         attempt: found.record.attempts,

@@ -119,9 +119,9 @@ pub struct TaskRecord {
     /// A running attempt that is so slow that another one may begin beside it.
     #[serde(default)]
     pub slow: Option<u32>,
-    /// Attempts begun beside a slow one.
-    #[serde(default)]
-    pub backups: u32,
+    /// Attempts begun beside a slow one, by number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backups: Vec<u32>,
 }
 
 /// The winning attempt of a task.

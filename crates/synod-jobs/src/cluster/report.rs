@@ -1,12 +1,13 @@
 //! What is kept of the tasks of a job that has ended: enough to draw their timeline and to say what
 //! was slow, uneven or lost.
 //!
-//! It takes the place of the task records in the same transaction that ends the job. Its size has a
-//! bound: of a job with more tasks those that ran longest are kept.
+//! On a cluster it takes the place of the task records in the same transaction that ends the job. A
+//! local run makes the same (`local/diary.rs`). Its size has a bound: of a job with more tasks those
+//! that ran longest are kept.
 
-use crate::cluster::names::{TaskId, TaskKind};
-use crate::cluster::records::{AttemptFailure, Span, TaskOutput};
-use crate::cluster::view::JobView;
+use crate::cluster::names::{TaskId, TaskKind, WorkerId};
+use crate::cluster::records::{AttemptFailure, Span, TaskOutput, WorkerRecord};
+use crate::cluster::view::{JobView, Stamped};
 use crate::counters::Counters;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -22,6 +23,9 @@ pub struct JobReport {
     /// Names of nodes; tasks refer to them by position.
     #[serde(default)]
     pub nodes: Vec<String>,
+    /// Their `host:port`, where logs can be asked for; empty if it is not known.
+    #[serde(default)]
+    pub addresses: Vec<String>,
     /// The winning attempts, maps first, by number; see [`MAX_TASKS`].
     #[serde(default)]
     pub tasks: Vec<TaskRow>,
@@ -34,6 +38,9 @@ pub struct JobReport {
     /// All failed attempts.
     #[serde(default)]
     pub failed_attempts: u32,
+    /// Attempts that were begun beside a slow one.
+    #[serde(default)]
+    pub backup_attempts: u32,
     /// Map outputs that were lost with their worker, or could not be read.
     #[serde(default)]
     pub lost_outputs: u32,
@@ -54,6 +61,9 @@ pub struct TaskRow {
     /// The attempt that won.
     #[serde(rename = "a")]
     pub attempt: u32,
+    /// Whether it was begun beside a slow one.
+    #[serde(rename = "k", default, skip_serializing_if = "is_false")]
+    pub backup: bool,
     /// Position of its node in [`JobReport::nodes`].
     #[serde(rename = "n")]
     pub node: u32,
@@ -78,6 +88,10 @@ impl TaskRow {
     }
 }
 
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 /// A failed attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailureRow {
@@ -100,10 +114,10 @@ pub struct Skew {
 }
 
 impl JobReport {
-    /// The report of a job as it is now.
-    pub fn of(view: &JobView) -> JobReport {
+    /// The report of a job as it is now; `workers` are those that are registered.
+    pub fn of(view: &JobView, workers: &BTreeMap<WorkerId, Stamped<WorkerRecord>>) -> JobReport {
         let mut report = JobReport::default();
-        let mut nodes = BTreeMap::new();
+        let mut places = BTreeMap::new();
         for (id, task) in &view.tasks {
             let task = &task.record;
             report.lost_outputs = report.lost_outputs.saturating_add(task.losses);
@@ -112,27 +126,39 @@ impl JobReport {
             let failures = task.failures.iter().take(room);
             let row = |failure: &AttemptFailure| FailureRow { task: *id, failure: failure.clone() };
             report.failures.extend(failures.map(row));
+            report.backup_attempts =
+                report.backup_attempts.saturating_add(task.backups.len() as u32);
             let Some(done) = &task.done else { continue };
             report.counters.add(done.output.counters());
-            let (bytes, pairs) = load(&done.output);
-            let next = nodes.len() as u32;
-            let node = *nodes.entry(done.node.clone()).or_insert_with(|| {
+            let (bytes, pairs) = load(id.kind, &done.output);
+            let next = places.len() as u32;
+            let node = *places.entry(&done.worker).or_insert_with(|| {
                 report.nodes.push(done.node.clone());
+                let found = workers.get(&done.worker);
+                report.addresses.push(found.map_or_else(String::new, |w| w.record.address.clone()));
                 next
             });
             let Span { started_ms, ended_ms } = done.span;
             let attempt = done.attempt;
-            let row = TaskRow { task: *id, attempt, node, started_ms, ended_ms, bytes, pairs };
+            let backup = task.backups.contains(&attempt);
+            let row =
+                TaskRow { task: *id, attempt, backup, node, started_ms, ended_ms, bytes, pairs };
             report.tasks.push(row);
         }
-        report.skew = skew(&report.tasks);
-        if report.tasks.len() > MAX_TASKS {
-            report.tasks_left_out = (report.tasks.len() - MAX_TASKS) as u32;
-            report.tasks.sort_by_key(|row| std::cmp::Reverse(row.millis()));
-            report.tasks.truncate(MAX_TASKS);
-            report.tasks.sort_by_key(|row| row.task);
+        report.closed()
+    }
+
+    /// This report, all its tasks being there, with what follows from them, and within its bound.
+    pub(crate) fn closed(mut self) -> JobReport {
+        self.skew = skew(&self.tasks);
+        self.failures.truncate(MAX_FAILURES);
+        if self.tasks.len() > MAX_TASKS {
+            self.tasks_left_out = (self.tasks.len() - MAX_TASKS) as u32;
+            self.tasks.sort_by_key(|row| std::cmp::Reverse(row.millis()));
+            self.tasks.truncate(MAX_TASKS);
+            self.tasks.sort_by_key(|row| row.task);
         }
-        report
+        self
     }
 
     /// The tasks that took longest, the longest first.
@@ -144,11 +170,13 @@ impl JobReport {
     }
 }
 
-fn load(output: &TaskOutput) -> (u64, u64) {
+fn load(kind: TaskKind, output: &TaskOutput) -> (u64, u64) {
     match output {
         TaskOutput::Map { sections, counters, .. } => {
             (counters.map_bytes_in, sections.iter().map(|(_, pairs)| pairs).sum())
         }
+        // Without reduces a map writes its part file itself.
+        TaskOutput::Reduce(output) if kind == TaskKind::Map => (output.counters.map_bytes_in, 0),
         TaskOutput::Reduce(output) => (output.bytes, output.counters.reduce_pairs_in),
     }
 }

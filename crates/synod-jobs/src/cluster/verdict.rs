@@ -32,7 +32,7 @@ pub(super) fn verdict(view: &JobView, job: &JobRecord) -> Option<String> {
             return Some(format!("the output of task {id} was lost {} times", task.losses));
         }
         if task.done.is_none()
-            && task.attempts >= MAX_BEGUN + task.losses + task.backups
+            && task.attempts >= MAX_BEGUN + task.losses + task.backups.len() as u32
             && !view.is_claimed(id)
         {
             let begun = task.attempts;

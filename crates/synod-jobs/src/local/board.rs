@@ -98,7 +98,8 @@ impl MapBoard {
         self.changed.notify_all();
     }
 
-    pub(super) fn failed(&self, splits: Vec<usize>, error: JobError) {
+    /// An attempt has failed. If a record is to be skipped from now on, its split and offset.
+    pub(super) fn failed(&self, splits: Vec<usize>, error: JobError) -> Option<(usize, u64)> {
         let mut state = lock(&self.state);
         state.running -= 1;
         self.changed.notify_all();
@@ -114,22 +115,23 @@ impl MapBoard {
             let unstable = times_all - 2 * skipped_here >= MAX_ATTEMPTS;
             if !twice && !unstable {
                 state.again.extend(splits);
-                return;
+                return None;
             }
             if twice && !unstable && state.skipped < self.skip_limit {
                 state.skipped += 1;
                 state.skips.entry(split).or_default().insert(offset);
                 state.again.extend(splits);
-                return;
+                return Some((split, offset));
             }
             if twice && self.skip_limit > 0 {
                 let last = Box::new(error);
                 let limit = self.skip_limit;
                 state.error.get_or_insert(JobError::TooManyBadRecords { limit, last });
-                return;
+                return None;
             }
         }
         state.error.get_or_insert(error);
+        None
     }
 
     /// What all attempts have made, in the order of their splits.
@@ -143,7 +145,7 @@ impl MapBoard {
 }
 
 /// The split and the offset of the record that an attempt has failed on.
-fn bad_record(error: &JobError, splits: &[usize]) -> Option<(usize, u64)> {
+pub(super) fn bad_record(error: &JobError, splits: &[usize]) -> Option<(usize, u64)> {
     match error {
         JobError::MapPanicked { split, offset, .. } => Some((*split, *offset)),
         JobError::Task { bad_record: Some(offset), .. } => Some((*splits.first()?, *offset)),

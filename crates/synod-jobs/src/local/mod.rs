@@ -5,9 +5,13 @@
 //!
 //! A map task of a job with a combiner takes one split after the other into one table. If its map
 //! function panics, everything the task has absorbed is mapped again, split by split, so a pair is
-//! never counted twice; `board.rs` keeps track of that.
+//! never counted twice; `board.rs` keeps track of that. What happened when is in `diary.rs`.
 
 mod board;
+mod diary;
+
+use crate::cluster::JobReport;
+use crate::cluster::names::TaskId;
 
 use crate::commit::{Manifest, Naming, OutputFolder, Publish};
 use crate::counters::Counters;
@@ -21,7 +25,8 @@ use crate::reduce_task::{ReduceContext, ReduceOutput, run_reduce_task};
 use crate::run::store::{MemoryBudget, Run, RunStore};
 use crate::spec::JobSpec;
 use crate::task::{NoLog, TaskContext, TaskKind, TaskLog};
-use board::{MapBoard, MapDone};
+use board::{MapBoard, MapDone, bad_record};
+use diary::{Begun, Diary};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
@@ -47,6 +52,8 @@ pub struct JobSummary {
     pub splits: usize,
     /// Bytes of input.
     pub input_bytes: u64,
+    /// What ran when, what was slow, uneven or failed.
+    pub report: JobReport,
 }
 
 /// What a local run may be given beside its spec.
@@ -103,6 +110,7 @@ pub fn run_local_with<J: Job>(
         work: output.temporary(),
         spill: spill.path.clone(),
         budget: MemoryBudget::new(spec.data_bytes() / 2),
+        diary: Diary::begin(),
     };
     progress.enter(Phase::Map);
     let mut mapped = local.map(&maps)?;
@@ -126,10 +134,11 @@ pub fn run_local_with<J: Job>(
         let part = Some((output, file.clone()));
         tasks.push(Publish { part, side: (&output.side_files, side.clone()) });
     }
+    let report = local.diary.report(&counters);
     let sync = spec.sync_output;
     let manifest = output.publish(&spec.job, Naming::of(spec), &tasks, &counters, sync)?;
     progress.enter(Phase::Done);
-    Ok(JobSummary { manifest, splits: maps.len(), input_bytes })
+    Ok(JobSummary { manifest, splits: maps.len(), input_bytes, report })
 }
 
 /// The splits that are mapped.
@@ -155,6 +164,7 @@ struct Local<'a, J> {
     work: PathBuf,
     spill: PathBuf,
     budget: Arc<MemoryBudget>,
+    diary: Diary,
 }
 
 /// What a reduce task has made.
@@ -185,21 +195,38 @@ impl<J: Job> Local<'_, J> {
             let attempt = attempts.entry(first).and_modify(|attempt| *attempt += 1).or_insert(0);
             let mut taken = Vec::new();
             match self.map_attempt(board, (first, alone), *attempt, buffer_bytes, &mut taken) {
-                Ok(done) => board.done(first, done),
-                Err(error) => board.failed(taken, error),
+                Ok(done) => {
+                    self.diary.mapped(&taken, self.plan, &done.counters);
+                    board.done(first, done);
+                }
+                Err(error) => self.map_failed(board, &taken, error),
             }
         }
     }
 
+    fn map_failed(&self, board: &MapBoard, taken: &[Begun], error: JobError) {
+        let splits: Vec<usize> = taken.iter().map(|begun| begun.task.number as usize).collect();
+        let found = bad_record(&error, &splits);
+        if let Some(&begun) = taken.last() {
+            let begun = found.map_or(begun, |(split, _)| begun.of(TaskId::map(split as u32)));
+            self.diary.failed(begun, &error, found.map(|(_, offset)| offset));
+        }
+        if let Some((split, offset)) = board.failed(splits, error) {
+            self.diary.forgive(split, offset);
+        }
+    }
+
+    /// `taken` gets the splits that it has begun.
     fn map_attempt(
         &self,
         board: &MapBoard,
         (first, alone): (usize, bool),
         attempt: u32,
         buffer_bytes: u64,
-        taken: &mut Vec<usize>,
+        taken: &mut Vec<Begun>,
     ) -> Result<MapDone, JobError> {
-        taken.push(first);
+        let begins = |split| self.diary.begins(TaskId::map(split as u32), attempt);
+        taken.push(begins(first));
         let task = self.task(TaskKind::Map, first as u32, attempt);
         // Another slot may have failed on the same split.
         let prefix = format!("map-{first}-{attempt}-{:?}", std::thread::current().id());
@@ -233,7 +260,7 @@ impl<J: Job> Local<'_, J> {
             let more = J::COMBINED_VALUE_BYTES.is_some() && !alone;
             next.take().or_else(|| {
                 let split = if more { board.take_more() } else { None };
-                taken.extend(split);
+                taken.extend(split.map(begins));
                 split
             })
         })?;
@@ -314,11 +341,17 @@ impl<J: Job> Local<'_, J> {
                 task: &task,
             };
             let side = task.side_path().to_owned();
+            let begun = self.diary.begins(TaskId::reduce(partition), attempt);
             attempt += 1;
             match run_reduce_task(&context, partition, sources, &file) {
-                Ok(output) => return Ok(Reduced { output, file, side }),
-                Err(JobError::ReducePanicked { .. } | JobError::Task { permanent: false, .. })
-                    if attempt < self.job.attempts() => {}
+                Ok(output) => {
+                    self.diary.reduced(begun, &output);
+                    return Ok(Reduced { output, file, side });
+                }
+                Err(
+                    error @ (JobError::ReducePanicked { .. }
+                    | JobError::Task { permanent: false, .. }),
+                ) if attempt < self.job.attempts() => self.diary.failed(begun, &error, None),
                 Err(error) => return Err(error),
             }
         }

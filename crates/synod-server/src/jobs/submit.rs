@@ -136,7 +136,7 @@ impl<K: Kv> Submission<'_, K> {
                 Ok((view, watcher)) => {
                     unreachable_since = None;
                     match self.watch(view, watcher).await? {
-                        Ended::Job(summary) => return Ok(summary),
+                        Ended::Job(summary) => return Ok(*summary),
                         Ended::Watch(error) => error,
                     }
                 }
@@ -162,7 +162,7 @@ impl<K: Kv> Submission<'_, K> {
                 return Err(JobError::OnCluster { message }.into());
             };
             if let Some(summary) = self.look_at(job, opened).await? {
-                return Ok(Ended::Job(summary));
+                return Ok(Ended::Job(Box::new(summary)));
             }
             tokio::select! {
                 batch = watcher.next() => match batch {
@@ -185,7 +185,9 @@ impl<K: Kv> Submission<'_, K> {
             JobState::Done(manifest) => {
                 let Totals { maps, input_bytes, .. } = job.record.totals;
                 let (manifest, splits) = (manifest.clone(), maps as usize);
-                return Ok(Some(JobSummary { manifest, splits, input_bytes }));
+                // It was written together with the state.
+                let report = view.report().unwrap_or_default();
+                return Ok(Some(JobSummary { manifest, splits, input_bytes, report }));
             }
             JobState::Failed(message) => {
                 let message = message.clone();
@@ -243,7 +245,7 @@ impl<K: Kv> Submission<'_, K> {
 
 /// How following a job once has ended.
 enum Ended {
-    Job(JobSummary),
+    Job(Box<JobSummary>),
     Watch(ClientError),
 }
 

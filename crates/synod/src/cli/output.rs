@@ -1,6 +1,7 @@
 //! What commands print: keys and values as they are, JSON lines, tables.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use synod::kv::{EventKind, KeyValue};
@@ -99,6 +100,71 @@ pub fn size(bytes: u64) -> String {
     format!("{scaled:.1} {}", UNITS[unit])
 }
 
+/// `12,345`; for people.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// How long something took: `340 ms`, `1.2 s`, `4 min 10 s`, `2 h 05 min`.
+pub fn duration(took: Duration) -> String {
+    match took.as_millis() {
+        millis @ 0..1_000 => format!("{millis} ms"),
+        // What would be rounded to 60.0 is a minute.
+        1_000..59_950 => format!("{:.1} s", took.as_secs_f64()),
+        millis => minutes(((millis + 500) / 1_000) as u64),
+    }
+}
+
+/// How long something may take, in whole seconds at least.
+pub fn about(time: Duration) -> String {
+    match time.as_secs_f64().ceil() as u64 {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds => minutes(seconds),
+    }
+}
+
+fn minutes(seconds: u64) -> String {
+    match seconds {
+        0..3_600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {:02} min", seconds / 3_600, seconds / 60 % 60),
+    }
+}
+
+/// A text from elsewhere, so that it cannot tell the terminal anything: control characters, and those that
+/// turn the direction of writing, stand escaped.
+pub fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || turns_writing(c) {
+            plain.extend(c.escape_default());
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
+}
+
+fn turns_writing(c: char) -> bool {
+    matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A text of at most this many characters; a cut is marked.
+pub fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(most.saturating_sub(1)).collect();
+    kept + "…"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +192,25 @@ mod tests {
     #[test]
     fn sizes_are_for_people() {
         assert_eq!([size(1), size(1536), size(60 << 20)], ["1 B", "1.5 KiB", "60.0 MiB"]);
+    }
+
+    #[test]
+    fn numbers_and_times_are_for_people() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        let taken = |millis| duration(Duration::from_millis(millis));
+        assert_eq!(
+            [999, 1_240, 59_949, 59_951].map(taken),
+            ["999 ms", "1.2 s", "59.9 s", "1 min 00 s"]
+        );
+        assert_eq!([250_400, 7_500_000].map(taken), ["4 min 10 s", "2 h 05 min"]);
+        let left = |millis| about(Duration::from_millis(millis));
+        assert_eq!([1, 3_000, 59_500].map(left), ["1 s", "3 s", "1 min 00 s"]);
+    }
+
+    #[test]
+    fn texts_from_elsewhere_do_not_reach_the_terminal_as_commands() {
+        assert_eq!(plain("a\u{1b}[2J\u{202e}ü"), "a\\u{1b}[2J\\u{202e}ü");
+        assert_eq!([cut("abcd", 4), cut("abcde", 4)], ["abcd", "abc…"]);
     }
 
     #[test]

@@ -1,23 +1,23 @@
 //! `synod run`: a MapReduce job, in this process or on a cluster.
 
 use std::future::Future;
-use std::io::{IsTerminal, Write};
+use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
-use synod::jobs::{
-    JobError, JobSpec, JobSummary, Phase, Progress, Snapshot, run_built_in, run_passes,
-};
-use synod::server::SubmitError;
+use synod::jobs::cluster::JobId;
+use synod::jobs::{JobError, JobSpec, JobSummary, Progress, run_built_in, run_passes};
+use synod::server::{SubmitError, follow_job, submit_job};
 use tokio::sync::oneshot;
 
 use super::connect::{Cluster, block_on};
 use super::failure::Failure;
+use super::progress::View;
 use super::signals::StopSignals;
-use super::{Outcome, job_help, output};
+use super::summary::Done;
+use super::{Outcome, job_help};
 
 /// How often the progress is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -25,8 +25,11 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// How long one node of a cluster may take to answer.
 const NODE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Without a terminal, a line this often.
-const LINE_INTERVAL: Duration = Duration::from_secs(5);
+/// The rate is that of the last seconds.
+const RATE_WINDOW: Duration = Duration::from_secs(5);
+
+/// A cluster tells every five seconds how far a task is.
+const CLUSTER_RATE_WINDOW: Duration = Duration::from_secs(20);
 
 /// Run a MapReduce job over files
 #[derive(Args, Debug)]
@@ -64,6 +67,12 @@ pub struct Run {
     /// Do not wait until the part files are on stable storage
     #[arg(long)]
     no_sync: bool,
+    /// Print nothing but errors
+    #[arg(long, short)]
+    quiet: bool,
+    /// Print what the job has done as JSON: the manifest of its output, and the report of its tasks
+    #[arg(long)]
+    json: bool,
     /// Run on the nodes of this cluster, which see the same files under the same paths
     #[arg(long, value_delimiter = ',', value_name = "HOST:PORT,..")]
     endpoints: Vec<String>,
@@ -74,24 +83,33 @@ impl Run {
         let started = Instant::now();
         let spec = self.spec()?;
         let progress = Arc::new(Progress::new());
+        let mut id = None;
         let summary = if self.endpoints.is_empty() {
-            run_here(spec, &progress)?
+            run_here(spec, &progress, self.view(RATE_WINDOW))?
         } else {
             let cluster = Cluster { endpoints: self.endpoints.clone(), timeout: NODE_TIMEOUT };
-            run_passes(&spec, |pass| submit(pass, &cluster, &progress))?
+            // Of several passes the last one's name is told.
+            run_passes(&spec, |pass| {
+                let view = self.view(CLUSTER_RATE_WINDOW);
+                let (pass, summary) = submit(pass, &cluster, &progress, view)?;
+                id = Some(pass);
+                Ok::<_, Failure>(summary)
+            })?
         };
-        let mut out = std::io::stdout().lock();
-        writeln!(
-            out,
-            "{}: {} from {} splits in {:.1} s, {} records in {}",
-            self.job,
-            output::size(summary.input_bytes),
-            summary.splits,
-            started.elapsed().as_secs_f64(),
-            progress_records(&summary),
-            self.output.display()
-        )?;
+        let (output, took) = (self.output.as_path(), started.elapsed());
+        let done = Done { name: &self.job, id: id.as_ref(), output, took, summary: &summary };
+        let mut out = BufWriter::new(std::io::stdout().lock());
+        match () {
+            () if self.json => done.print_json(&mut out)?,
+            () if self.quiet => {}
+            () => done.print(&mut out)?,
+        }
+        out.flush()?;
         Ok(())
+    }
+
+    fn view(&self, window: Duration) -> View {
+        if self.quiet { View::nothing() } else { View::new(window) }
     }
 
     fn spec(&self) -> Result<JobSpec, Failure> {
@@ -116,24 +134,47 @@ impl Run {
 }
 
 /// Has the nodes of a cluster run the job.
-fn submit(spec: &JobSpec, cluster: &Cluster, progress: &Progress) -> Result<JobSummary, Failure> {
+fn submit(
+    spec: &JobSpec,
+    cluster: &Cluster,
+    progress: &Progress,
+    view: View,
+) -> Result<(JobId, JobSummary), Failure> {
     let mut summary = None;
     block_on(async {
         let kv = cluster.connect()?;
-        let job = synod::server::submit(&kv, spec, progress);
-        let result = while_showing(progress, job).await?;
-        summary = Some(result.map_err(|error| match error {
-            SubmitError::Job(JobError::Cancelled) => Failure::Code(INTERRUPTED),
-            SubmitError::Job(error) => error.into(),
-            SubmitError::Cluster(error) => error.into(),
-        })?);
+        let job = async {
+            let id = submit_job(&kv, spec).await.map_err(failure)?;
+            let result = follow_job(&kv, id.clone(), progress).await;
+            let summary = result.map_err(|error| failure_of(&id, error))?;
+            Ok::<_, Failure>((id, summary))
+        };
+        summary = Some(while_showing(progress, view, job).await??);
         Ok(())
     })?;
     summary.ok_or_else(|| Failure::Failed("the job has no summary; please report this".into()))
 }
 
+fn failure(error: SubmitError) -> Failure {
+    match error {
+        SubmitError::Job(JobError::Cancelled) => Failure::Code(INTERRUPTED),
+        SubmitError::Job(error) => error.into(),
+        SubmitError::Cluster(error) => error.into(),
+    }
+}
+
+/// The failure of a job that has a name: what the cluster keeps of it can be looked up.
+fn failure_of(id: &JobId, error: SubmitError) -> Failure {
+    match error {
+        SubmitError::Job(JobError::OnCluster { message }) => {
+            Failure::Failed(format!("{message} (job {id})"))
+        }
+        error => failure(error),
+    }
+}
+
 /// Runs the job on threads of its own while this one shows its progress and hears Ctrl-C.
-fn run_here(spec: JobSpec, progress: &Arc<Progress>) -> Result<JobSummary, Failure> {
+fn run_here(spec: JobSpec, progress: &Arc<Progress>, view: View) -> Result<JobSummary, Failure> {
     let (done, finished) = oneshot::channel();
     let worker = std::thread::spawn({
         let progress = progress.clone();
@@ -146,7 +187,7 @@ fn run_here(spec: JobSpec, progress: &Arc<Progress>) -> Result<JobSummary, Failu
     });
     block_on(async {
         // The sender is dropped without a word only by a panic, which the thread tells.
-        while_showing(progress, finished).await?.ok();
+        while_showing(progress, view, finished).await?.ok();
         Ok(())
     })?;
     let panicked = |_| Failure::Failed("the job panicked; please report this".into());
@@ -157,9 +198,12 @@ fn run_here(spec: JobSpec, progress: &Arc<Progress>) -> Result<JobSummary, Failu
 }
 
 /// Waits for a job, shows how far it is, and cancels it at Ctrl-C.
-async fn while_showing<T>(progress: &Progress, job: impl Future<Output = T>) -> Result<T, Failure> {
+async fn while_showing<T>(
+    progress: &Progress,
+    mut view: View,
+    job: impl Future<Output = T>,
+) -> Result<T, Failure> {
     let mut stop = StopSignals::listen()?;
-    let mut view = View::new();
     // Not at once: a job that is refused says nothing but why.
     let first_look = tokio::time::Instant::now() + LOOK_INTERVAL;
     let mut look = tokio::time::interval_at(first_look, LOOK_INTERVAL);
@@ -178,89 +222,6 @@ async fn while_showing<T>(progress: &Progress, job: impl Future<Output = T>) -> 
 /// What shells say of a process that SIGINT ended.
 const INTERRUPTED: u8 = 130;
 
-/// A bar on a terminal, a line now and then elsewhere; both on stderr.
-enum View {
-    Bar(ProgressBar),
-    Lines { last: Option<(Phase, Instant)> },
-}
-
-impl View {
-    fn new() -> View {
-        if !std::io::stderr().is_terminal() {
-            return View::Lines { last: None };
-        }
-        let bar = ProgressBar::new(PER_MILLE);
-        if let Ok(style) = ProgressStyle::with_template("{msg:9} [{wide_bar}] {percent:>3}%") {
-            bar.set_style(style.progress_chars("=> "));
-        }
-        View::Bar(bar)
-    }
-
-    fn show(&mut self, now: &Snapshot) {
-        match self {
-            View::Bar(bar) => {
-                bar.set_message(phase_name(now.phase));
-                bar.set_position(per_mille(now));
-            }
-            View::Lines { .. } if now.phase == Phase::Planning => {}
-            View::Lines { last } => {
-                let due = last
-                    .is_none_or(|(phase, at)| phase != now.phase || at.elapsed() >= LINE_INTERVAL);
-                if due {
-                    *last = Some((now.phase, Instant::now()));
-                    eprintln!("{}", line(now));
-                }
-            }
-        }
-    }
-
-    fn end(&self) {
-        if let View::Bar(bar) = self {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-const PER_MILLE: u64 = 1000;
-
-fn line(now: &Snapshot) -> String {
-    format!(
-        "{}: {} of {} read, {} of {} maps, {} of {} reduces",
-        phase_name(now.phase),
-        output::size(now.bytes_read),
-        output::size(now.bytes_total),
-        now.maps_done,
-        now.maps_total,
-        now.reduces_done,
-        now.reduces_total
-    )
-}
-
-/// How far the present phase is.
-fn per_mille(now: &Snapshot) -> u64 {
-    let (done, total) = match now.phase {
-        Phase::Planning => (0, 1),
-        Phase::Map => (now.bytes_read, now.bytes_total),
-        Phase::Reduce => (now.reduces_done, now.reduces_total),
-        Phase::Commit | Phase::Done => (1, 1),
-    };
-    (done.saturating_mul(PER_MILLE) / total.max(1)).min(PER_MILLE)
-}
-
-fn phase_name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Planning => "planning",
-        Phase::Map => "map",
-        Phase::Reduce => "reduce",
-        Phase::Commit => "commit",
-        Phase::Done => "done",
-    }
-}
-
-fn progress_records(summary: &JobSummary) -> u64 {
-    summary.manifest.counters.reduce_records_out
-}
-
 fn mib(mib: u64) -> Result<u64, Failure> {
     let too_many = || Failure::WrongUse(format!("{mib} MiB is more than there can be"));
     mib.checked_mul(1 << 20).ok_or_else(too_many)
@@ -270,22 +231,5 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(format!("`{text}` is not KEY=VALUE")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn progress_is_never_more_than_all() {
-        let progress = Progress::new();
-        progress.enter(Phase::Map);
-        let now = Snapshot { bytes_total: 10, bytes_read: 5, ..progress.snapshot() };
-        assert_eq!(per_mille(&now), 500);
-        let over = Snapshot { bytes_read: 30, ..now };
-        assert_eq!(per_mille(&over), PER_MILLE);
-        let empty = Snapshot { bytes_total: 0, bytes_read: 0, ..now };
-        assert_eq!(per_mille(&empty), 0);
     }
 }

@@ -15,6 +15,7 @@ pub mod parts;
 pub mod permissions;
 pub mod port;
 pub mod process;
+pub mod pty;
 pub mod text;
 
 use std::path::PathBuf;

@@ -124,10 +124,10 @@ impl Coordinator {
         let job = job_view.job.as_ref()?;
         let step = match &job.record.state {
             JobState::Submitted | JobState::Waiting if job_view.cancel => {
-                self.end_now(id, job_view, job, JobState::Cancelled)
+                self.end_now(id, view, job, JobState::Cancelled)
             }
             JobState::Submitted | JobState::Waiting => {
-                return self.next_of_new(view, id, job_view, job);
+                return self.next_of_new(view, id, job);
             }
             JobState::Preparing if job_view.cancel => self.end(id, job, Ended::Cancelled),
             JobState::Preparing => Step::Work(Work::Plan),
@@ -140,14 +140,8 @@ impl Coordinator {
     }
 
     /// A job that has touched nothing yet.
-    fn next_of_new(
-        &self,
-        view: &View,
-        id: &JobId,
-        job_view: &JobView,
-        job: &Stamped<JobRecord>,
-    ) -> Option<Step> {
-        let fail = |why| Some(self.end_now(id, job_view, job, JobState::Failed(why)));
+    fn next_of_new(&self, view: &View, id: &JobId, job: &Stamped<JobRecord>) -> Option<Step> {
+        let fail = |why| Some(self.end_now(id, view, job, JobState::Failed(why)));
         match precedence(view, &job.record) {
             Precedence::Never(why) => return fail(why),
             Precedence::Pending if job.record.state == JobState::Waiting => return None,
@@ -241,7 +235,7 @@ impl Coordinator {
     pub fn committed(
         &self,
         id: &JobId,
-        view: &JobView,
+        view: &View,
         job: &Stamped<JobRecord>,
         manifest: Manifest,
     ) -> Change {
@@ -257,7 +251,7 @@ impl Coordinator {
     pub fn cleaned(
         &self,
         id: &JobId,
-        view: &JobView,
+        view: &View,
         job: &Stamped<JobRecord>,
         left: Option<String>,
     ) -> Change {
@@ -317,13 +311,14 @@ impl Coordinator {
     fn finished(
         &self,
         id: &JobId,
-        view: &JobView,
+        view: &View,
         job: &Stamped<JobRecord>,
         state: JobState,
     ) -> Change {
         let mut change = self.moved(id, job, state);
-        if !view.tasks.is_empty() {
-            change = change.put(id.key(JobKey::Report), stored(&JobReport::of(view)));
+        if let Some(job) = view.jobs.get(id).filter(|job| !job.tasks.is_empty()) {
+            let report = JobReport::of(job, &view.workers);
+            change = change.put(id.key(JobKey::Report), stored(&report));
         }
         id.working_prefixes().into_iter().fold(change, Change::delete_prefix)
     }
@@ -333,13 +328,7 @@ impl Coordinator {
     }
 
     /// Ends a job that has touched nothing yet.
-    fn end_now(
-        &self,
-        id: &JobId,
-        view: &JobView,
-        job: &Stamped<JobRecord>,
-        state: JobState,
-    ) -> Step {
+    fn end_now(&self, id: &JobId, view: &View, job: &Stamped<JobRecord>, state: JobState) -> Step {
         Step::Change(self.finished(id, view, job, state))
     }
 }

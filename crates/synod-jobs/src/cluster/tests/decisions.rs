@@ -19,7 +19,8 @@ fn a_job_goes_from_submission_to_its_manifest() {
     assert_eq!(desk.job().snapshot().bytes_read, 25_000);
     assert_eq!(desk.settle(), Some(Work::Commit));
     let manifest = Manifest { job: "wordcount".to_owned(), ..Manifest::default() };
-    let change = desk.coordinator.committed(&desk.id, desk.job(), desk.record(), manifest.clone());
+    let change =
+        desk.coordinator.committed(&desk.id, &desk.store.view, desk.record(), manifest.clone());
     assert!(desk.store.apply(change));
     assert_eq!(desk.record().record.state, JobState::Done(manifest));
     assert!(desk.job().tasks.is_empty() && desk.job().plan.is_empty());
@@ -112,7 +113,7 @@ fn the_fourth_failure_of_a_task_ends_the_job_with_its_error() {
     }
     assert_eq!(desk.settle(), Some(Work::Clean));
     assert_eq!(desk.ended_why(), "it broke (task m000000, attempt 3 on w2)");
-    let change = desk.coordinator.cleaned(&desk.id, desk.job(), desk.record(), None);
+    let change = desk.coordinator.cleaned(&desk.id, &desk.store.view, desk.record(), None);
     assert!(desk.store.apply(change));
     assert!(matches!(desk.record().record.state, JobState::Failed(_)));
 }
@@ -204,7 +205,12 @@ fn a_wish_to_cancel_ends_the_job_unless_it_is_being_committed() {
     assert!(desk.store.apply(Change::new().put(desk.id.key(JobKey::Cancel), "")));
     assert!(desk.claim(1).is_none());
     assert_eq!(desk.settle(), Some(Work::Clean));
-    assert!(desk.store.apply(desk.coordinator.cleaned(&desk.id, desk.job(), desk.record(), None)));
+    assert!(desk.store.apply(desk.coordinator.cleaned(
+        &desk.id,
+        &desk.store.view,
+        desk.record(),
+        None
+    )));
     assert_eq!(desk.record().record.state, JobState::Cancelled);
     assert!(!desk.finish(1, &held));
 
@@ -293,7 +299,7 @@ fn a_job_that_has_ended_leaves_a_report_in_the_place_of_its_tasks() {
     assert_eq!(desk.settle(), Some(Work::Commit));
     let manifest = Manifest { job: "wordcount".to_owned(), ..Manifest::default() };
     desk.coordinator.tell_time(10_000);
-    let change = desk.coordinator.committed(&desk.id, desk.job(), desk.record(), manifest);
+    let change = desk.coordinator.committed(&desk.id, &desk.store.view, desk.record(), manifest);
     assert!(desk.store.apply(change));
     let JobRecord { submitted_ms, started_ms, ended_ms, .. } = desk.record().record;
     assert_eq!((submitted_ms, started_ms, ended_ms), (1_000, 2_000, 10_000));
@@ -303,6 +309,9 @@ fn a_job_that_has_ended_leaves_a_report_in_the_place_of_its_tasks() {
     let slowest = report.slowest(1)[0];
     assert_eq!((slowest.task, slowest.millis(), slowest.bytes), (slow.task, 7_000, 100));
     assert_eq!(report.nodes[slowest.node as usize], "n2");
+    let workers = &desk.store.view.workers;
+    let registered = workers.values().find(|worker| worker.record.node == "n2").unwrap();
+    assert_eq!(report.addresses[slowest.node as usize], registered.record.address);
     assert_eq!((report.failed_attempts, report.failures[0].task), (1, failing.task));
     assert_eq!(report.failures[0].failure.message, "it broke");
     assert_eq!(report.counters.map_bytes_in, 300);
@@ -318,7 +327,7 @@ fn a_report_of_very_many_tasks_keeps_those_that_ran_longest() {
         assert!(desk.finish(1, &held));
     }
     desk.finish_all(1);
-    let report = super::super::report::JobReport::of(desk.job());
+    let report = JobReport::of(desk.job(), &desk.store.view.workers);
     assert_eq!((report.tasks.len(), report.tasks_left_out), (2_000, 101));
     assert!(report.tasks.iter().all(|row| row.millis() >= 100));
     assert!(report.tasks.is_sorted_by_key(|row| row.task));

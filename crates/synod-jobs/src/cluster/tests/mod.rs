@@ -10,6 +10,7 @@ use super::claim::{Asking, Chooser, Claim};
 use super::coordinator::{Coordinator, Limits, Office, Program, Step, Work};
 use super::names::{JobId, JobKey, PREFIX, TaskId, TaskKind};
 use super::records::*;
+use super::report::JobReport;
 use super::view::{JobView, Stamped, View};
 use super::worker::{self, Held, Identity, Made};
 use crate::counters::Counters;

@@ -24,7 +24,7 @@ fn do_change(desk: &mut Desk, id: &JobId) {
 fn end_first(desk: &mut Desk, state: &str) {
     let manifest = Manifest { job: "wordcount".to_owned(), ..Manifest::default() };
     let change = match state {
-        "done" => desk.coordinator.committed(&desk.id, desk.job(), desk.record(), manifest),
+        "done" => desk.coordinator.committed(&desk.id, &desk.store.view, desk.record(), manifest),
         "failed" => desk.coordinator.checked(&desk.id, desk.record(), Some("it broke".into())),
         _ => {
             let cancel = Change::new().put(desk.id.key(JobKey::Cancel), "");

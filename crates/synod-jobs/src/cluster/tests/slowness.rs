@@ -59,7 +59,7 @@ fn a_slow_attempt_gets_company_and_the_first_to_commit_wins_for_both() {
         let second = desk.claim(1).unwrap();
         assert_eq!((second.task, second.seat, second.attempt()), (slow.task, Seat::Second, 1));
         assert!(desk.claim(2).is_none(), "two are enough");
-        assert_eq!(desk.task(slow.task).backups, 1);
+        assert_eq!(desk.task(slow.task).backups, [1]);
         let (winner, loser) =
             if straggler_wins { ((4, &slow), (1, &second)) } else { ((1, &second), (4, &slow)) };
         assert!(desk.finish(winner.0, winner.1));
@@ -70,6 +70,10 @@ fn a_slow_attempt_gets_company_and_the_first_to_commit_wins_for_both() {
         assert!(desk.job().attempts().next().is_none());
         desk.finish_all(2);
         assert_eq!(desk.settle(), Some(Work::Commit));
+        let report = JobReport::of(desk.job(), &desk.store.view.workers);
+        assert_eq!(report.backup_attempts, 1);
+        let was_backup = |task| report.tasks.iter().find(|row| row.task == task).unwrap().backup;
+        assert_eq!(was_backup(slow.task), !straggler_wins);
     }
 }
 

@@ -86,16 +86,14 @@ impl<K: Kv> JobService<K> {
                 }
             }
             WorkResult::Planned(Err(why)) => coordinator.not_planned(id, job, why),
-            WorkResult::Committed(Ok(manifest)) => {
-                coordinator.committed(id, job_view, job, *manifest)
-            }
+            WorkResult::Committed(Ok(manifest)) => coordinator.committed(id, view, job, *manifest),
             WorkResult::Committed(Err(why)) if failed < COMMIT_TRIES => {
                 tracing::warn!("jobs: publishing the output of job {id} failed: {why}");
                 self.failed_commits.insert(id.clone(), failed);
                 return Vec::new();
             }
             WorkResult::Committed(Err(why)) => coordinator.not_committed(id, job, why),
-            WorkResult::Cleaned(result) => coordinator.cleaned(id, job_view, job, result.err()),
+            WorkResult::Cleaned(result) => coordinator.cleaned(id, view, job, result.err()),
         };
         vec![change]
     }
