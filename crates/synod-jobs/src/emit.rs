@@ -257,6 +257,7 @@ impl<'t, J: Job> Emitter<'t, J> {
         let Some((task, _)) = self.keeping else { return };
         let run = Arc::new(run);
         let mut pairs = Pairs::new(self.partitions);
+        let mut counters = Counters::default();
         for partition in 0..self.partitions {
             if run.pairs(partition) == 0 || self.mode == Mode::Discard {
                 continue;
@@ -266,13 +267,15 @@ impl<'t, J: Job> Emitter<'t, J> {
                     .and_then(|mut input| {
                         let (job, limit_bytes) = (self.job, self.limit_bytes);
                         let keep: &mut dyn FnMut(MemoryRun) = &mut |run| self.keep(run);
-                        let mut out = PairSink { pairs: &mut pairs, partition, limit_bytes, keep };
+                        let (pairs, counters) = (&mut pairs, &mut counters);
+                        let mut out = PairSink { pairs, partition, limit_bytes, keep, counters };
                         job.combine_run(task, &mut input, &mut out)
                     });
             if let Err(failure) = combined {
                 self.fail(failure);
             }
         }
+        self.counters.add(&counters);
         if pairs.count() > 0 {
             self.keep(pairs.seal());
         }
@@ -333,9 +336,15 @@ pub struct PairSink<'a> {
     partition: u32,
     limit_bytes: usize,
     keep: &'a mut dyn FnMut(MemoryRun),
+    counters: &'a mut Counters,
 }
 
 impl PairSink<'_> {
+    /// Adds to a counter of the job's own.
+    pub fn count(&mut self, name: &str, amount: u64) {
+        self.counters.count(name, amount);
+    }
+
     /// Takes a pair. Its order among the others does not matter.
     pub fn push(&mut self, key: &[u8], value: &[u8]) -> Result<(), JobError> {
         if !self.pairs.push(self.partition, key, value) {

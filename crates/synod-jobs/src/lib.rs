@@ -28,6 +28,7 @@ pub mod reduce_task;
 pub mod run;
 pub mod sink;
 pub mod spec;
+pub mod streaming;
 pub mod task;
 
 mod buffer;

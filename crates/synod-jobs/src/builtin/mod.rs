@@ -80,6 +80,7 @@ registry! {
     kmeans::KMeansStart,
     kmeans::KMeansCentres,
     kmeans::KMeansAssign,
+    crate::streaming::Streaming,
 }
 
 fn unknown(spec: &JobSpec) -> JobError {

@@ -20,6 +20,7 @@ mod run;
 mod server;
 mod signals;
 mod status;
+mod streaming;
 mod summary;
 mod txn;
 mod up;
@@ -59,6 +60,8 @@ enum Command {
     Server(server::ServerCommand),
     Etcd(etcd::Etcd),
     Run(run::Run),
+    Streaming(streaming::Streaming),
+    Hadoop(streaming::Hadoop),
     Worker(worker::Worker),
     Put(put::Put),
     Get(get::Get),
@@ -84,6 +87,8 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Command::Server(command) => command.run(),
         Command::Etcd(command) => command.run(),
         Command::Run(command) => command.run(),
+        Command::Streaming(command) => command.run(),
+        Command::Hadoop(command) => command.run(),
         Command::Worker(command) => command.run(),
         Command::Put(command) => command.run(),
         Command::Get(command) => command.run(),
@@ -100,11 +105,17 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     outcome.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
 }
 
-/// Called by the name `etcd`, the arguments are those of `synod etcd`.
+/// Called by the name of a program whose place it takes, the arguments are those of that program:
+/// `etcd` is `synod etcd`; `hadoop`, `mapred` and `hdfs` are `synod hadoop`.
 fn as_synod(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let called = arguments.first().and_then(|path| Path::new(path).file_stem());
-    if called.is_some_and(|name| name == "etcd") {
-        arguments.splice(0..1, ["synod".into(), "etcd".into()]);
+    let command = called.and_then(|name| match name.to_str() {
+        Some("etcd") => Some("etcd"),
+        Some("hadoop" | "mapred" | "hdfs") => Some("hadoop"),
+        _ => None,
+    });
+    if let Some(command) = command {
+        arguments.splice(0..1, ["synod".into(), command.into()]);
     }
     if arguments.get(1).is_some_and(|command| command == "etcd") {
         let rest = arguments.split_off(2);
@@ -129,5 +140,14 @@ mod tests {
         let arguments = ["/usr/bin/etcd", "-name", "a", "--data-dir=b"].map(OsString::from);
         let read = as_synod(arguments.to_vec());
         assert_eq!(read, ["synod", "etcd", "--name", "a", "--data-dir=b"].map(OsString::from));
+    }
+    #[test]
+    fn a_binary_called_hadoop_takes_hadoops_arguments() {
+        for name in ["hadoop", "/opt/bin/mapred", "hdfs"] {
+            let read = as_synod([name, "version"].map(OsString::from).to_vec());
+            assert_eq!(read, ["synod", "hadoop", "version"].map(OsString::from));
+        }
+        let words = ["synod", "streaming", "-help", "-D", "a=b", "--check"].map(OsString::from);
+        assert!(Cli::try_parse_from(words).is_ok());
     }
 }

@@ -171,6 +171,15 @@ const EXCUSES: &[(&str, &[&str], &str)] = &[
     ("crates/synod-jobs/src/sink.rs", &["files"], "writes part files; workers only"),
     ("crates/synod-jobs/src/task.rs", &["files"], "the folders of an attempt; workers only"),
     (
+        "crates/synod-jobs/src/streaming/child/",
+        &["files", "clock"],
+        "programs of tasks: their folders, pipes and timeouts; workers only",
+    ),
+    ("crates/synod-jobs/src/streaming/files.rs", &["files"], "the files that come with a job"),
+    ("crates/synod-jobs/src/streaming/report.rs", &["clock"], "how much stderr there is a second"),
+    ("crates/synod-jobs/src/streaming/skip.rs", &["files"], "keeps what a task left out"),
+    ("crates/synod-jobs/src/streaming/stage.rs", &["clock"], "hands the time to report.rs"),
+    (
         "crates/xtask/src/tidy/rules.rs",
         &["TODO", "FIXME", "todo!", "unimplemented!", "#[ignore"],
         "the rules name what they look for",

@@ -1,0 +1,119 @@
+//! What of a job's properties the spec has a field for: formats, sizes, number of tasks.
+
+use super::Arguments;
+use crate::builtin::options::BuiltIn;
+use crate::error::JobError;
+use crate::framing::{Framing, InputFormat, LongRecords};
+use crate::input::codec::Codec;
+use crate::spec::{DEFAULT_SPLIT_BYTES, JobSpec, LARGEST_MAX_RECORD_BYTES};
+use crate::streaming::classes::{InputClass, OutputClass};
+use crate::streaming::job::Streaming;
+use crate::streaming::properties::Properties;
+use crate::streaming::settings::Settings;
+use std::path::PathBuf;
+
+/// The spec for these properties.
+pub fn spec(
+    arguments: &Arguments,
+    properties: &Properties,
+    inputs: Vec<PathBuf>,
+    output: PathBuf,
+) -> Result<JobSpec, JobError> {
+    let settings = Settings::read(properties)?;
+    let mut spec = JobSpec::new(Streaming::NAME, inputs, output);
+    spec.name = properties.get("mapreduce.job.name");
+    // Hadoop has one reduce task unless it is told otherwise.
+    spec.reduces = Some(properties.number("mapreduce.job.reduces")?.unwrap_or(1));
+    spec.format = format(&settings, properties)?;
+    spec.split_bytes = split_bytes(properties)?;
+    if let Some(limit) = line_limit(properties)? {
+        spec.max_record_bytes = Some(limit);
+        spec.format.long_records = LongRecords::Skip;
+    }
+    spec.output_codec = codec(properties)?;
+    spec.lazy_output = arguments.has("lazyOutput") || settings.output == OutputClass::Null;
+    spec.speculative = properties.flag("mapreduce.map.speculative", true)
+        && properties.flag("mapreduce.reduce.speculative", true);
+    spec.slots = number_of(arguments, "slots")?;
+    if let Some(mib) = number_of::<u64>(arguments, "memory-mib")? {
+        spec.memory_bytes = mib.saturating_mul(1 << 20);
+    }
+    spec.options = properties.clone().into_options();
+    spec.check()?;
+    Ok(spec)
+}
+
+fn number_of<T: std::str::FromStr>(
+    arguments: &Arguments,
+    name: &str,
+) -> Result<Option<T>, JobError> {
+    let Some(text) = arguments.value(name) else { return Ok(None) };
+    match text.parse() {
+        Ok(number) => Ok(Some(number)),
+        Err(_) => Err(JobError::BadSpec { what: format!("--{name} {text}: write a number") }),
+    }
+}
+
+fn format(settings: &Settings, properties: &Properties) -> Result<InputFormat, JobError> {
+    let framing = match (&settings.marks, properties.get("textinputformat.record.delimiter")) {
+        (Some(marks), _) => Framing::Delimiter(marks.end.clone()),
+        (None, Some(delimiter)) if !delimiter.is_empty() => {
+            Framing::Delimiter(delimiter.into_bytes())
+        }
+        _ if settings.compatible => Framing::AnyLine,
+        _ => Framing::Line,
+    };
+    let lines_per_split = match settings.input {
+        InputClass::NLine => {
+            let lines = properties.number("mapreduce.input.lineinputformat.linespermap")?;
+            Some(lines.unwrap_or(1))
+        }
+        _ => None,
+    };
+    Ok(InputFormat {
+        framing,
+        lines_per_split,
+        strip_bom: settings.compatible && settings.marks.is_none(),
+        tasks_for_empty_files: true,
+        recursive: properties.flag("mapreduce.input.fileinputformat.input.dir.recursive", false),
+        ..InputFormat::default()
+    })
+}
+
+/// The size of a split, if something is said of it: at least the minimum, at most the maximum.
+fn split_bytes(properties: &Properties) -> Result<Option<u64>, JobError> {
+    let least = properties.number::<u64>("mapreduce.input.fileinputformat.split.minsize")?;
+    let most = properties.number::<u64>("mapreduce.input.fileinputformat.split.maxsize")?;
+    let least = least.filter(|&least| least > 1);
+    Ok(match (least, most) {
+        (None, None) => None,
+        (Some(least), None) => (least > DEFAULT_SPLIT_BYTES).then_some(least),
+        (least, Some(most)) => Some(most.max(least.unwrap_or(1))),
+    })
+}
+
+fn line_limit(properties: &Properties) -> Result<Option<u64>, JobError> {
+    let limit = properties.number::<u64>("mapreduce.input.linerecordreader.line.maxlength")?;
+    // Hadoop's own value for no limit is the largest 32-bit number.
+    Ok(limit
+        .filter(|&limit| limit < i32::MAX as u64)
+        .map(|limit| limit.clamp(1, LARGEST_MAX_RECORD_BYTES)))
+}
+
+fn codec(properties: &Properties) -> Result<Option<Codec>, JobError> {
+    if !properties.flag("mapreduce.output.fileoutputformat.compress", false) {
+        return Ok(None);
+    }
+    let name = properties.get_or(
+        "mapreduce.output.fileoutputformat.compress.codec",
+        "org.apache.hadoop.io.compress.GzipCodec",
+    );
+    match name.trim().rsplit('.').next().unwrap_or_default() {
+        "GzipCodec" | "gzip" => Ok(Some(Codec::Gz)),
+        "BZip2Codec" | "bzip2" => Ok(Some(Codec::Bz2)),
+        "ZStandardCodec" | "zstandard" => Ok(Some(Codec::Zst)),
+        _ => Err(JobError::BadSpec {
+            what: format!("codec {name}: GzipCodec, BZip2Codec and ZStandardCodec are known"),
+        }),
+    }
+}

@@ -1,0 +1,206 @@
+//! Submissions from words, in a world made of closures.
+
+use super::super::lint::lint;
+use super::*;
+use crate::framing::{Framing, LongRecords};
+use crate::input::codec::Codec;
+use crate::streaming::settings::{Settings, Worker};
+
+fn arguments(words: &[&str]) -> Arguments {
+    Arguments::parse(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()).unwrap()
+}
+
+fn submit(words: &[&str]) -> Result<Submission, JobError> {
+    let outside = Outside {
+        read: &|path| match path.to_str() {
+            Some("conf.xml") => Ok("<configuration><property><name>mapred.reduce.tasks</name>\
+                <value>5</value></property><property><name>x</name><value>file</value></property>\
+                </configuration>"
+                .to_owned()),
+            _ => Err(io::Error::from(io::ErrorKind::NotFound)),
+        },
+        look: &|path| match path.to_string_lossy().contains("missing") {
+            true => Err(io::Error::from(io::ErrorKind::NotFound)),
+            false => Ok(()),
+        },
+        variable: &|name| (name == "env.HOME").then(|| "/home/u".to_owned()),
+        locations: Locations { hdfs_root: Some(PathBuf::from("/srv/hdfs")) },
+        folder: PathBuf::from("/work"),
+        job_id: "job_1700000000000_0001".to_owned(),
+        user: "u".to_owned(),
+    };
+    Submission::new(&arguments(words), &outside)
+}
+
+const BASE: &[&str] = &["-input", "in", "-output", "out"];
+
+fn with(more: &[&str]) -> Submission {
+    submit(&[BASE, more].concat()).unwrap_or_else(|error| panic!("{more:?}: {error}"))
+}
+
+fn settings(submission: &Submission) -> Settings {
+    Settings::read(&Properties::of_options(&submission.spec.options)).unwrap()
+}
+
+#[test]
+fn a_plain_job_has_one_reduce_task_and_hadoops_lines() {
+    let submission = with(&["-mapper", "cat", "-reducer", "wc -l"]);
+    let spec = &submission.spec;
+    assert_eq!(spec.inputs, [PathBuf::from("/work/in")]);
+    assert_eq!(spec.output, PathBuf::from("/work/out"));
+    assert_eq!((spec.reduces, &spec.format.framing), (Some(1), &Framing::AnyLine));
+    assert!(spec.format.strip_bom && spec.format.tasks_for_empty_files);
+    assert_eq!(spec.options["mapreduce.job.id"], "job_1700000000000_0001");
+    assert_eq!(submission.output_as_given, "out");
+    let wc = ["wc", "-l"].map(str::to_owned).to_vec();
+    assert_eq!(settings(&submission).reducer, Worker::Command(wc));
+    assert_eq!(spec.job, "streaming");
+}
+
+#[test]
+fn the_command_line_wins_over_files_of_properties() {
+    let submission = with(&["-conf", "conf.xml"]);
+    assert_eq!(submission.spec.reduces, Some(5));
+    let submission = with(&["-conf", "conf.xml", "-D", "mapreduce.job.reduces=7"]);
+    assert_eq!(submission.spec.reduces, Some(7));
+    let both = ["-D", "mapred.reduce.tasks=7", "-numReduceTasks", "8", "-D", "nothing"];
+    assert_eq!(with(&both).spec.reduces, Some(8));
+    assert!(submit(&[BASE, &["-conf", "other.xml"]].concat()).is_err());
+}
+
+#[test]
+fn none_as_reducer_is_a_job_of_maps() {
+    let submission = with(&["-mapper", "cat", "-reducer", "NONE", "-numReduceTasks", "4"]);
+    assert_eq!(submission.spec.reduces, Some(0));
+    assert_eq!(settings(&submission).reducer, Worker::Identity);
+    let aggregate = with(&["-mapper", "cat", "-reducer", "Aggregate"]);
+    assert_eq!(settings(&aggregate).combiner, Some(Worker::Aggregate));
+}
+
+#[test]
+fn inputs_are_lists_of_patterns_and_uris() {
+    let inputs = submit(&[
+        "-input",
+        "a,b{1,2}",
+        "/c",
+        "-input",
+        "hdfs:///d/*",
+        "file:///e",
+        "-output",
+        "hdfs://h/o",
+    ])
+    .unwrap();
+    let paths = ["/work/a", "/work/b{1,2}", "/c", "/srv/hdfs/d/*", "/e"];
+    assert_eq!(inputs.spec.inputs, paths.map(PathBuf::from));
+    assert_eq!(inputs.spec.output, PathBuf::from("/srv/hdfs/o"));
+    assert_eq!(inputs.output_as_given, "hdfs://h/o");
+    for incomplete in [&["-input", "a"] as &[&str], &["-output", "a"], &[]] {
+        assert!(submit(incomplete).unwrap_err().to_string().contains("required argument"));
+    }
+}
+
+#[test]
+fn files_are_named_once_and_commands_are_unqualified() {
+    let submission = with(&[
+        "-files",
+        "bin/map.py,/data/words.txt#w",
+        "-file",
+        "red.sh",
+        "-cacheFile",
+        "hdfs:///x#y",
+        "-archives",
+        "lib.zip#lib",
+        "-mapper",
+        "bin/map.py -v",
+        "-reducer",
+        "./red.sh",
+    ]);
+    let settings = settings(&submission);
+    let names: Vec<&str> = settings.files.iter().map(|file| file.name.as_str()).collect();
+    assert_eq!(names, ["map.py", "w", "red.sh", "y"]);
+    assert_eq!(settings.files[3].path, Path::new("/srv/hdfs/x"));
+    assert_eq!(settings.archives[0].name, "lib");
+    let command = |words: &[&str]| Worker::Command(words.iter().map(|w| (*w).to_owned()).collect());
+    assert_eq!(settings.mapper, command(&["map.py", "-v"]));
+    assert_eq!(settings.reducer, command(&["red.sh"]));
+    assert!(submit(&[BASE, &["-files", "missing"]].concat()).is_err());
+    assert!(submit(&[BASE, &["-files", "a/x,b/x"]].concat()).is_err());
+}
+
+#[test]
+fn formats_and_sizes_reach_the_spec() {
+    let spec = |more: &[&str]| with(more).spec;
+    let delimited = spec(&["-D", "textinputformat.record.delimiter=||"]);
+    assert_eq!(delimited.format.framing, Framing::Delimiter(b"||".to_vec()));
+    let lines =
+        spec(&["-inputformat", "NLineInputFormat", "-D", "mapred.line.input.format.linespermap=9"]);
+    assert_eq!(lines.format.lines_per_split, Some(9));
+    let marked = spec(&["-inputreader", "StreamXmlRecordReader,begin=<a>,end=</a>"]);
+    assert_eq!(marked.format.framing, Framing::Delimiter(b"</a>".to_vec()));
+    let native = spec(&["-D", "synod.streaming.compatible=false"]);
+    assert_eq!((native.format.framing, native.format.strip_bom), (Framing::Line, false));
+    let short = spec(&["-D", "mapreduce.input.linerecordreader.line.maxlength=100"]);
+    assert_eq!((short.max_record_bytes, short.format.long_records), (Some(100), LongRecords::Skip));
+    let small = spec(&["-D", "mapred.max.split.size=1000"]);
+    assert_eq!(small.split_bytes, Some(1000));
+    let packed = spec(&[
+        "-D",
+        "mapred.output.compress=true",
+        "-D",
+        "mapred.output.compression.codec=org.apache.hadoop.io.compress.BZip2Codec",
+    ]);
+    assert_eq!(packed.output_codec, Some(Codec::Bz2));
+    assert!(spec(&["-lazyOutput"]).lazy_output);
+    assert!(spec(&["-outputformat", "NullOutputFormat"]).lazy_output);
+}
+
+#[test]
+fn variables_are_kept_with_their_blanks() {
+    let submission = with(&["-cmdenv", "A=b c", "-cmdenv", "B=2", "-D", "home=${env.HOME}/x"]);
+    let options = &submission.spec.options;
+    assert_eq!(options["stream.addenvironment"], "A=b c B=2");
+    assert_eq!(options["synod.cmdenv.A"], "b c");
+    assert_eq!(options["home"], "/home/u/x");
+}
+
+#[test]
+fn what_cannot_run_is_refused_before_it_is_submitted() {
+    for more in [
+        &["-partitioner", "com.example.P"] as &[&str],
+        &["-mapper", "   "],
+        &["-D", "mapreduce.job.reduces=many"],
+        &["-D", "mapred.output.compress=true", "-D", "mapred.output.compression.codec=Lzo"],
+        &["-D", "stream.map.output=nonsense"],
+        &["-input", "s3://bucket/x"],
+        &["-combiner", "cat", "-D", "stream.reduce.output=typedbytes"],
+    ] {
+        let error = submit(&[BASE, more].concat());
+        assert!(matches!(error, Err(JobError::BadSpec { .. })), "{more:?}");
+    }
+}
+
+#[test]
+fn the_lint_names_what_is_not_portable() {
+    let look = |more: &[&str]| {
+        let words = [more, BASE].concat();
+        lint(&arguments(&words), &submit(&words).unwrap()).unwrap().join("\n")
+    };
+    assert_eq!(look(&["-mapper", "cat", "-reducer", "wc"]), "");
+    assert_eq!(look(&["-files", "m.py", "-mapper", "python3 m.py", "-reducer", "cat"]), "");
+    for (more, part) in [
+        (&["-mapper", "grep x | sort"] as &[&str], "no shell"),
+        (&["-mapper", "awk '{print \\$1}'"], "backslash"),
+        (&["-mapper", "echo $HOME"], "nothing replaces"),
+        (&["-mapper", "m.py"], "not shipped"),
+        (&["-mapper", "python3 m.py"], "not shipped"),
+        (&["-mapper", "/opt/m"], "every machine"),
+        (&["-mapper", "cat", "-cmdenv", "A=b c"], "cuts the value"),
+        (&["-mapper", "cat", "-combiner", "cat"], "any number of times"),
+        (&["-reducer", "cat"], "IdentityMapper"),
+        (&["-mapper", "cat", "-D", "synod.streaming.compatible=false"], "behind -mapper"),
+        (&["-mapper", "cat", "-D", "my.own=1"], "not interpreted here: my.own"),
+    ] {
+        let found = look(more);
+        assert!(found.contains(part), "{more:?}: {found}");
+    }
+}

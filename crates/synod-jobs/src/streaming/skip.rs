@@ -1,0 +1,337 @@
+//! Finding and leaving out the records that a command fails on.
+//!
+//! Pipes hide how far a command had come when it failed. So an attempt that follows a failed one works
+//! in windows: a fresh process per window, what it prints held back until it has ended well. A window
+//! that fails is cut in two and each half tried, down to single records. A program that counts
+//! what it has processed, in Hadoop's group `SkippingTaskCounters`, tells the place at once. What is
+//! left out goes to a file beside the output, `.skipped-m-000003`, a line of offset, tab and
+//! record each (for reducers the group's first pair), and there is a limit to it.
+
+use super::child::Fed;
+use super::child::pump::TakePair;
+use super::job::{Former, Streaming};
+use super::map::{Feeder, complete};
+use super::reduce::writer_for;
+use super::report::CountersOf;
+use super::settings::Skipping;
+use super::stage::Stage;
+use crate::emit::Emitter;
+use crate::error::JobError;
+use crate::map_input::MapInput;
+use crate::reduce_input::ReduceInput;
+use crate::sink::Sink;
+use crate::task::{TaskContext, TaskKind};
+use std::fs::File;
+use std::io::Write;
+
+/// Input of a window of groups, and the most that one group may have.
+const WINDOW_BYTES: usize = 4 << 20;
+const LARGEST_GROUP_BYTES: usize = 256 << 20;
+/// What a command may print for one window.
+const MAX_HELD_BYTES: usize = 256 << 20;
+
+const GROUP: &str = "SkippingTaskCounters";
+
+/// Input of a window: what a command reads, and where in it each record begins.
+#[derive(Default)]
+struct Window {
+    bytes: Vec<u8>,
+    starts: Vec<usize>,
+    /// For the file of skipped records: an offset each.
+    offsets: Vec<u64>,
+}
+
+impl Window {
+    fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    fn range(&self, from: usize, to: usize) -> &[u8] {
+        let end = self.starts.get(to).copied().unwrap_or(self.bytes.len());
+        &self.bytes[self.starts[from]..end]
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.starts.clear();
+        self.offsets.clear();
+    }
+}
+
+/// Pairs that were printed and not yet handed on.
+#[derive(Default)]
+struct Held {
+    bytes: Vec<u8>,
+    /// Ends of key and value in turn.
+    ends: Vec<usize>,
+}
+
+impl Held {
+    fn push(&mut self, key: &[u8], value: &[u8]) -> Result<(), JobError> {
+        self.bytes.extend_from_slice(key);
+        self.ends.push(self.bytes.len());
+        self.bytes.extend_from_slice(value);
+        self.ends.push(self.bytes.len());
+        if self.bytes.len() > MAX_HELD_BYTES {
+            return Err(JobError::Task {
+                message: format!(
+                    "more than {MAX_HELD_BYTES} bytes of output for one window: bad records \
+                     cannot be skipped here"
+                ),
+                permanent: true,
+                bad_record: None,
+            });
+        }
+        Ok(())
+    }
+
+    fn hand_on(&mut self, take: &mut TakePair<'_>) -> Result<(), JobError> {
+        let mut start = 0;
+        for ends in self.ends.chunks_exact(2) {
+            take(&self.bytes[start..ends[0]], &self.bytes[ends[0]..ends[1]])?;
+            start = ends[1];
+        }
+        self.clear();
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+}
+
+/// Runs windows and keeps account of what was left out.
+struct Search<'s, 'a> {
+    stage: &'s mut Stage<'a>,
+    task: &'s TaskContext<'s>,
+    counted_by: &'static str,
+    /// Records that may go with a bad one.
+    most_around: u64,
+    limit: u64,
+    skipped: u64,
+    counters: CountersOf,
+    file: Option<File>,
+}
+
+/// Maps a split, leaving out what the mapper fails on.
+pub fn map(
+    job: &Streaming,
+    stage: &mut Stage<'_>,
+    task: &TaskContext<'_>,
+    skipping: Skipping,
+    input: &mut MapInput<'_>,
+    out: &mut Emitter<'_, Streaming>,
+) -> Result<(), JobError> {
+    let mut search =
+        Search::new(stage, task, "MapProcessedRecords", &skipping, skipping.most_records);
+    let mut feeder = Feeder::new(&job.settings);
+    let mut former = Former::default();
+    let mut window = Window::default();
+    while let Some(block) = input.next_block()? {
+        window.clear();
+        for record in complete(&job.settings, block) {
+            window.starts.push(window.bytes.len());
+            window.offsets.push(record.offset);
+            feeder.bytes_of(record, &mut window.bytes);
+        }
+        let mut take = |key: &[u8], value: &[u8]| {
+            former.emit(job, task.reduces, (key, value), out);
+            Ok(())
+        };
+        search.work(&window, &mut take)?;
+        out.check()?;
+    }
+    let (skipped, counters) = (search.skipped, std::mem::take(&mut search.counters));
+    count(&counters, &mut |name, amount| out.count(name, amount));
+    if skipped > 0 {
+        out.count("bad_records_skipped", skipped);
+    }
+    Ok(())
+}
+
+/// Reduces a partition, leaving out the groups that the reducer fails on.
+pub fn reduce(
+    job: &Streaming,
+    stage: &mut Stage<'_>,
+    task: &TaskContext<'_>,
+    skipping: Skipping,
+    input: &mut ReduceInput<'_, Streaming>,
+    out: &mut Sink,
+) -> Result<(), JobError> {
+    let mut search =
+        Search::new(stage, task, "ReduceProcessedGroups", &skipping, skipping.most_groups);
+    let writer = writer_for(job);
+    let mut window = Window::default();
+    let mut group = Vec::new();
+    let mut groups = 0;
+    loop {
+        let pair = input.next_pair()?;
+        let is_new = pair.is_some_and(|(key, _)| groups == 0 || key != group);
+        if pair.is_none() || (is_new && window.bytes.len() >= WINDOW_BYTES) {
+            let mut take = |key: &[u8], value: &[u8]| {
+                job.reduce_lines.write(key, value, out);
+                Ok(())
+            };
+            search.work(&window, &mut take)?;
+            out.check()?;
+            window.clear();
+        }
+        let Some((key, value)) = pair else { break };
+        if is_new {
+            window.starts.push(window.bytes.len());
+            window.offsets.push(groups);
+            group.clear();
+            group.extend_from_slice(key);
+            groups += 1;
+        }
+        let (key, value) = job.real(key, value);
+        writer.put(key, value, &mut window.bytes);
+        if window.bytes.len() > LARGEST_GROUP_BYTES {
+            return Err(stage.located(JobError::Task {
+                message: "a group is too large for bad groups to be skipped".to_owned(),
+                permanent: true,
+                bad_record: None,
+            }));
+        }
+    }
+    let (skipped, counters) = (search.skipped, std::mem::take(&mut search.counters));
+    count(&counters, &mut |name, amount| out.count(name, amount));
+    if skipped > 0 {
+        out.count("bad_groups_skipped", skipped);
+    }
+    Ok(())
+}
+
+fn count(counters: &CountersOf, count: &mut dyn FnMut(&str, u64)) {
+    for ((group, name), amount) in counters {
+        let sign = if *amount < 0 { ",-" } else { "" };
+        count(&format!("{group},{name}{sign}"), amount.unsigned_abs());
+    }
+}
+
+impl<'s, 'a> Search<'s, 'a> {
+    fn new(
+        stage: &'s mut Stage<'a>,
+        task: &'s TaskContext<'s>,
+        counted_by: &'static str,
+        skipping: &Skipping,
+        most_around: u64,
+    ) -> Search<'s, 'a> {
+        Search {
+            stage,
+            task,
+            counted_by,
+            most_around,
+            limit: skipping.limit,
+            skipped: 0,
+            counters: CountersOf::new(),
+            file: None,
+        }
+    }
+
+    /// Runs the command over a window, and over parts of it if it fails.
+    fn work(&mut self, window: &Window, take: &mut TakePair<'_>) -> Result<(), JobError> {
+        // Parts that are still to be done, the first on top.
+        let mut parts = vec![(0, window.len())];
+        while let Some((from, to)) = parts.pop() {
+            if from == to {
+                continue;
+            }
+            self.task.progress.check_cancelled()?;
+            let mut held = Held::default();
+            let failure = match self.run(window.range(from, to), &mut held) {
+                Ok(counters) => {
+                    held.hand_on(take)?;
+                    for (name, amount) in counters {
+                        let sum = self.counters.entry(name).or_insert(0);
+                        *sum = sum.saturating_add(amount);
+                    }
+                    continue;
+                }
+                Err((failure, _)) if failure.is_permanent() => return Err(failure),
+                Err(failure) => failure,
+            };
+            let (failure, counters) = failure;
+            let size = to - from;
+            if size == 1 || size as u64 <= self.most_around {
+                self.leave_out(window, (from, to), &failure)?;
+                continue;
+            }
+            let processed = counters.get(&(GROUP.to_owned(), self.counted_by.to_owned()));
+            let processed = processed.and_then(|&count| usize::try_from(count).ok());
+            match processed.filter(|&count| count < size) {
+                Some(count) => {
+                    let bad = from + count;
+                    parts.extend([(bad + 1, to), (bad, bad + 1), (from, bad)]);
+                }
+                None => {
+                    let middle = from + size / 2;
+                    parts.extend([(middle, to), (from, middle)]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a fresh process over some records. What it counted is for the caller, in either case.
+    fn run(&mut self, bytes: &[u8], held: &mut Held) -> Result<CountersOf, (JobError, CountersOf)> {
+        let mut closed = false;
+        let mut take = |key: &[u8], value: &[u8]| held.push(key, value);
+        let ended = self.stage.start().and_then(|mut command| {
+            closed = command.feed(bytes, &mut take)? == Fed::Closed;
+            command.finish(&mut take)
+        });
+        let judged = ended
+            .map_err(|error| self.stage.located(error))
+            .and_then(|outcome| self.stage.judge(outcome, closed, bytes.len() as u64));
+        let counters = self.stage.reports.take_counters();
+        match judged {
+            Ok(()) => Ok(counters),
+            Err(error) => Err((error, counters)),
+        }
+    }
+
+    fn leave_out(
+        &mut self,
+        window: &Window,
+        (from, to): (usize, usize),
+        failure: &JobError,
+    ) -> Result<(), JobError> {
+        self.skipped += (to - from) as u64;
+        self.task.log.line(format!("[left out after: {failure}]").as_bytes());
+        if self.skipped > self.limit {
+            return Err(JobError::Task {
+                message: format!(
+                    "more than {} bad records in one task; the last: {failure}",
+                    self.limit
+                ),
+                permanent: true,
+                bad_record: None,
+            });
+        }
+        let letter = match self.task.kind {
+            TaskKind::Map => 'm',
+            TaskKind::Reduce => 'r',
+        };
+        let path =
+            self.task.side_folder()?.join(format!(".skipped-{letter}-{:06}", self.task.number));
+        if self.file.is_none() {
+            self.file =
+                Some(File::create(&path).map_err(|error| JobError::io("create", &path, error))?);
+        }
+        if let Some(file) = &mut self.file {
+            for record in from..to {
+                let line = window.range(record, record + 1);
+                let first = line.split_inclusive(|&byte| byte == b'\n').next().unwrap_or(line);
+                let mut text = format!("{}\t", window.offsets[record]).into_bytes();
+                text.extend_from_slice(first);
+                if !first.ends_with(b"\n") {
+                    text.push(b'\n');
+                }
+                file.write_all(&text).map_err(|error| JobError::io("write", &path, error))?;
+            }
+        }
+        Ok(())
+    }
+}

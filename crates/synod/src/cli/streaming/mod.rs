@@ -1,0 +1,71 @@
+//! `synod streaming`: Hadoop Streaming's argument list, run here or on a cluster; and the names
+//! `hadoop`, `mapred` and `hdfs` ([`hadoop`]), under which existing launch scripts find this binary.
+
+mod dates;
+mod files;
+pub mod hadoop;
+mod listing;
+mod log;
+mod run;
+
+use std::ffi::OsString;
+
+use clap::Args;
+
+use super::Outcome;
+use super::failure::Failure;
+use run::Style;
+
+/// Run a MapReduce job whose functions are programs, with Hadoop Streaming's own arguments
+#[derive(Args, Debug)]
+#[command(
+    disable_help_flag = true,
+    after_help = "Options are Hadoop's: `synod streaming -help`, and more with -info.
+
+Examples:
+  synod streaming -input logs -output counts -mapper 'cut -f 1' -reducer 'uniq -c'
+  synod streaming --check -files map.py -input in -output out -mapper map.py -reducer NONE"
+)]
+pub struct Streaming {
+    /// Hadoop Streaming's arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+    words: Vec<OsString>,
+}
+
+impl Streaming {
+    pub fn run(self) -> Outcome {
+        run::streaming(&texts(self.words)?, Style::Synod)
+    }
+}
+
+/// Answer as Hadoop's command `hadoop` (also when this binary is called `hadoop`, `mapred`, `hdfs`)
+#[derive(Args, Debug)]
+#[command(
+    disable_help_flag = true,
+    after_help = "Examples:
+  synod hadoop jar hadoop-streaming.jar -input in -output out -mapper cat -reducer cat
+  ln -s $(command -v synod) hadoop; ./hadoop fs -ls file:///tmp"
+)]
+pub struct Hadoop {
+    /// Arguments of `hadoop`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+    words: Vec<OsString>,
+}
+
+impl Hadoop {
+    pub fn run(self) -> Outcome {
+        hadoop::run(&texts(self.words)?)
+    }
+}
+
+/// Arguments as text: Hadoop's own are Java strings.
+fn texts(words: Vec<OsString>) -> Result<Vec<String>, Failure> {
+    words
+        .into_iter()
+        .map(|word| {
+            word.into_string().map_err(|word| {
+                Failure::WrongUse(format!("the argument `{}` is not UTF-8", word.display()))
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,359 @@
+//! Runs a streaming job from its arguments, and says how it goes.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use synod::jobs::local::{LocalOptions, run_local_with};
+use synod::jobs::streaming::arguments::lint::lint;
+use synod::jobs::streaming::arguments::submission::{Outside, Submission};
+use synod::jobs::streaming::arguments::{Arguments, usage};
+use synod::jobs::streaming::child::folder::is_readable;
+use synod::jobs::streaming::locations::{HDFS_ROOT_VARIABLE, Locations};
+use synod::jobs::streaming::properties::known::not_interpreted;
+use synod::jobs::{
+    Job, JobError, JobSpec, JobSummary, JobVisitor, Phase, Progress, Snapshot, Stores, with_job,
+};
+use synod::server::SubmitError;
+use tokio::sync::oneshot;
+
+use super::log::{self, CommandLog};
+use crate::cli::Outcome;
+use crate::cli::connect::{Cluster, block_on};
+use crate::cli::failure::Failure;
+use crate::cli::signals::StopSignals;
+
+/// How often the progress is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// How long one node of a cluster may take to answer.
+const NODE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What shells say of a process that SIGINT ended.
+const INTERRUPTED: u8 = 130;
+
+/// For whom the messages are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// For a person who called `synod streaming`.
+    Synod,
+    /// For scripts that call `hadoop` and read what it says.
+    Hadoop,
+}
+
+/// Why a command ends early.
+enum Stop {
+    /// The job was refused or failed.
+    Job(JobError),
+    /// Something else.
+    Other(Failure),
+}
+
+impl<F: Into<Failure>> From<F> for Stop {
+    fn from(failure: F) -> Stop {
+        Stop::Other(failure.into())
+    }
+}
+
+/// Does what the arguments say.
+pub fn streaming(words: &[String], style: Style) -> Outcome {
+    let outcome = Arguments::parse(words)
+        .map_err(|error| Failure::WrongUse(error.to_string()).into())
+        .and_then(|arguments| with_arguments(&arguments, style));
+    outcome.map_err(|stop| match (style, stop) {
+        (_, Stop::Job(JobError::Cancelled)) => Failure::Code(INTERRUPTED),
+        (Style::Hadoop, stop) => as_hadoop(stop),
+        (Style::Synod, Stop::Job(error)) => error.into(),
+        (Style::Synod, Stop::Other(failure)) => failure,
+    })
+}
+
+fn with_arguments(arguments: &Arguments, style: Style) -> Result<(), Stop> {
+    if let Some(help) = arguments.help {
+        std::io::stdout().lock().write_all(usage::text(help).as_bytes())?;
+        return Ok(());
+    }
+    if let Some(engine) = arguments.value("on") {
+        let known = format!("--on {engine}: this build knows no other engine");
+        return Err(Failure::WrongUse(known).into());
+    }
+    let submission = submission(arguments)?;
+    if arguments.has("check") {
+        return check(arguments, &submission);
+    }
+    for warning in &arguments.warnings {
+        say(style, "WARN", warning);
+    }
+    let unknown = not_interpreted(&submission.properties);
+    if !unknown.is_empty() {
+        say(style, "WARN", &format!("properties not interpreted: {}", unknown.join(", ")));
+    }
+    if arguments.has("verbose") {
+        let mut out = std::io::stdout().lock();
+        for (name, value) in submission.properties.iter() {
+            writeln!(out, "STREAM: {name}={value}")?;
+        }
+    }
+    run(&submission, arguments, style)
+}
+
+/// `--check`: one line for each thing to look at; fails if there is any.
+fn check(arguments: &Arguments, submission: &Submission) -> Result<(), Stop> {
+    let found = lint(arguments, submission).map_err(Stop::Job)?;
+    let mut out = std::io::stdout().lock();
+    for line in &found {
+        writeln!(out, "{line}")?;
+    }
+    if found.is_empty() {
+        writeln!(out, "nothing to say: this job should run the same way elsewhere")?;
+        return Ok(());
+    }
+    Err(Failure::Code(1).into())
+}
+
+fn say(style: Style, level: &str, text: &str) {
+    match style {
+        Style::Synod => eprintln!("synod: {text}"),
+        Style::Hadoop => log::line(level, "streaming.StreamJob", text),
+    }
+}
+
+/// The job that the arguments describe, in the world as it is.
+fn submission(arguments: &Arguments) -> Result<Submission, Stop> {
+    let user = user_name();
+    let variable = |name: &str| match name.strip_prefix("env.") {
+        Some(name) => environment_variable(name),
+        None if name == "user.name" => Some(user.clone()),
+        None if name == "java.io.tmpdir" => Some(std::env::temp_dir().display().to_string()),
+        None => None,
+    };
+    let outside = Outside {
+        read: &|path: &Path| std::fs::read_to_string(path),
+        look: &is_readable,
+        variable: &variable,
+        locations: locations(),
+        folder: std::env::current_dir()?,
+        job_id: new_job_id(),
+        user: user.clone(),
+    };
+    Submission::new(arguments, &outside).map_err(Stop::Job)
+}
+
+/// `NAME`, or `NAME-default` and `NAME:-default`.
+fn environment_variable(text: &str) -> Option<String> {
+    let (name, default) = match text.split_once('-') {
+        Some((name, default)) => (name.trim_end_matches(':'), Some(default.to_owned())),
+        None => (text, None),
+    };
+    std::env::var(name).ok().or(default)
+}
+
+/// Where paths lie: the folder in place of HDFS comes from the environment.
+pub fn locations() -> Locations {
+    let root = std::env::var_os(HDFS_ROOT_VARIABLE).filter(|root| !root.is_empty());
+    Locations { hdfs_root: root.map(PathBuf::from) }
+}
+
+/// The name of whoever runs this.
+pub fn user_name() -> String {
+    ["HADOOP_USER_NAME", "USER", "LOGNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()))
+        .unwrap_or_else(|| format!("uid{}", rustix::process::getuid().as_raw()))
+}
+
+/// Scripts take it apart: `job_`, a time, and four digits, which tell apart the jobs of one moment.
+fn new_job_id() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("job_{}_{:04}", now.as_millis(), std::process::id() % 10_000)
+}
+
+/// Runs the job and tells how it goes.
+fn run(submission: &Submission, arguments: &Arguments, style: Style) -> Result<(), Stop> {
+    let spec = &submission.spec;
+    let job_id = submission.properties.get_or("mapreduce.job.id", "");
+    let progress = Arc::new(Progress::new());
+    if style == Style::Hadoop {
+        log::info("mapreduce.JobSubmitter", &format!("Submitting tokens for job: {job_id}"));
+        log::info("mapreduce.Job", &format!("Running job: {job_id}"));
+        log::info("mapreduce.Job", &format!("Job {job_id} running in uber mode : false"));
+    }
+    let view = View { style, job_id: job_id.clone(), last: None };
+    let result = match arguments.value("endpoints") {
+        Some(endpoints) => submit(spec, endpoints, &progress, view),
+        None => run_here(spec.clone(), &progress, view, style),
+    };
+    if style == Style::Hadoop && result.is_err() {
+        log::info("mapreduce.Job", &format!("Job {job_id} failed with state FAILED"));
+    }
+    let summary = result?;
+    match style {
+        Style::Hadoop => {
+            log::info("mapreduce.Job", &format!("Job {job_id} completed successfully"));
+            log::info("mapreduce.Job", &log::counters(&summary.manifest.counters));
+            let directory = format!("Output directory: {}", submission.output_as_given);
+            log::info("streaming.StreamJob", &directory);
+        }
+        Style::Synod => {
+            eprintln!("{}", log::counters(&summary.manifest.counters));
+            let mut out = std::io::stdout().lock();
+            writeln!(
+                out,
+                "streaming: {} splits, {} records in {}",
+                summary.splits,
+                summary.manifest.counters.reduce_records_out,
+                spec.output.display()
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Has the nodes of a cluster run the job.
+fn submit(
+    spec: &JobSpec,
+    endpoints: &str,
+    progress: &Progress,
+    view: View,
+) -> Result<JobSummary, Stop> {
+    let endpoints = endpoints.split(',').map(|node| node.trim().to_owned()).collect();
+    let cluster = Cluster { endpoints, timeout: NODE_TIMEOUT };
+    let mut summary = None;
+    block_on(async {
+        let kv = cluster.connect()?;
+        let job = synod::server::submit(&kv, spec, progress);
+        let result = view.show_while(progress, job).await?;
+        summary = Some(result);
+        Ok(())
+    })?;
+    match summary {
+        Some(Ok(summary)) => Ok(summary),
+        Some(Err(SubmitError::Job(error))) => Err(Stop::Job(error)),
+        Some(Err(SubmitError::Cluster(error))) => Err(error.into()),
+        None => Err(Failure::Failed("the job has no summary; please report this".into()).into()),
+    }
+}
+
+/// Runs the job on threads of its own while this one tells how it goes and hears Ctrl-C.
+fn run_here(
+    spec: JobSpec,
+    progress: &Arc<Progress>,
+    view: View,
+    style: Style,
+) -> Result<JobSummary, Stop> {
+    let (done, finished) = oneshot::channel();
+    let worker = std::thread::spawn({
+        let progress = Arc::clone(progress);
+        move || {
+            let log = CommandLog { as_log: style == Style::Hadoop };
+            let result = with_job(&spec, RunLocal { spec: &spec, progress: &progress, log: &log });
+            // The other side waits until the thread has ended.
+            let _ = done.send(());
+            result.and_then(|result| result)
+        }
+    });
+    block_on(async {
+        // The sender is dropped without a word only by a panic, which the thread tells.
+        view.show_while(progress, finished).await?.ok();
+        Ok(())
+    })?;
+    let panicked = |_| Failure::Failed("the job panicked; please report this".into());
+    worker.join().map_err(panicked)?.map_err(Stop::Job)
+}
+
+struct RunLocal<'a> {
+    spec: &'a JobSpec,
+    progress: &'a Progress,
+    log: &'a CommandLog,
+}
+
+impl JobVisitor for RunLocal<'_> {
+    type Output = Result<JobSummary, JobError>;
+
+    fn visit<J: Job>(self, job: &J) -> Self::Output {
+        let options = LocalOptions { stores: &Stores::local(), log: self.log, only_maps: None };
+        run_local_with(self.spec, job, self.progress, &options)
+    }
+}
+
+/// What is seen of a running job.
+struct View {
+    style: Style,
+    job_id: String,
+    /// Percent of map and reduce that were said last.
+    last: Option<(u64, u64)>,
+}
+
+impl View {
+    /// Waits for a job, says how far it is, and cancels it at Ctrl-C.
+    async fn show_while<T>(
+        mut self,
+        progress: &Progress,
+        job: impl Future<Output = T>,
+    ) -> Result<T, Failure> {
+        let mut stop = StopSignals::listen()?;
+        let mut look = tokio::time::interval(LOOK_INTERVAL);
+        tokio::pin!(job);
+        loop {
+            tokio::select! {
+                result = &mut job => {
+                    self.show(&progress.snapshot());
+                    return Ok(result);
+                }
+                _ = look.tick() => self.show(&progress.snapshot()),
+                () = stop.next() => progress.cancel(),
+            }
+        }
+    }
+
+    fn show(&mut self, now: &Snapshot) {
+        if now.phase == Phase::Planning {
+            return;
+        }
+        let percent = |done: u64, total: u64| {
+            done.saturating_mul(100).checked_div(total).map_or(100, |percent| percent.min(100))
+        };
+        let map = match now.phase {
+            Phase::Map => percent(now.bytes_read, now.bytes_total).min(99),
+            _ => 100,
+        };
+        let reduce = match now.phase {
+            Phase::Planning | Phase::Map => 0,
+            Phase::Reduce => percent(now.reduces_done, now.reduces_total),
+            Phase::Commit | Phase::Done => 100,
+        };
+        if self.last == Some((map, reduce)) {
+            return;
+        }
+        self.last = Some((map, reduce));
+        match self.style {
+            Style::Hadoop => log::info("mapreduce.Job", &format!(" map {map}% reduce {reduce}%")),
+            Style::Synod => eprintln!("{}: map {map}% reduce {reduce}%", self.job_id),
+        }
+    }
+}
+
+/// Says what Hadoop's client says, and ends as it does: with a code for what went wrong.
+fn as_hadoop(stop: Stop) -> Failure {
+    let (code, what, line) = match stop {
+        Stop::Other(Failure::Code(code)) => return Failure::Code(code),
+        Stop::Other(Failure::WrongUse(line)) => (1, "", line),
+        Stop::Other(Failure::Failed(line)) => (5, "Error Launching job : ", line),
+        Stop::Job(error) => {
+            let line = error.to_string();
+            match error {
+                JobError::InputMissing { .. } | JobError::NothingMatches { .. } => {
+                    (2, "Error launching job , bad input path : ", line)
+                }
+                JobError::BadSpec { .. } => (1, "Error launching job , Invalid job conf : ", line),
+                JobError::OutputExists { .. } => {
+                    (4, "Error launching job , Output path already exists : ", line)
+                }
+                _ => (1, "Job not successful! ", line),
+            }
+        }
+    };
+    let line: Vec<&str> = line.split_whitespace().collect();
+    log::line("ERROR", "streaming.StreamJob", &format!("{what}{}", line.join(" ")));
+    eprintln!("Streaming Command Failed!");
+    Failure::Code(code)
+}
