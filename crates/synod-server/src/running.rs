@@ -20,7 +20,7 @@ use crate::cluster_naming::{cluster_id, first_members};
 use crate::data_folder::{DataFolder, Identity, Stage};
 use crate::engine_watch::WatchedEngine;
 use crate::error::ServerError;
-use crate::jobs::{JobFiles, JobService, NodeFacts};
+use crate::jobs::{JobFiles, JobService, Moments, NodeFacts, host_of_this_process};
 use crate::listeners::Listeners;
 use crate::metrics::Metrics;
 use crate::node_loop::{Clock, LoopParts, NodeLoop};
@@ -114,6 +114,8 @@ impl Running {
                 address,
                 folder: folder.jobs_path(),
                 runs_commands: options.jobs.commands.unwrap_or(only_here),
+                host: host_of_this_process(),
+                moments: Moments::default(),
             };
             let store = Embedded::new(handle.clone());
             JobService::new(store, facts, options.jobs.clone(), stop.clone())

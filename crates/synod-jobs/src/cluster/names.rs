@@ -22,6 +22,8 @@ use std::str::FromStr;
 
 /// Every record of every job lies under it.
 pub const PREFIX: &str = "synod/jobs/";
+/// Under which workers are registered.
+pub const WORKERS: &str = "synod/jobs/worker/";
 /// Name of the coordinators' election.
 pub const ELECTION: &str = "synod/jobs/coordinator";
 /// Longest name of a job or a worker, in bytes.
@@ -200,7 +202,7 @@ impl Key {
 impl WorkerId {
     /// Key of the registration.
     pub fn key(&self) -> String {
-        format!("{PREFIX}worker/{self}")
+        format!("{WORKERS}{self}")
     }
 }
 

@@ -5,7 +5,7 @@
 //! was removed, an attempt that still runs cannot bring it back.
 
 use crate::cluster::names::{JobId, TaskId};
-use crate::commit::{Manifest, Naming, OutputFolder, Publish, SideFile, TEMPORARY};
+use crate::commit::{Manifest, Naming, OutputFolder, Publish, SUCCESS, SideFile, TEMPORARY};
 use crate::counters::Counters;
 use crate::error::JobError;
 use crate::reduce_task::ReduceOutput;
@@ -94,6 +94,9 @@ pub fn commit(
     winners: &[Winner],
     counters: &Counters,
 ) -> Result<Manifest, JobError> {
+    if !own_folder(&spec.output, job).is_dir() {
+        return committed_before(spec, winners, counters);
+    }
     let folder = OutputFolder::adopt(&spec.output)?;
     let naming = Naming::of(spec);
     let mut tasks = Vec::with_capacity(winners.len());
@@ -111,6 +114,41 @@ pub fn commit(
     folder.publish(&spec.job, naming, &tasks, counters, spec.sync_output)
 }
 
+/// The job's mark goes after `_SUCCESS` has come: then all was published before, if it is still there. A
+/// coordinator that wakes up late must not publish into what somebody else has made of the folder since.
+fn committed_before(
+    spec: &JobSpec,
+    winners: &[Winner],
+    counters: &Counters,
+) -> Result<Manifest, JobError> {
+    let marker = spec.output.join(SUCCESS);
+    let text = fs::read(&marker).map_err(|error| JobError::io("read", &marker, error))?;
+    let other = || JobError::io("publish", &marker, io::Error::other("it is of another job"));
+    let manifest: Manifest = serde_json::from_slice(&text).map_err(|_| other())?;
+    let lazy = spec.lazy_output;
+    let parts = winners.iter().filter_map(|winner| winner.part.as_ref());
+    let parts = parts.filter(|part| !(lazy && part.records == 0));
+    let ours = parts.map(|part| (part.bytes, part.records, part.crc32c));
+    let theirs = manifest.parts.iter().map(|part| (part.bytes, part.records, part.crc32c));
+    if manifest.job != spec.job || manifest.counters != *counters || !ours.eq(theirs) {
+        return Err(other());
+    }
+    match fs::remove_dir(spec.output.join(TEMPORARY)) {
+        Err(error) if !is_absent_or_used(&error) => {
+            return Err(JobError::io("remove", &spec.output.join(TEMPORARY), error));
+        }
+        _ => {}
+    }
+    if spec.sync_output {
+        let parent = spec.output.parent().filter(|parent| !parent.as_os_str().is_empty());
+        for folder in [&spec.output, parent.unwrap_or(Path::new("."))] {
+            let sync = |error| JobError::io("sync", folder, error);
+            fs::File::open(folder).map_err(sync)?.sync_all().map_err(sync)?;
+        }
+    }
+    Ok(manifest)
+}
+
 /// Where an attempt puts files beside its part file; `attempt` is its folder.
 pub fn side_folder(attempt: &Path) -> PathBuf {
     attempt.join("side")
@@ -121,21 +159,59 @@ pub fn attempt_path(output: &Path, job: &JobId, task: TaskId, attempt: u32) -> P
     attempt_folder(output, job, task, attempt)
 }
 
-/// Removes the output folder of a job without success, if it is the job's own.
+/// Removes the output folder of a job without success, if it is the job's own. May be repeated, also after
+/// a crash half way: the mark goes last.
 pub fn clean(output: &Path, job: &JobId) -> Result<(), JobError> {
-    if !own_folder(output, job).is_dir() {
-        return Ok(());
+    let own = own_folder(output, job);
+    let temporary = output.join(TEMPORARY);
+    if own.is_dir() {
+        remove_but(output, &temporary)?;
+        remove_but(&temporary, &own)?;
+        remove_all(&own)?;
     }
+    // Without the mark it is the job's only if nothing is in it, and then nobody misses it.
+    for folder in [&temporary, output] {
+        match fs::remove_dir(folder) {
+            Err(error) if !is_absent_or_used(&error) => {
+                return Err(JobError::io("remove", folder, error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_absent_or_used(error: &io::Error) -> bool {
+    use io::ErrorKind::{DirectoryNotEmpty, NotADirectory, NotFound};
+    matches!(error.kind(), DirectoryNotEmpty | NotADirectory | NotFound)
+}
+
+/// Removes what is in a folder but for one entry.
+fn remove_but(folder: &Path, kept: &Path) -> Result<(), JobError> {
+    let list = |error| JobError::io("list", folder, error);
+    for entry in fs::read_dir(folder).map_err(list)? {
+        let path = entry.map_err(list)?.path();
+        if path != kept {
+            remove_all(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a file, or a folder and all in it.
+fn remove_all(path: &Path) -> Result<(), JobError> {
     let mut removals = 0;
     loop {
         removals += 1;
-        match fs::remove_dir_all(output) {
+        let is_folder = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
+        let removed = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        match removed {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             // An attempt that has not heard of the end yet has made something new.
             Err(error)
                 if error.kind() == io::ErrorKind::DirectoryNotEmpty && removals < MAX_REMOVALS => {}
-            Err(error) => return Err(JobError::io("remove", output, error)),
+            Err(error) => return Err(JobError::io("remove", path, error)),
         }
     }
 }

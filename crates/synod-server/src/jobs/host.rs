@@ -2,7 +2,7 @@
 
 /// Equal in processes of one machine that see the same files under the same paths: the boot of its
 /// kernel, and the process's own view of the file systems. Empty where that cannot be told.
-pub(super) fn host_of_this_process() -> String {
+pub(crate) fn host_of_this_process() -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
     let mounts = std::fs::read_link("/proc/self/ns/mnt");
     let (Ok(boot), Ok(mounts)) = (boot, mounts) else { return String::new() };

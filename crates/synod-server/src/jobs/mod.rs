@@ -6,7 +6,9 @@
 //! a process of its own, without a node (`standalone.rs`, `port.rs`).
 
 mod fetch;
+mod following;
 mod host;
+mod moments;
 mod pool;
 mod port;
 mod records;
@@ -17,6 +19,11 @@ mod submit;
 mod task_log;
 mod threads;
 
+#[cfg(test)]
+mod tests;
+
+pub(crate) use host::host_of_this_process;
+pub(crate) use moments::Moments;
 pub(crate) use serve::JobFiles;
 pub(crate) use service::{JobService, NodeFacts};
 pub use standalone::{WorkerOptions, WorkerReady, run_worker};
@@ -40,6 +47,8 @@ pub struct JobsOptions {
     pub lease_seconds: i64,
     /// How long a node stays registered after the last job, so that the next one starts at once.
     pub linger: Duration,
+    /// Running attempts tell how far they are this often, if they move.
+    pub tell_interval: Duration,
     /// The coordinator's time limits.
     pub limits: Limits,
 }
@@ -52,6 +61,7 @@ impl Default for JobsOptions {
             commands: None,
             lease_seconds: 5,
             linger: Duration::from_secs(10),
+            tell_interval: Duration::from_secs(2),
             limits: Limits::default(),
         }
     }

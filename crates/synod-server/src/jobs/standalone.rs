@@ -12,6 +12,8 @@ use synod_client::{Kv, Remote, RemoteOptions};
 use synod_node::member::host_and_port;
 use tokio::sync::{oneshot, watch};
 
+use super::host::host_of_this_process;
+use super::moments::Moments;
 use super::{JobFiles, JobService, JobsOptions, NodeFacts, port};
 use crate::data_folder::DataFolder;
 use crate::error::{OptionsError, ServerError};
@@ -110,6 +112,8 @@ async fn serve<K: Kv>(
         address: told.map_or_else(|| address.to_string(), str::to_owned),
         folder: folder.jobs_path(),
         runs_commands: options.jobs.commands.unwrap_or(only_here),
+        host: host_of_this_process(),
+        moments: Moments::default(),
     };
     let files = JobFiles::new(folder.jobs_path());
     let mut ports = tokio::task::JoinSet::new();

@@ -1,4 +1,5 @@
-//! The client's side of a job on a cluster: submit, follow, cancel, try again.
+//! The client's side of a job on a cluster: submit, cancel, try again. How it is followed is in
+//! `following.rs`.
 //!
 //! The job's record is written once; everything else is done by the nodes. If the client goes away the
 //! job goes on.
@@ -7,15 +8,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use synod_base::Revision;
-use synod_client::{ClientError, Consistency, Kv};
+use synod_client::{ClientError, Kv};
 use synod_jobs::cluster::names::JobKey;
 use synod_jobs::cluster::records::{Totals, decode, encode};
-use synod_jobs::cluster::{Change, JobId, JobRecord, JobState, JobView, View};
+use synod_jobs::cluster::{Change, JobId, JobRecord, JobState};
 use synod_jobs::{Job, JobError, JobSpec, JobSummary, JobVisitor, Progress, with_job};
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::records::{Applied, apply, follow};
+use super::following::Following;
 use super::threads::unix_ms;
 
 /// Why a submitted job has no result.
@@ -73,7 +74,7 @@ pub async fn follow_job<K: Kv>(
     id: JobId,
     progress: &Progress,
 ) -> Result<JobSummary, SubmitError> {
-    Submission { kv, id, progress, asked_to_cancel: None }.follow().await
+    Following::new(kv, id, progress).follow().await
 }
 
 /// What came of the wish to cancel a job.
@@ -119,134 +120,6 @@ pub async fn retry_job<K: Kv>(kv: &K, id: &JobId) -> Result<JobId, SubmitError> 
         JobState::Done(_) => Err(refused("is done: there is nothing to try again").into()),
         _ => Err(refused("has not ended: cancel it first, or wait").into()),
     }
-}
-
-struct Submission<'a, K> {
-    kv: &'a K,
-    id: JobId,
-    progress: &'a Progress,
-    asked_to_cancel: Option<Instant>,
-}
-
-impl<K: Kv> Submission<'_, K> {
-    async fn follow(mut self) -> Result<JobSummary, SubmitError> {
-        let mut unreachable_since = None;
-        loop {
-            let error = match follow(self.kv, &self.id.prefix(), Consistency::Linearizable).await {
-                Ok((view, watcher)) => {
-                    unreachable_since = None;
-                    match self.watch(view, watcher).await? {
-                        Ended::Job(summary) => return Ok(*summary),
-                        Ended::Watch(error) => error,
-                    }
-                }
-                Err(error) => error,
-            };
-            let since = *unreachable_since.get_or_insert_with(Instant::now);
-            if since.elapsed() >= PATIENCE {
-                return Err(error.into());
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    async fn watch(
-        &mut self,
-        mut view: View,
-        mut watcher: synod_client::Watcher,
-    ) -> Result<Ended, SubmitError> {
-        let opened = Instant::now();
-        loop {
-            let Some(job) = view.jobs.get(&self.id) else {
-                let message = format!("the records of job {} were removed", self.id);
-                return Err(JobError::OnCluster { message }.into());
-            };
-            if let Some(summary) = self.look_at(job, opened).await? {
-                return Ok(Ended::Job(Box::new(summary)));
-            }
-            tokio::select! {
-                batch = watcher.next() => match batch {
-                    Ok(batch) => batch.events.iter().for_each(|event| view.apply(&event.event)),
-                    Err(error) => return Ok(Ended::Watch(error)),
-                },
-                () = tokio::time::sleep(PAUSE) => {}
-            }
-        }
-    }
-
-    /// Shows the progress, passes on the wish to stop; the summary once the job is done.
-    async fn look_at(
-        &mut self,
-        view: &JobView,
-        opened: Instant,
-    ) -> Result<Option<JobSummary>, SubmitError> {
-        let Some(job) = &view.job else { return Ok(None) };
-        match &job.record.state {
-            JobState::Done(manifest) => {
-                let Totals { maps, input_bytes, .. } = job.record.totals;
-                let (manifest, splits) = (manifest.clone(), maps as usize);
-                // It was written together with the state.
-                let report = view.report().unwrap_or_default();
-                return Ok(Some(JobSummary { manifest, splits, input_bytes, report }));
-            }
-            JobState::Failed(message) => {
-                let message = message.clone();
-                return Err(JobError::OnCluster { message }.into());
-            }
-            JobState::Cancelled => return Err(JobError::Cancelled.into()),
-            JobState::Submitted if opened.elapsed() >= PATIENCE => {
-                return self.withdraw(job.modified).await;
-            }
-            // It goes nowhere any more.
-            JobState::Ending(_) => {}
-            _ => self.progress.show(&view.snapshot()),
-        }
-        if self.progress.check_cancelled().is_err() {
-            self.cancel(job.created).await?;
-        }
-        Ok(None)
-    }
-
-    async fn cancel(&mut self, created: Revision) -> Result<(), SubmitError> {
-        match self.asked_to_cancel {
-            None => {
-                let change = Change::new()
-                    .if_created_at(self.id.key(JobKey::Record), created)
-                    .put(self.id.key(JobKey::Cancel), "");
-                if let Applied::Yes(_) = apply(self.kv, change).await {
-                    self.asked_to_cancel = Some(Instant::now());
-                }
-                Ok(())
-            }
-            Some(asked) if asked.elapsed() < PATIENCE => Ok(()),
-            Some(_) => {
-                let id = &self.id;
-                let message = format!("job {id} was told to stop, but nobody has confirmed it");
-                Err(JobError::OnCluster { message }.into())
-            }
-        }
-    }
-
-    /// Takes back a job that nobody has touched.
-    async fn withdraw(&self, modified: Revision) -> Result<Option<JobSummary>, SubmitError> {
-        let key = self.id.key(JobKey::Record);
-        let change = Change::new().if_unchanged(key, modified).delete_prefix(self.id.prefix());
-        match apply(self.kv, change).await {
-            Applied::Yes(_) => {
-                let message =
-                    "no node took the job: start nodes that take jobs; nothing was done".to_owned();
-                Err(JobError::OnCluster { message }.into())
-            }
-            // Somebody has just begun, or nobody knows: look again.
-            Applied::No | Applied::Unknown => Ok(None),
-        }
-    }
-}
-
-/// How following a job once has ended.
-enum Ended {
-    Job(Box<JobSummary>),
-    Watch(ClientError),
 }
 
 /// The spec as nodes can use it.
@@ -301,6 +174,6 @@ fn may_pass(error: &ClientError) -> bool {
 }
 
 /// How long a cluster may be silent.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// Between looks at the wish to stop, and between attempts.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(super) const PAUSE: Duration = Duration::from_millis(100);

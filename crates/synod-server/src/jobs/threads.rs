@@ -25,6 +25,7 @@ use synod_jobs::{
 use tokio::sync::mpsc;
 
 use super::fetch::HttpFetch;
+use super::moments::Moments;
 use super::pool::Pool;
 use super::task_log::{FileLog, LOGS};
 
@@ -67,6 +68,8 @@ pub(super) enum WorkResult {
 pub(super) struct Planned {
     pub plan: JobPlan,
     pub runs_commands: bool,
+    /// The output folder, which was made.
+    pub output: PathBuf,
 }
 
 impl WorkResult {
@@ -126,6 +129,7 @@ pub(super) struct AttemptTask {
     pub slots: u32,
     pub progress: Arc<Progress>,
     pub work: Arc<WorkMeter>,
+    pub moments: Moments,
 }
 
 impl AttemptTask {
@@ -137,6 +141,7 @@ impl AttemptTask {
                 let error = std::io::Error::other("it panicked; the log says where");
                 Err(JobError::io("run a task in", &self.folder, error).into())
             });
+            self.moments.attempt_ended(&self.held);
             // The service may have stopped; then nobody wants to know.
             let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             let ended_ms = self.held.started_ms.saturating_add(millis);
@@ -147,6 +152,7 @@ impl AttemptTask {
     }
 
     fn run(&self) -> Result<TaskOutput, AttemptError> {
+        self.moments.attempt_begins(&self.held);
         let folder = &self.folder;
         std::fs::create_dir_all(folder).map_err(|error| JobError::io("create", folder, error))?;
         let log = FileLog::new(folder, self.held.task, self.held.attempt());
@@ -184,12 +190,18 @@ pub(super) fn start_work(
     id: JobId,
     job: &JobView,
     slots: u32,
+    moments: Moments,
     results: Results,
 ) -> std::io::Result<()> {
     let Some(record) = job.job.as_ref().map(|job| job.record.clone()) else { return Ok(()) };
     let winners = if work == Work::Commit { winners(job) } else { Winners::default() };
     spawn(move || {
-        let done = AssertUnwindSafe(|| do_work(work, &id, &record, &winners, slots));
+        let done = AssertUnwindSafe(|| {
+            moments.work_begins(work);
+            let result = do_work(work, &id, &record, &winners, slots);
+            moments.work_ended(work);
+            result
+        });
         let result = catch_unwind(done).unwrap_or_else(|_| {
             WorkResult::failed(work, "it panicked; the coordinator's log says where")
         });
@@ -219,12 +231,22 @@ fn make_plan(spec: &JobSpec, id: &JobId, slots: u32) -> Result<Box<Planned>, Job
         type Output = Result<Planned, JobError>;
         fn visit<J: Job>(self, job: &J) -> Self::Output {
             let plan = plan(job, self.0, self.1, &Stores::local())?;
-            Ok(Planned { plan, runs_commands: J::RUNS_COMMANDS })
+            let output = self.0.output.clone();
+            Ok(Planned { plan, runs_commands: J::RUNS_COMMANDS, output })
         }
     }
     let made = with_job(spec, MakePlan(spec, slots))??;
     output::create(&spec.output, id)?;
     Ok(Box::new(made))
+}
+
+/// Removes, on a thread of its own, the output folder that was made for a job which had ended meanwhile.
+pub(super) fn remove_late_output(output: PathBuf, id: JobId) {
+    drop(spawn(move || {
+        if let Err(error) = output::clean(&output, &id) {
+            tracing::warn!("jobs: what was made too late for job {id} stays: {error}");
+        }
+    }));
 }
 
 /// What is to be committed.

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use synod_client::Kv;
-use synod_jobs::cluster::{Change, Coordinator, JobId, Program, Step, View};
+use synod_jobs::cluster::{Change, Coordinator, JobId, JobState, Program, Step, View};
 use tokio::time::Instant;
 
 use super::{COMMIT_TRIES, JobService};
 use crate::jobs::records::Applied;
-use crate::jobs::threads::{WorkResult, start_work, unix_ms};
+use crate::jobs::threads::{WorkResult, remove_late_output, start_work, unix_ms};
 
 impl<K: Kv> JobService<K> {
     pub(super) async fn coordinate(&mut self) {
@@ -36,7 +36,8 @@ impl<K: Kv> JobService<K> {
                     let Some(job) = self.view.jobs.get(&id) else { continue };
                     let slots = self.view.workers.values().map(|worker| worker.record.slots).sum();
                     let sender = self.sender.clone();
-                    match start_work(work, id.clone(), job, slots, sender) {
+                    let moments = self.facts.moments.clone();
+                    match start_work(work, id.clone(), job, slots, moments, sender) {
                         Ok(()) => drop(self.working.insert(id, (work, Instant::now()))),
                         Err(error) => tracing::warn!("jobs: cannot start a thread: {error}"),
                     }
@@ -57,6 +58,17 @@ impl<K: Kv> JobService<K> {
 
     /// Writes what comes of work that has ended.
     pub(super) async fn after_work(&mut self, id: &JobId, result: WorkResult) {
+        if let WorkResult::Planned(Ok(planned)) = &result {
+            let job = self.view.jobs.get(id).and_then(|job| job.job.as_ref());
+            let has_ended = job.is_none_or(|job| {
+                use JobState::{Cancelled, Ending, Failed};
+                matches!(job.record.state, Ending(_) | Failed(_) | Cancelled)
+            });
+            if has_ended {
+                // Another coordinator has ended it while this one's thread stood still.
+                remove_late_output(planned.output.clone(), id.clone());
+            }
+        }
         for change in self.changes_after(id, result) {
             if !matches!(self.change(change).await, Applied::Yes(_)) {
                 // It is done again, by this coordinator or the next.

@@ -12,7 +12,6 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{FOLLOW_PAUSE, JobService};
-use crate::jobs::host::host_of_this_process;
 use crate::jobs::records::Applied;
 
 /// Registered and standing for election, as long as the session lives.
@@ -75,7 +74,7 @@ impl<K: Kv> JobService<K> {
             address: self.facts.address.clone(),
             slots: self.slots,
             build: self.build.clone(),
-            host: host_of_this_process(),
+            host: self.facts.host.clone(),
             folder: folder.unwrap_or_default(),
             runs_commands: self.facts.runs_commands,
             draining: false,

@@ -27,6 +27,7 @@ use tokio::time::Instant;
 
 use super::JobsOptions;
 use super::host::build_of_this_program;
+use super::moments::Moments;
 use super::pool::Pool;
 use super::records::{Applied, apply, follow};
 use super::threads::{
@@ -47,6 +48,10 @@ pub(crate) struct NodeFacts {
     pub folder: PathBuf,
     /// Whether jobs may run programs here.
     pub runs_commands: bool,
+    /// Its machine, see [`host_of_this_process`](super::host::host_of_this_process).
+    pub host: String,
+    /// Where tests may hold its threads.
+    pub moments: Moments,
 }
 
 /// The service; `run` is all it does.
@@ -358,8 +363,6 @@ const TICK: Duration = Duration::from_millis(250);
 const FOLLOW_PAUSE: Duration = Duration::from_millis(200);
 /// Records that cannot be read for so long are worth a warning.
 const UNREADABLE_PATIENCE: Duration = Duration::from_secs(5);
-/// Running attempts tell how far they are this often, if they move.
-const TELL_INTERVAL: Duration = Duration::from_secs(2);
 /// Leaving in order may take this long when the server stops.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long the view may be behind a change of this node's own.

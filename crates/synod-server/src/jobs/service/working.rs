@@ -13,7 +13,7 @@ use synod_jobs::cluster::{Change, JobId, TaskId, TaskKind, WorkerId, WorkerRecor
 use synod_jobs::{JobError, Progress};
 use tokio::time::Instant;
 
-use super::{JobService, TELL_INTERVAL};
+use super::JobService;
 use crate::jobs::records::Applied;
 use crate::jobs::threads::{
     AttemptTask, EndedAttempt, Place, StoredPlan, folder_of, map_locations, unix_ms,
@@ -125,7 +125,7 @@ impl<K: Kv> JobService<K> {
             }
             let pace = running.pace();
             let (told, at) = running.told;
-            if pace.activity != told && at.elapsed() >= TELL_INTERVAL {
+            if pace.activity != told && at.elapsed() >= self.options.tell_interval {
                 running.told = (pace.activity, Instant::now());
                 changes.push(worker::refreshed(&running.held, &identity, pace));
             }
@@ -206,6 +206,7 @@ impl<K: Kv> JobService<K> {
             slots: self.slots,
             progress: progress.clone(),
             work: work.clone(),
+            moments: self.facts.moments.clone(),
         };
         task.start(&self.pool, self.sender.clone())?;
         let key = (held.job.clone(), held.task);

@@ -1,0 +1,191 @@
+//! Follows a submitted job to its end: shows its progress, passes on the wish to stop.
+
+use std::time::Duration;
+
+use synod_base::Revision;
+use synod_client::{ClientError, Consistency, Kv};
+use synod_jobs::cluster::names::{JobKey, WORKERS};
+use synod_jobs::cluster::records::Totals;
+use synod_jobs::cluster::{Change, JobId, JobState, JobView, View};
+use synod_jobs::{JobError, JobSummary, Progress};
+use synod_state::kv::{KeyRange, RangeRequest};
+use tokio::time::Instant;
+
+use super::records::{Applied, apply, follow};
+use super::submit::{PATIENCE, PAUSE, SubmitError};
+
+/// One job and who follows it.
+pub(super) struct Following<'a, K> {
+    kv: &'a K,
+    id: JobId,
+    progress: &'a Progress,
+    asked_to_cancel: Option<Instant>,
+    /// Since when there is no worker, as far as was looked.
+    deserted_since: Option<Instant>,
+    /// How long that may be.
+    pub(super) patience_without_workers: Duration,
+}
+
+impl<'a, K: Kv> Following<'a, K> {
+    pub(super) fn new(kv: &'a K, id: JobId, progress: &'a Progress) -> Self {
+        Following {
+            kv,
+            id,
+            progress,
+            asked_to_cancel: None,
+            deserted_since: None,
+            patience_without_workers: PATIENCE_WITHOUT_WORKERS,
+        }
+    }
+
+    pub(super) async fn follow(mut self) -> Result<JobSummary, SubmitError> {
+        let mut unreachable_since = None;
+        loop {
+            let error = match follow(self.kv, &self.id.prefix(), Consistency::Linearizable).await {
+                Ok((view, watcher)) => {
+                    unreachable_since = None;
+                    match self.watch(view, watcher).await? {
+                        Ended::Job(summary) => return Ok(*summary),
+                        Ended::Watch(error) => error,
+                    }
+                }
+                Err(error) => error,
+            };
+            let since = *unreachable_since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= PATIENCE {
+                return Err(error.into());
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn watch(
+        &mut self,
+        mut view: View,
+        mut watcher: synod_client::Watcher,
+    ) -> Result<Ended, SubmitError> {
+        let opened = Instant::now();
+        let mut looked = opened;
+        loop {
+            let Some(job) = view.jobs.get(&self.id) else {
+                let message = format!("the records of job {} were removed", self.id);
+                return Err(JobError::OnCluster { message }.into());
+            };
+            if let Some(summary) = self.look_at(job, opened).await? {
+                return Ok(Ended::Job(Box::new(summary)));
+            }
+            tokio::select! {
+                batch = watcher.next() => match batch {
+                    Ok(batch) => batch.events.iter().for_each(|event| view.apply(&event.event)),
+                    Err(error) => return Ok(Ended::Watch(error)),
+                },
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+            if looked.elapsed() >= WORKERS_LOOK.min(self.patience_without_workers) {
+                self.look_for_workers().await?;
+                looked = Instant::now();
+            }
+        }
+    }
+
+    /// A job goes nowhere without workers, and nobody is there to say so.
+    async fn look_for_workers(&mut self) -> Result<(), SubmitError> {
+        let range = KeyRange::prefix(WORKERS);
+        let request = RangeRequest { range, limit: 1, keys_only: true, ..RangeRequest::default() };
+        match self.kv.range(request, Consistency::Serializable).await {
+            Ok((_, found)) if found.kvs.is_empty() => {}
+            Ok(_) => self.deserted_since = None,
+            // What cannot be asked shows elsewhere.
+            Err(_) => return Ok(()),
+        }
+        let since = *self.deserted_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < self.patience_without_workers {
+            return Ok(());
+        }
+        let id = &self.id;
+        let message = format!(
+            "no worker is left: start nodes or workers that take jobs, and job {id} goes on; or end it \
+             with `synod jobs cancel {id}`"
+        );
+        Err(JobError::OnCluster { message }.into())
+    }
+
+    /// Shows the progress, passes on the wish to stop; the summary once the job is done.
+    async fn look_at(
+        &mut self,
+        view: &JobView,
+        opened: Instant,
+    ) -> Result<Option<JobSummary>, SubmitError> {
+        let Some(job) = &view.job else { return Ok(None) };
+        match &job.record.state {
+            JobState::Done(manifest) => {
+                let Totals { maps, input_bytes, .. } = job.record.totals;
+                let (manifest, splits) = (manifest.clone(), maps as usize);
+                // It was written together with the state.
+                let report = view.report().unwrap_or_default();
+                return Ok(Some(JobSummary { manifest, splits, input_bytes, report }));
+            }
+            JobState::Failed(message) => {
+                let message = message.clone();
+                return Err(JobError::OnCluster { message }.into());
+            }
+            JobState::Cancelled => return Err(JobError::Cancelled.into()),
+            JobState::Submitted if opened.elapsed() >= PATIENCE => {
+                return self.withdraw(job.modified).await;
+            }
+            // It goes nowhere any more.
+            JobState::Ending(_) => {}
+            _ => self.progress.show(&view.snapshot()),
+        }
+        if self.progress.check_cancelled().is_err() {
+            self.cancel(job.created).await?;
+        }
+        Ok(None)
+    }
+
+    async fn cancel(&mut self, created: Revision) -> Result<(), SubmitError> {
+        match self.asked_to_cancel {
+            None => {
+                let change = Change::new()
+                    .if_created_at(self.id.key(JobKey::Record), created)
+                    .put(self.id.key(JobKey::Cancel), "");
+                if let Applied::Yes(_) = apply(self.kv, change).await {
+                    self.asked_to_cancel = Some(Instant::now());
+                }
+                Ok(())
+            }
+            Some(asked) if asked.elapsed() < PATIENCE => Ok(()),
+            Some(_) => {
+                let id = &self.id;
+                let message = format!("job {id} was told to stop, but nobody has confirmed it");
+                Err(JobError::OnCluster { message }.into())
+            }
+        }
+    }
+
+    /// Takes back a job that nobody has touched.
+    async fn withdraw(&self, modified: Revision) -> Result<Option<JobSummary>, SubmitError> {
+        let key = self.id.key(JobKey::Record);
+        let change = Change::new().if_unchanged(key, modified).delete_prefix(self.id.prefix());
+        match apply(self.kv, change).await {
+            Applied::Yes(_) => {
+                let message =
+                    "no node took the job: start nodes that take jobs; nothing was done".to_owned();
+                Err(JobError::OnCluster { message }.into())
+            }
+            // Somebody has just begun, or nobody knows: look again.
+            Applied::No | Applied::Unknown => Ok(None),
+        }
+    }
+}
+
+/// How following a job once has ended.
+enum Ended {
+    Job(Box<JobSummary>),
+    Watch(ClientError),
+}
+
+/// How long a job may be without workers: somebody may be starting new ones.
+const PATIENCE_WITHOUT_WORKERS: Duration = Duration::from_mins(1);
+/// Workers are looked for this often.
+const WORKERS_LOOK: Duration = Duration::from_secs(5);

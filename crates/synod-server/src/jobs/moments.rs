@@ -1,0 +1,71 @@
+//! Moments at which a test may hold a thread, to do something to it, or to others meanwhile. Nothing
+//! happens at them otherwise.
+
+use synod_jobs::cluster::Work;
+use synod_jobs::cluster::worker::Held;
+
+/// A moment in the life of a thread.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Moment<'a> {
+    AttemptBegins(&'a Held),
+    AttemptEnded(&'a Held),
+    WorkBegins(Work),
+    WorkEnded(Work),
+}
+
+#[cfg(test)]
+pub(super) type Act = std::sync::Arc<dyn Fn(Moment<'_>) + Send + Sync>;
+
+/// What is done at the moments of one worker.
+#[derive(Clone, Default)]
+pub(crate) struct Moments {
+    #[cfg(test)]
+    pub(super) act: Option<Act>,
+}
+
+impl std::fmt::Debug for Moments {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Moments")
+    }
+}
+
+#[cfg(not(test))]
+impl Moments {
+    /// An attempt is about to run.
+    pub(super) fn attempt_begins(&self, _: &Held) {}
+
+    /// An attempt has ended, and nobody knows yet.
+    pub(super) fn attempt_ended(&self, _: &Held) {}
+
+    /// The coordinator's work on files is about to be done.
+    pub(super) fn work_begins(&self, _: Work) {}
+
+    /// It is done, and nobody knows yet.
+    pub(super) fn work_ended(&self, _: Work) {}
+}
+
+#[cfg(test)]
+impl Moments {
+    fn reach(&self, moment: Moment<'_>) {
+        if let Some(act) = &self.act {
+            act(moment);
+        }
+    }
+
+    pub(super) fn attempt_begins(&self, held: &Held) {
+        self.reach(Moment::AttemptBegins(held));
+    }
+
+    pub(super) fn attempt_ended(&self, held: &Held) {
+        self.reach(Moment::AttemptEnded(held));
+    }
+
+    pub(super) fn work_begins(&self, work: Work) {
+        self.reach(Moment::WorkBegins(work));
+    }
+
+    pub(super) fn work_ended(&self, work: Work) {
+        self.reach(Moment::WorkEnded(work));
+    }
+}

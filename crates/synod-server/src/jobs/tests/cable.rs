@@ -1,0 +1,122 @@
+//! A cable in front of a worker's port, for one direction of harm at a time: nobody gets through, answers
+//! break off, a bit of an answer turns over.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// What is wrong with it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Damage {
+    None,
+    /// Connections are closed as soon as they stand.
+    Refuse,
+    /// An answer breaks off behind so many bytes.
+    CutAfter(u64),
+    /// A bit of an answer's byte at this place is turned over.
+    Flip(u64),
+}
+
+/// A cable to a port.
+pub struct Cable {
+    address: SocketAddr,
+    damage: Arc<Mutex<Damage>>,
+    connections: Arc<AtomicU64>,
+    task: JoinHandle<()>,
+}
+
+impl Cable {
+    /// In front of this address.
+    pub async fn lay(to: SocketAddr) -> Cable {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let damage = Arc::new(Mutex::new(Damage::None));
+        let connections = Arc::new(AtomicU64::new(0));
+        let (now, count) = (damage.clone(), connections.clone());
+        let task = tokio::spawn(async move {
+            let mut streams = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = socket.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
+                streams.spawn(carry(stream, to, now.clone()));
+            }
+        });
+        Cable { address, damage, connections, task }
+    }
+
+    /// What others connect to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn damage(&self, damage: Damage) {
+        *self.damage.lock().unwrap_or_else(PoisonError::into_inner) = damage;
+    }
+
+    /// Connections that were made.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn carry(mut client: TcpStream, to: SocketAddr, damage: Arc<Mutex<Damage>>) {
+    let now = || *damage.lock().unwrap_or_else(PoisonError::into_inner);
+    if now() == Damage::Refuse {
+        return;
+    }
+    let Ok(mut server) = TcpStream::connect(to).await else { return };
+    let (mut up, mut down) = (vec![0; 4_096], vec![0; 4_096]);
+    let mut carried = 0;
+    loop {
+        tokio::select! {
+            read = client.read(&mut up) => match read {
+                Ok(bytes) if bytes > 0 => {
+                    // Each answer is counted from its beginning.
+                    carried = 0;
+                    if now() == Damage::Refuse || server.write_all(&up[..bytes]).await.is_err() {
+                        return;
+                    }
+                }
+                _ => return,
+            },
+            read = server.read(&mut down) => match read {
+                Ok(bytes) if bytes > 0 => {
+                    let piece = &mut down[..bytes];
+                    let Some(whole) = harm(piece, carried, now()) else { return };
+                    carried += bytes as u64;
+                    let (now, last) = if whole { (piece.len(), false) } else { (0, true) };
+                    if client.write_all(&piece[..now]).await.is_err() || last {
+                        return;
+                    }
+                }
+                _ => return,
+            },
+        }
+    }
+}
+
+/// Harms a piece of an answer that begins at `from`. `None`: the connection ends; false: so it does, and
+/// the piece is not sent.
+fn harm(piece: &mut [u8], from: u64, damage: Damage) -> Option<bool> {
+    match damage {
+        Damage::None => Some(true),
+        Damage::Refuse => None,
+        Damage::CutAfter(at) => Some(from + piece.len() as u64 <= at),
+        Damage::Flip(at) => {
+            let place = at.checked_sub(from).and_then(|place| usize::try_from(place).ok());
+            if let Some(byte) = place.and_then(|place| piece.get_mut(place)) {
+                *byte ^= 1;
+            }
+            Some(true)
+        }
+    }
+}

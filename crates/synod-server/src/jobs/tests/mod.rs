@@ -1,0 +1,10 @@
+//! Jobs on workers of this process, with everything that can go wrong between them.
+
+mod bench;
+mod cable;
+mod kills;
+mod links;
+mod lives;
+mod phases;
+mod shuffle;
+mod store;

@@ -1,0 +1,267 @@
+//! The coordinator stops in each of its phases, before and after its work on files, and another one goes on.
+//! When the first one's thread wakes up later, it changes nothing any more.
+
+use std::fs;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use synod_jobs::cluster::{JobId, JobState, TaskKind, Work};
+use synod_jobs::{JobSpec, Progress, run_built_in};
+
+use super::bench::{Bench, Kind, parts, text};
+use crate::jobs::moments::Moment;
+use crate::jobs::{Cancelling, cancel_job};
+
+/// Nothing takes this long, but a thread that is never let go.
+const HELD_AT_MOST: Duration = Duration::from_secs(60);
+
+/// Before the work, or after it while nobody knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum At {
+    Beginning,
+    End,
+}
+
+/// Holds the first thread that comes to this work, until it is let go.
+struct Hold {
+    reached: Receiver<()>,
+    release: Sender<()>,
+}
+
+fn hold_at(work: Work, at: At) -> (Kind, Hold) {
+    let (tell, reached) = channel();
+    let (release, released) = channel();
+    let once = Arc::new(Mutex::new(Some((tell, released))));
+    let kind = Kind::acting(move |moment| {
+        let is_it = match moment {
+            Moment::WorkBegins(begun) => at == At::Beginning && begun == work,
+            Moment::WorkEnded(ended) => at == At::End && ended == work,
+            Moment::AttemptBegins(_) | Moment::AttemptEnded(_) => false,
+        };
+        let first = if is_it { once.lock().unwrap().take() } else { None };
+        if let Some((tell, released)) = first {
+            tell.send(()).unwrap();
+            // If the test has failed meanwhile there is nobody to let it go.
+            let _released = released.recv_timeout(HELD_AT_MOST);
+        }
+    });
+    (kind, Hold { reached, release })
+}
+
+impl Hold {
+    async fn wait_reached(self) -> Sender<()> {
+        let reached = self.reached;
+        let wait = move || reached.recv_timeout(HELD_AT_MOST);
+        tokio::task::spawn_blocking(wait).await.unwrap().expect("the coordinator comes to it");
+        self.release
+    }
+}
+
+fn spec(bench: &Bench, output: &str) -> JobSpec {
+    JobSpec {
+        reduces: Some(3),
+        split_bytes: Some(4_000),
+        sync_output: false,
+        ..JobSpec::new("sort", [bench.path("in")], bench.path(output))
+    }
+}
+
+/// How the coordinator leaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Loss {
+    /// For ever.
+    Killed,
+    /// It stands still, loses its lease, and wakes up when the job is over.
+    Paused,
+}
+
+async fn coordinator_lost(work: Work, at: At, loss: Loss) {
+    let case = format!("{work:?} {at:?} {loss:?}");
+    let mut bench = Bench::new(0).await;
+    fs::write(bench.path("in"), text(30_000, 7)).unwrap();
+    run_built_in(&spec(&bench, "local"), &Progress::new()).unwrap();
+    let (kind, hold) = hold_at(work, at);
+    let first = bench.add(kind).await;
+    let id = bench.submit(&spec(&bench, "out")).await;
+    let release = hold.wait_reached().await;
+    assert_eq!(bench.coordinator().await, Some(first), "{case}");
+    match loss {
+        Loss::Killed => bench.kill(first, true).await,
+        Loss::Paused => bench.end_lease(first).await,
+    }
+    bench.add(Kind::default()).await;
+    bench.add(Kind::default()).await;
+    let summary = bench.finish(&id).await.unwrap_or_else(|error| panic!("{case}: {error}"));
+    let done = parts(&bench.path("out"));
+    assert!(done == parts(&bench.path("local")), "{case}: another output");
+    assert_eq!(summary.manifest.counters.map_records_in, lines(&bench), "{case}");
+    // The first one wakes up and does what it was about to do, or to say.
+    release.send(()).unwrap();
+    if loss == Loss::Paused {
+        bench.wait_clean().await;
+    }
+    let again = bench.run(&spec(&bench, "out3")).await.unwrap();
+    assert_eq!(again.manifest.parts, summary.manifest.parts, "{case}");
+    assert!(done == parts(&bench.path("out")), "{case}: changed after the end");
+    let state = bench.view().await.jobs[&id].job.clone().unwrap().record.state;
+    assert!(matches!(state, JobState::Done(_)), "{case}: {state:?}");
+}
+
+fn lines(bench: &Bench) -> u64 {
+    fs::read_to_string(bench.path("in")).unwrap().lines().count() as u64
+}
+
+#[tokio::test]
+async fn the_coordinator_is_killed_in_each_phase_and_the_next_one_goes_on() {
+    for work in [Work::Check, Work::Plan, Work::Commit] {
+        for at in [At::Beginning, At::End] {
+            coordinator_lost(work, at, Loss::Killed).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_coordinator_that_stands_still_in_a_phase_and_wakes_up_later_changes_nothing() {
+    for work in [Work::Check, Work::Plan, Work::Commit] {
+        for at in [At::Beginning, At::End] {
+            coordinator_lost(work, at, Loss::Paused).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_coordinator_is_killed_while_maps_run_and_while_reduces_run() {
+    for kind in [TaskKind::Map, TaskKind::Reduce] {
+        let mut bench = Bench::new(3).await;
+        fs::write(bench.path("in"), text(60_000, 8)).unwrap();
+        run_built_in(&spec(&bench, "local"), &Progress::new()).unwrap();
+        let id = bench.submit(&spec(&bench, "out")).await;
+        let some_done = |view: &synod_jobs::cluster::View| {
+            let job = view.jobs.get(&id)?;
+            (job.done(kind) > 0 || job.stored_report.is_some()).then_some(())
+        };
+        bench.wait("a task of the kind", some_done).await;
+        if let Some(coordinator) = bench.coordinator().await {
+            bench.kill(coordinator, true).await;
+        }
+        bench.finish(&id).await.unwrap();
+        assert!(parts(&bench.path("out")) == parts(&bench.path("local")), "{kind:?}");
+    }
+}
+
+/// Asks to cancel while the coordinator is held at this moment; what must hold afterwards.
+async fn cancelled_at(work: Work, at: At, wait: bool) {
+    let case = format!("{work:?} {at:?}");
+    let mut bench = Bench::new(0).await;
+    fs::write(bench.path("in"), text(10_000, 9)).unwrap();
+    let (kind, hold) = hold_at(work, at);
+    bench.add(kind).await;
+    let id = bench.submit(&spec(&bench, "out")).await;
+    let release = hold.wait_reached().await;
+    assert_eq!(cancel_job(&bench.kv, &id).await.unwrap(), Cancelling::Asked, "{case}");
+    release.send(()).unwrap();
+    bench.wait_state(&id, "an end", JobState::is_final).await;
+    ended_without_output(&bench, &id, &case, wait).await;
+}
+
+async fn ended_without_output(bench: &Bench, id: &JobId, case: &str, published: bool) {
+    let state = bench.view().await.jobs[id].job.clone().unwrap().record.state;
+    if published {
+        // Being published, it cannot be taken back.
+        assert!(matches!(state, JobState::Done(_)), "{case}: {state:?}");
+        parts(&bench.path("out"));
+    } else {
+        assert_eq!(state, JobState::Cancelled, "{case}");
+        assert!(!bench.path("out").exists(), "{case}");
+    }
+    assert_eq!(cancel_job(&bench.kv, id).await.unwrap(), Cancelling::Ended, "{case}");
+    bench.wait_clean().await;
+    let left = bench.view().await.jobs[id].clone();
+    assert!(left.tasks.is_empty() && left.plan.is_empty() && !left.cancel, "{case}");
+}
+
+#[tokio::test]
+async fn a_job_cancelled_in_any_phase_leaves_nothing_unless_it_is_being_published() {
+    for work in [Work::Check, Work::Plan] {
+        for at in [At::Beginning, At::End] {
+            cancelled_at(work, at, false).await;
+        }
+    }
+    cancelled_at(Work::Commit, At::Beginning, true).await;
+    for kind in [TaskKind::Map, TaskKind::Reduce] {
+        let bench = Bench::new(2).await;
+        fs::write(bench.path("in"), text(60_000, 8)).unwrap();
+        let id = bench.submit(&spec(&bench, "out")).await;
+        let begun = |view: &synod_jobs::cluster::View| {
+            view.jobs.get(&id)?.attempts().find(|(task, ..)| task.kind == kind).map(drop)
+        };
+        bench.wait("an attempt", begun).await;
+        assert_eq!(cancel_job(&bench.kv, &id).await.unwrap(), Cancelling::Asked);
+        bench.wait_state(&id, "an end", JobState::is_final).await;
+        let state = bench.view().await.jobs[&id].job.clone().unwrap().record.state;
+        let published = matches!(state, JobState::Done(_)) && kind == TaskKind::Reduce;
+        ended_without_output(&bench, &id, &format!("{kind:?}"), published).await;
+    }
+    let bench = Bench::new(1).await;
+    let nobody: JobId = "99".parse().unwrap();
+    assert_eq!(cancel_job(&bench.kv, &nobody).await.unwrap(), Cancelling::Unknown);
+}
+
+#[tokio::test]
+async fn the_coordinator_is_killed_while_it_removes_what_a_job_has_left() {
+    for at in [At::Beginning, At::End] {
+        let mut bench = Bench::new(0).await;
+        fs::write(bench.path("in"), text(30_000, 7)).unwrap();
+        let (kind, hold) = hold_at(Work::Clean, at);
+        let first = bench.add(kind).await;
+        let id = bench.submit(&spec(&bench, "out")).await;
+        let running = |state: &JobState| *state == JobState::Running;
+        bench.wait_state(&id, "tasks", running).await;
+        cancel_job(&bench.kv, &id).await.unwrap();
+        let release = hold.wait_reached().await;
+        bench.kill(first, true).await;
+        bench.add(Kind::default()).await;
+        bench.wait_state(&id, "an end", |state| *state == JobState::Cancelled).await;
+        assert!(!bench.path("out").exists());
+        // Another job may have the folder now; who wakes up late leaves it alone.
+        bench.run(&spec(&bench, "out")).await.unwrap();
+        release.send(()).unwrap();
+        bench.run(&spec(&bench, "out2")).await.unwrap();
+        parts(&bench.path("out"));
+    }
+}
+
+#[tokio::test]
+async fn a_folder_made_by_a_coordinator_that_wakes_up_after_the_end_goes_again() {
+    let mut bench = Bench::new(0).await;
+    fs::write(bench.path("in"), text(10_000, 7)).unwrap();
+    let (held, hold) = hold_at(Work::Plan, At::Beginning);
+    let (made, was_made) = channel();
+    let out = bench.path("out");
+    let act = held.moments.act.clone().unwrap();
+    let kind = Kind::acting(move |moment| {
+        act(moment);
+        if matches!(moment, Moment::WorkEnded(Work::Plan)) {
+            // The test may have heard enough.
+            let _heard: Result<(), _> = made.send(out.exists());
+        }
+    });
+    let first = bench.add(kind).await;
+    let id = bench.submit(&spec(&bench, "out")).await;
+    let release = hold.wait_reached().await;
+    bench.end_lease(first).await;
+    bench.add(Kind::default()).await;
+    cancel_job(&bench.kv, &id).await.unwrap();
+    bench.wait_state(&id, "an end", |state| *state == JobState::Cancelled).await;
+    assert!(!bench.path("out").exists());
+    release.send(()).unwrap();
+    let wait = move || was_made.recv_timeout(HELD_AT_MOST);
+    let was_made = tokio::task::spawn_blocking(wait).await.unwrap().unwrap();
+    assert!(was_made, "it woke up and made the folder");
+    let began = std::time::Instant::now();
+    while bench.path("out").exists() {
+        assert!(began.elapsed() < HELD_AT_MOST, "the folder stays");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
