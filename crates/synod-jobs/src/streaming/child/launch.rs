@@ -74,9 +74,10 @@ impl Launch {
                 program: program.clone(),
                 source: error.into(),
             })?;
-            // A smaller pipe works as well. Little goes through stderr.
+            // A smaller pipe works as well. Little goes through stderr; and a large stdin would hide that
+            // a command ended without having read it.
             #[cfg(target_os = "linux")]
-            if at < 2 {
+            if at == 1 {
                 let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES);
             }
             #[cfg(not(target_os = "linux"))]

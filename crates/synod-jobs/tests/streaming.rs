@@ -1,0 +1,138 @@
+//! Streaming jobs from their argument list to their part files, against what Hadoop 3.3.4 wrote for the
+//! same arguments (its local runner, recorded once), and what becomes of commands that misbehave.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::path::Path;
+use synod_jobs::streaming::arguments::Arguments;
+use synod_jobs::streaming::arguments::submission::{Outside, Submission};
+use synod_jobs::streaming::locations::Locations;
+use synod_jobs::{JobError, JobSummary, Progress, run_built_in};
+
+const INPUT: &[u8] = b"b 1\r\na\t2\nb 3\n\nc\td\re\tf\tg\nlast";
+
+/// Runs a job over `in.txt` in `folder`.
+fn run(folder: &Path, more: &[&str]) -> Result<JobSummary, JobError> {
+    let words = [more, &["-input", "in.txt", "-output", "out"]].concat();
+    let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+    let outside = Outside {
+        read: &|path| std::fs::read_to_string(path),
+        look: &|path| path.metadata().map(drop),
+        variable: &|_| None,
+        locations: Locations::default(),
+        folder: folder.to_owned(),
+        job_id: "job_1700000000000_0001".to_owned(),
+        user: "nobody".to_owned(),
+    };
+    let submission = Submission::new(&Arguments::parse(&words).unwrap(), &outside)?;
+    run_built_in(&submission.spec, &Progress::new())
+}
+
+fn parts(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> = std::fs::read_dir(folder.join("out"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("part-"))
+        .collect();
+    names.sort();
+    names.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect()
+}
+
+#[track_caller]
+fn assert_parts(arguments: &[&str], expected: &[&str]) {
+    let place = tempfile::tempdir().unwrap();
+    std::fs::write(place.path().join("in.txt"), INPUT).unwrap();
+    run(place.path(), arguments).unwrap();
+    assert_eq!(parts(place.path()), expected, "{arguments:?}");
+}
+
+#[track_caller]
+fn failure(input: &[u8], arguments: &[&str]) -> String {
+    let place = tempfile::tempdir().unwrap();
+    std::fs::write(place.path().join("in.txt"), input).unwrap();
+    let error = run(place.path(), arguments).unwrap_err().to_string();
+    assert!(!place.path().join("out").exists(), "a failed job has left output");
+    error
+}
+
+#[test]
+fn part_files_are_hadoops_byte_for_byte() {
+    assert_parts(
+        &["-mapper", "cat", "-reducer", "cat"],
+        &["\t\na\t2\nb 1\t\nb 3\t\nc\td\ne\tf\tg\nlast\t\n"],
+    );
+    assert_parts(
+        &[
+            "-D",
+            "mapreduce.job.reduces=3",
+            "-D",
+            "stream.num.map.output.key.fields=2",
+            "-mapper",
+            "cat",
+            "-reducer",
+            "cat",
+        ],
+        &["b 1\t\ne\tf\tg\n", "\t\na\t2\t\n", "b 3\t\nc\td\t\nlast\t\n"],
+    );
+    assert_parts(
+        &["-mapper", "cat", "-reducer", "NONE"],
+        &["b 1\t\na\t2\nb 3\t\n\t\nc\td\ne\tf\tg\nlast\t\n"],
+    );
+    assert_parts(
+        &[
+            "-inputformat",
+            "org.apache.hadoop.mapred.KeyValueTextInputFormat",
+            "-mapper",
+            "cat",
+            "-reducer",
+            "cat",
+        ],
+        &["\t\na\t2\nb 1\t\nb 3\t\nc\td\ne\tf\tg\nlast\t\n"],
+    );
+    assert_parts(
+        &[
+            "-D",
+            "mapreduce.job.output.key.comparator.class=org.apache.hadoop.mapred.lib.KeyFieldBasedComparator",
+            "-D",
+            "mapreduce.partition.keycomparator.options=-r",
+            "-mapper",
+            "cat",
+            "-reducer",
+            "cat",
+        ],
+        &["last\t\ne\tf\tg\nc\td\nb 3\t\nb 1\t\na\t2\n\t\n"],
+    );
+    assert_parts(
+        &["-mapper", "org.apache.hadoop.mapred.lib.IdentityMapper"],
+        &["0\tb 1\n5\ta\t2\n9\tb 3\n13\t\n14\tc\td\n18\te\tf\tg\n24\tlast\n"],
+    );
+}
+
+#[test]
+fn a_command_that_fails_or_hangs_fails_the_job_and_says_why() {
+    let sh = |script: &str| format!("sh -c \"{script}\"");
+    let code =
+        failure(INPUT, &["-mapper", &sh("cat; echo oh dear >&2; exit 3"), "-reducer", "cat"]);
+    assert!(code.contains("code 3: oh dear"), "{code}");
+    let killed = failure(INPUT, &["-mapper", &sh("kill -9 $$"), "-reducer", "cat"]);
+    assert!(killed.contains("code 137"), "{killed}");
+    let timeout = ["-D", "mapreduce.task.timeout=300"];
+    let hung = sh("trap '' TERM; while :; do sleep 1; done");
+    let hung = failure(INPUT, &[&timeout[..], &["-mapper", &hung, "-reducer", "cat"]].concat());
+    assert!(hung.contains("no progress"), "{hung}");
+    let none = failure(INPUT, &["-mapper", "no-such-program-here", "-reducer", "cat"]);
+    assert!(none.contains("-files no-such-program-here"), "{none}");
+    let large = b"a line\n".repeat(100_000);
+    let early = failure(&large, &["-mapper", "head -n 1", "-reducer", "cat"]);
+    assert!(early.contains("all its input"), "{early}");
+}
+
+#[test]
+fn a_command_may_print_before_it_reads_or_leave_its_pipe_to_a_child() {
+    let place = tempfile::tempdir().unwrap();
+    std::fs::write(place.path().join("in.txt"), b"x\n".repeat(300_000)).unwrap();
+    let script = "sh -c \"seq 300000; cat >/dev/null; sleep 1000 & exit 0\"";
+    let summary = run(place.path(), &["-mapper", script, "-reducer", "NONE"]).unwrap();
+    let splits = summary.splits as u64;
+    assert_eq!(summary.manifest.counters.reduce_records_out, 300_000 * splits);
+}
