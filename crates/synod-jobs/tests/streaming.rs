@@ -11,6 +11,9 @@ use synod_jobs::{JobError, JobSummary, Progress, run_built_in};
 
 const INPUT: &[u8] = b"b 1\r\na\t2\nb 3\n\nc\td\re\tf\tg\nlast";
 
+const COMPARATOR: &str = "mapreduce.job.output.key.comparator.class=\
+                          org.apache.hadoop.mapred.lib.KeyFieldBasedComparator";
+
 /// Runs a job over `in.txt` in `folder`.
 fn run(folder: &Path, more: &[&str]) -> Result<JobSummary, JobError> {
     let words = [more, &["-input", "in.txt", "-output", "out"]].concat();
@@ -92,7 +95,7 @@ fn part_files_are_hadoops_byte_for_byte() {
     assert_parts(
         &[
             "-D",
-            "mapreduce.job.output.key.comparator.class=org.apache.hadoop.mapred.lib.KeyFieldBasedComparator",
+            COMPARATOR,
             "-D",
             "mapreduce.partition.keycomparator.options=-r",
             "-mapper",
