@@ -37,14 +37,14 @@ mod sample;
 
 pub use builtin::options::{BuiltIn, JobInfo, JobOption};
 pub use builtin::passes::run_passes;
-pub use builtin::{BUILT_IN, JobVisitor, run_built_in, with_job};
+pub use builtin::{BUILT_IN, JobVisitor, run_built_in, run_built_in_with, with_job};
 pub use counters::Counters;
 pub use emit::{Emitter, PairSink};
 pub use error::JobError;
 pub use framing::{Framing, InputFormat, LongRecords};
 pub use input::Stores;
 pub use job::{Block, Job, Record};
-pub use local::{JobSummary, run_local};
+pub use local::{JobSummary, LocalOptions, run_local};
 pub use map_input::{InputRange, MapInput};
 pub use outlook::{Outlook, Pace};
 pub use plan::{JobPlan, plan};

@@ -2,14 +2,13 @@
 //!
 //! A pipeline is plain data. What it says is checked as a whole before its first job runs. Outputs that
 //! are only steps on the way are marked, and removed when the last job is done; if a job fails they
-//! stay, so that it can be seen why. Who runs the jobs, here or on a cluster, is the caller's matter:
-//! [`Pipeline::specs`] gives them in order, and for each the earlier ones that it needs.
+//! stay, so that it can be seen why. Who runs the jobs, here or on a cluster, is the caller's matter.
 
 use crate::error::JobError;
 use crate::spec::JobSpec;
 use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Jobs in the order in which they run.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -42,18 +41,9 @@ pub struct Stage {
     pub set: BTreeMap<String, String>,
 }
 
-/// A job of a pipeline, ready to run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StageSpec {
-    /// What to run.
-    pub spec: JobSpec,
-    /// Positions of the earlier stages whose outputs it reads.
-    pub needs: BTreeSet<usize>,
-}
-
 impl Pipeline {
-    /// The jobs with what each needs, if they fit together.
-    pub fn specs(&self) -> Result<Vec<StageSpec>, JobError> {
+    /// The jobs in the order in which they run, if they fit together.
+    pub fn specs(&self) -> Result<Vec<JobSpec>, JobError> {
         let bad = |what: String| Err(JobError::BadSpec { what });
         if self.stages.is_empty() {
             return bad("a pipeline without jobs: write [[job]] once for each".to_owned());
@@ -64,18 +54,14 @@ impl Pipeline {
             if self.stages[..number].iter().any(|earlier| earlier.output == stage.output) {
                 return bad(format!("two jobs of the pipeline have the output {shown}"));
             }
-            let mut needs = BTreeSet::new();
             for input in &stage.inputs {
-                let writers = self.stages.iter().enumerate();
-                for (writer, _) in writers.filter(|(_, writer)| is_within(input, &writer.output)) {
-                    if writer >= number {
-                        let input = input.display();
-                        return bad(format!(
-                            "job {number} of the pipeline reads {input}, which job {writer} writes \
-                             only later: put that one first"
-                        ));
-                    }
-                    needs.insert(writer);
+                let mut later = self.stages[number..].iter().zip(number..);
+                if let Some((_, writer)) = later.find(|(w, _)| input.starts_with(&w.output)) {
+                    let input = input.display();
+                    return bad(format!(
+                        "job {number} of the pipeline reads {input}, which job {writer} writes only \
+                         later: put that one first"
+                    ));
                 }
             }
             let mut spec = JobSpec::new(&stage.job, &stage.inputs, &stage.output);
@@ -83,7 +69,7 @@ impl Pipeline {
             spec.memory_bytes = stage.memory_bytes.unwrap_or(spec.memory_bytes);
             spec.options = stage.set.clone();
             spec.check()?;
-            specs.push(StageSpec { spec, needs });
+            specs.push(spec);
         }
         Ok(specs)
     }
@@ -102,14 +88,10 @@ impl Pipeline {
     }
 }
 
-/// Whether an input is an output, or something in it, a pattern included.
-fn is_within(input: &Path, output: &Path) -> bool {
-    input.starts_with(output)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn stage(inputs: &[&str], output: &str) -> Stage {
         Stage {
@@ -124,20 +106,15 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_needs_those_whose_outputs_it_reads() {
+    fn jobs_may_read_what_earlier_ones_write() {
         let stages = vec![
             stage(&["in"], "one"),
-            stage(&["in"], "ones"),
-            stage(&["one/part-*", "ones"], "three"),
-            stage(&["three", "one"], "four"),
+            stage(&["one/part-*", "in"], "two"),
+            stage(&["two", "one"], "three"),
         ];
-        let needs: Vec<Vec<usize>> = Pipeline { stages }
-            .specs()
-            .unwrap()
-            .into_iter()
-            .map(|stage| stage.needs.into_iter().collect())
-            .collect();
-        assert_eq!(needs, [vec![], vec![], vec![0, 1], vec![0, 2]]);
+        let specs = Pipeline { stages }.specs().unwrap();
+        let outputs: Vec<&Path> = specs.iter().map(|spec| spec.output.as_path()).collect();
+        assert_eq!(outputs, ["one", "two", "three"].map(Path::new));
     }
 
     #[test]

@@ -21,10 +21,12 @@ pub mod top_k;
 pub mod wordcount;
 
 use crate::error::JobError;
+use crate::input::Stores;
 use crate::job::Job;
-use crate::local::{JobSummary, run_local};
+use crate::local::{JobSummary, LocalOptions, run_local_with};
 use crate::progress::Progress;
 use crate::spec::JobSpec;
+use crate::task::NoLog;
 use options::{BuiltIn, JobInfo, Options};
 use passes::{Passes, run_passes};
 
@@ -88,18 +90,28 @@ fn unknown(spec: &JobSpec) -> JobError {
     JobError::UnknownJob { name: spec.job.clone(), known: shown.collect::<Vec<_>>().join(", ") }
 }
 
-/// Runs a built-in job in this process.
+/// Runs a built-in job in this process, over files.
 pub fn run_built_in(spec: &JobSpec, progress: &Progress) -> Result<JobSummary, JobError> {
-    struct RunLocal<'a>(&'a JobSpec, &'a Progress);
+    let options = LocalOptions { stores: &Stores::local(), log: &NoLog, only_maps: None };
+    run_built_in_with(spec, progress, &options)
+}
+
+/// Runs a built-in job in this process.
+pub fn run_built_in_with(
+    spec: &JobSpec,
+    progress: &Progress,
+    options: &LocalOptions<'_>,
+) -> Result<JobSummary, JobError> {
+    struct RunLocal<'a>(&'a JobSpec, &'a Progress, &'a LocalOptions<'a>);
     impl JobVisitor for RunLocal<'_> {
         type Output = Result<JobSummary, JobError>;
         fn visit<J: Job>(self, job: &J) -> Self::Output {
-            run_local(self.0, job, self.1)
+            run_local_with(self.0, job, self.1, self.2)
         }
     }
     run_passes(spec, |pass| {
         // What another pass has counted is not this one's.
         progress.show(&Progress::new().snapshot());
-        with_job(pass, RunLocal(pass, progress))?
+        with_job(pass, RunLocal(pass, progress, options))?
     })
 }

@@ -14,9 +14,11 @@ mod lock;
 mod member;
 mod output;
 mod parse;
+mod pipeline;
 mod progress;
 mod put;
 mod run;
+mod run_flags;
 mod server;
 mod signals;
 mod status;
@@ -62,6 +64,7 @@ enum Command {
     Run(run::Run),
     Streaming(streaming::Streaming),
     Hadoop(streaming::Hadoop),
+    Pipeline(pipeline::Pipeline),
     Worker(worker::Worker),
     Put(put::Put),
     Get(get::Get),
@@ -89,6 +92,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Command::Run(command) => command.run(),
         Command::Streaming(command) => command.run(),
         Command::Hadoop(command) => command.run(),
+        Command::Pipeline(command) => command.run(),
         Command::Worker(command) => command.run(),
         Command::Put(command) => command.run(),
         Command::Get(command) => command.run(),

@@ -1,5 +1,6 @@
 //! `synod run`: a MapReduce job, in this process or on a cluster.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
@@ -8,13 +9,17 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use synod::jobs::cluster::JobId;
-use synod::jobs::{JobError, JobSpec, JobSummary, Progress, run_built_in, run_passes};
+use synod::jobs::{
+    JobError, JobSpec, JobSummary, LocalOptions, NoLog, Progress, Stores, run_built_in_with,
+    run_passes,
+};
 use synod::server::{SubmitError, follow_job, submit_job};
 use tokio::sync::oneshot;
 
 use super::connect::{Cluster, block_on};
 use super::failure::Failure;
 use super::progress::View;
+use super::run_flags::RunFlags;
 use super::signals::StopSignals;
 use super::summary::Done;
 use super::{Outcome, job_help};
@@ -23,13 +28,13 @@ use super::{Outcome, job_help};
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long one node of a cluster may take to answer.
-const NODE_TIMEOUT: Duration = Duration::from_secs(10);
+pub const NODE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The rate is that of the last seconds.
-const RATE_WINDOW: Duration = Duration::from_secs(5);
+pub const RATE_WINDOW: Duration = Duration::from_secs(5);
 
 /// A cluster tells every five seconds how far a task is.
-const CLUSTER_RATE_WINDOW: Duration = Duration::from_secs(20);
+pub const CLUSTER_RATE_WINDOW: Duration = Duration::from_secs(20);
 
 /// Run a MapReduce job over files
 #[derive(Args, Debug)]
@@ -37,7 +42,7 @@ const CLUSTER_RATE_WINDOW: Duration = Duration::from_secs(20);
 pub struct Run {
     /// Which job; they are listed below
     job: String,
-    /// Files to read
+    /// What to read: files, folders, patterns
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
     /// Folder for the part files; must not exist yet
@@ -49,8 +54,8 @@ pub struct Run {
     /// Input per map task, MiB
     #[arg(long, value_name = "MIB")]
     split_mib: Option<u64>,
-    /// Memory for intermediate data, MiB; more goes to disk
-    #[arg(long, value_name = "MIB")]
+    /// The same as --memory, in MiB
+    #[arg(long, value_name = "MIB", hide = true)]
     memory_mib: Option<u64>,
     /// Tasks at a time; default: one per core
     #[arg(long, value_name = "N")]
@@ -67,6 +72,8 @@ pub struct Run {
     /// Do not wait until the part files are on stable storage
     #[arg(long)]
     no_sync: bool,
+    #[command(flatten)]
+    flags: RunFlags,
     /// Print nothing but errors
     #[arg(long, short)]
     quiet: bool,
@@ -85,7 +92,7 @@ impl Run {
         let progress = Arc::new(Progress::new());
         let mut id = None;
         let summary = if self.endpoints.is_empty() {
-            run_here(spec, &progress, self.view(RATE_WINDOW))?
+            run_here(spec, self.flags.only_maps(), &progress, self.view(RATE_WINDOW))?
         } else {
             let cluster = Cluster { endpoints: self.endpoints.clone(), timeout: NODE_TIMEOUT };
             // Of several passes the last one's name is told.
@@ -123,6 +130,7 @@ impl Run {
         spec.slots = self.slots;
         spec.skip_bad_records = self.skip_bad_records;
         spec.sync_output = !self.no_sync;
+        self.flags.apply(&mut spec);
         for (key, value) in &self.options {
             if spec.options.insert(key.clone(), value.clone()).is_some() {
                 return Err(Failure::WrongUse(format!("--set {key} is given twice")));
@@ -134,7 +142,7 @@ impl Run {
 }
 
 /// Has the nodes of a cluster run the job.
-fn submit(
+pub fn submit(
     spec: &JobSpec,
     cluster: &Cluster,
     progress: &Progress,
@@ -174,12 +182,20 @@ fn failure_of(id: &JobId, error: SubmitError) -> Failure {
 }
 
 /// Runs the job on threads of its own while this one shows its progress and hears Ctrl-C.
-fn run_here(spec: JobSpec, progress: &Arc<Progress>, view: View) -> Result<JobSummary, Failure> {
+pub fn run_here(
+    spec: JobSpec,
+    only_maps: Option<BTreeSet<u32>>,
+    progress: &Arc<Progress>,
+    view: View,
+) -> Result<JobSummary, Failure> {
     let (done, finished) = oneshot::channel();
     let worker = std::thread::spawn({
         let progress = progress.clone();
         move || {
-            let result = run_built_in(&spec, &progress);
+            let stores = Stores::local();
+            let only_maps = only_maps.as_ref();
+            let options = LocalOptions { stores: &stores, log: &NoLog, only_maps };
+            let result = run_built_in_with(&spec, &progress, &options);
             // The other side waits until the thread has ended.
             let _ = done.send(());
             result

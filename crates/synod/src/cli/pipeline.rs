@@ -1,0 +1,81 @@
+//! `synod pipeline`: several jobs, one after the other, as a file says.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Args;
+use synod::jobs::cluster::JobId;
+use synod::jobs::pipeline::Pipeline as Stages;
+use synod::jobs::{JobSpec, JobSummary, Progress, run_passes};
+
+use super::Outcome;
+use super::connect::Cluster;
+use super::failure::Failure;
+use super::progress::View;
+use super::run::{CLUSTER_RATE_WINDOW, NODE_TIMEOUT, RATE_WINDOW, run_here, submit};
+use super::summary::Done;
+
+/// Run jobs one after the other, each on what earlier ones have written
+///
+/// The jobs stand in a TOML file in their order. If one fails those behind it do not run, and what is there
+/// stays, so that it can be seen why.
+#[derive(Args, Debug)]
+#[command(after_help = "The file:
+  [[job]]
+  job = \"wordcount\"
+  inputs = [\"books/*.txt\"]
+  output = \"counts\"
+  temporary = true              # removed when the last job is done
+
+  [[job]]
+  job = \"top-k\"
+  inputs = [\"counts\"]
+  output = \"top\"
+  reduces = 1
+  set = { k = \"10\" }")]
+pub struct Pipeline {
+    /// The file
+    file: PathBuf,
+    /// Run on the nodes of this cluster, which see the same files under the same paths
+    #[arg(long, value_delimiter = ',', value_name = "HOST:PORT,..")]
+    endpoints: Vec<String>,
+}
+
+impl Pipeline {
+    pub fn run(self) -> Outcome {
+        let shown = self.file.display();
+        let text = std::fs::read_to_string(&self.file)
+            .map_err(|error| Failure::WrongUse(format!("cannot read {shown}: {error}")))?;
+        let stages: Stages = toml::from_str(&text)
+            .map_err(|error| Failure::WrongUse(format!("{shown} is no pipeline: {error}")))?;
+        let cluster = Cluster { endpoints: self.endpoints, timeout: NODE_TIMEOUT };
+        for spec in stages.specs()? {
+            let started = Instant::now();
+            let (id, summary) = run_stage(&spec, &cluster)?;
+            let (output, took) = (spec.output.as_path(), started.elapsed());
+            let done = Done { name: &spec.job, id: id.as_ref(), output, took, summary: &summary };
+            let mut out = std::io::stdout().lock();
+            done.print(&mut out)?;
+            out.flush()?;
+        }
+        stages.remove_temporary()?;
+        Ok(())
+    }
+}
+
+fn run_stage(spec: &JobSpec, cluster: &Cluster) -> Result<(Option<JobId>, JobSummary), Failure> {
+    let progress = Arc::new(Progress::new());
+    if cluster.endpoints.is_empty() {
+        let summary = run_here(spec.clone(), None, &progress, View::new(RATE_WINDOW))?;
+        return Ok((None, summary));
+    }
+    let mut id = None;
+    let summary = run_passes(spec, |pass| {
+        let (pass, summary) = submit(pass, cluster, &progress, View::new(CLUSTER_RATE_WINDOW))?;
+        id = Some(pass);
+        Ok::<_, Failure>(summary)
+    })?;
+    Ok((id, summary))
+}
