@@ -30,7 +30,11 @@ pub enum JobError {
         path: PathBuf,
     },
     /// Within a folder that is an input there is another folder.
-    #[error("input {} is a folder within a folder: name its files, or have folders read with all below them", .path.display())]
+    #[error(
+        "input {} is a folder within a folder: name its files, or have folders read with all below \
+         them",
+        .path.display()
+    )]
     InputIsFolder {
         /// The path as given.
         path: PathBuf,
@@ -42,7 +46,10 @@ pub enum JobError {
         path: PathBuf,
     },
     /// A compressed input cannot be unpacked.
-    #[error("input {} cannot be unpacked: {what}; make it anew, or name it without its extension", .path.display())]
+    #[error(
+        "input {} cannot be unpacked: {what}; make it anew, or name it without its extension",
+        .path.display()
+    )]
     BadCompression {
         /// The file.
         path: PathBuf,

@@ -8,7 +8,7 @@ use crate::error::JobError;
 use crate::spec::JobSpec;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Jobs in the order in which they run.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -74,24 +74,15 @@ impl Pipeline {
         Ok(specs)
     }
 
-    /// Removes the outputs that were only steps on the way.
-    pub fn remove_temporary(&self) -> Result<(), JobError> {
-        for stage in self.stages.iter().filter(|stage| stage.temporary) {
-            match std::fs::remove_dir_all(&stage.output) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(JobError::io("remove", &stage.output, error));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+    /// The outputs that were only steps on the way: of no use once the last job is done.
+    pub fn temporary_outputs(&self) -> impl Iterator<Item = &Path> {
+        self.stages.iter().filter(|stage| stage.temporary).map(|stage| stage.output.as_path())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     fn stage(inputs: &[&str], output: &str) -> Stage {
         Stage {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use clap::Args;
 use synod::jobs::cluster::JobId;
 use synod::jobs::pipeline::Pipeline as Stages;
-use synod::jobs::{JobSpec, JobSummary, Progress, run_passes};
+use synod::jobs::{JobError, JobSpec, JobSummary, Progress, run_passes};
 
 use super::Outcome;
 use super::connect::Cluster;
@@ -60,7 +60,11 @@ impl Pipeline {
             done.print(&mut out)?;
             out.flush()?;
         }
-        stages.remove_temporary()?;
+        for output in stages.temporary_outputs() {
+            // Every one was made here: a job refuses an output that exists.
+            std::fs::remove_dir_all(output)
+                .map_err(|error| JobError::io("remove", output, error))?;
+        }
         Ok(())
     }
 }
