@@ -14,6 +14,7 @@ pub mod output;
 pub mod records;
 pub mod report;
 pub mod seat;
+pub mod shown;
 pub mod shuffle;
 pub mod view;
 pub mod worker;

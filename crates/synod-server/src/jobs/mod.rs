@@ -11,6 +11,7 @@ mod host;
 mod moments;
 mod pool;
 mod port;
+mod query;
 mod records;
 mod serve;
 mod service;
@@ -24,6 +25,7 @@ mod tests;
 
 pub(crate) use host::host_of_this_process;
 pub(crate) use moments::Moments;
+pub use query::{read_job, read_jobs};
 pub(crate) use serve::JobFiles;
 pub(crate) use service::{JobService, NodeFacts};
 pub use standalone::{WorkerOptions, WorkerReady, run_worker};

@@ -8,7 +8,9 @@ mod elect;
 mod etcd;
 mod failure;
 mod get;
+mod http;
 mod job_help;
+mod jobs;
 mod lease;
 mod lock;
 mod member;
@@ -65,6 +67,7 @@ enum Command {
     Streaming(streaming::Streaming),
     Hadoop(streaming::Hadoop),
     Pipeline(pipeline::Pipeline),
+    Jobs(jobs::Jobs),
     Worker(worker::Worker),
     Put(put::Put),
     Get(get::Get),
@@ -93,6 +96,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Command::Streaming(command) => command.run(),
         Command::Hadoop(command) => command.run(),
         Command::Pipeline(command) => command.run(),
+        Command::Jobs(command) => command.run(),
         Command::Worker(command) => command.run(),
         Command::Put(command) => command.run(),
         Command::Get(command) => command.run(),

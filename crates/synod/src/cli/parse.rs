@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use synod::LeaseId;
 use synod::NodeId;
+use synod::jobs::cluster::TaskId;
 
 /// `250ms`, `10s`, `5m`; a bare number is seconds.
 pub fn duration(text: &str) -> Result<Duration, String> {
@@ -30,6 +31,21 @@ fn initial_member(part: &str) -> Result<(String, String), String> {
             Ok((name.to_owned(), url.to_owned()))
         }
         _ => Err(format!("`{part}` is not a member; write name=host:port")),
+    }
+}
+
+/// `m12` or `m000012`: a map; `r0`: a reduce.
+pub fn task_id(text: &str) -> Result<TaskId, String> {
+    let bad = || format!("`{text}` is not a task; write m12 for a map, r0 for a reduce");
+    let (kind, digits) = text.split_at_checked(1).ok_or_else(bad)?;
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(bad());
+    }
+    let number = digits.parse().map_err(|_| bad())?;
+    match kind {
+        "m" => Ok(TaskId::map(number)),
+        "r" => Ok(TaskId::reduce(number)),
+        _ => Err(bad()),
     }
 }
 

@@ -4,16 +4,12 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::Args;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::Request;
-use hyper_util::rt::TokioIo;
 use synod::NodeId;
 use synod::client::{EndpointStatus, Member, Remote};
-use tokio::net::TcpStream;
 
 use super::connect::{Cluster, block_on};
 use super::failure::Failure;
-use super::{Outcome, output};
+use super::{Outcome, http, output};
 
 /// Longest metrics page that is read, in bytes.
 const MAX_METRICS_BYTES: usize = 4 * 1024 * 1024;
@@ -149,21 +145,8 @@ fn without_scheme(url: &str) -> String {
 
 /// The process's resident memory out of its metrics page.
 async fn memory_bytes(address: &str) -> Option<u64> {
-    let stream = TcpStream::connect(address).await.ok()?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
-    let get =
-        Request::get("/metrics").header("host", address).body(Empty::<bytes::Bytes>::new()).ok()?;
-    let answer = async {
-        let answer = sender.send_request(get).await.ok()?;
-        let page = Limited::new(answer.into_body(), MAX_METRICS_BYTES).collect().await.ok()?;
-        resident_memory(&String::from_utf8_lossy(&page.to_bytes()))
-    };
-    tokio::select! {
-        memory = answer => memory,
-        // It goes on until the answer is there.
-        _ = connection => None,
-    }
+    let (_, page) = http::get(address, "/metrics", MAX_METRICS_BYTES).await?;
+    resident_memory(&String::from_utf8_lossy(&page))
 }
 
 fn resident_memory(page: &str) -> Option<u64> {

@@ -78,7 +78,7 @@ impl Done<'_> {
 }
 
 /// What went in, through and out.
-fn facts(counted: &Counters, report: &JobReport, files: usize) -> Vec<(&'static str, String)> {
+pub fn facts(counted: &Counters, report: &JobReport, files: usize) -> Vec<(&'static str, String)> {
     let mut facts = vec![
         ("input", format!("{} records", count(counted.map_records_in))),
         ("map", mapped(counted)),
@@ -167,7 +167,8 @@ pub fn print_counters(out: &mut impl Write, counted: &Counters) -> io::Result<()
     }
 }
 
-fn row(out: &mut impl Write, name: &str, text: &str) -> io::Result<()> {
+/// A line of a summary.
+pub fn row(out: &mut impl Write, name: &str, text: &str) -> io::Result<()> {
     writeln!(out, "  {name:9} {text}")
 }
 

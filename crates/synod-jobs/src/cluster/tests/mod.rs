@@ -3,6 +3,7 @@
 mod decisions;
 mod files;
 mod queue;
+mod shown;
 mod slowness;
 
 use super::change::Change;

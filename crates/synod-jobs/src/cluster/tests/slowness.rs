@@ -14,7 +14,7 @@ impl Desk {
     }
 
     /// The attempt has done this much of its 100 bytes.
-    fn tell(&mut self, number: i64, held: &Held, work_done: u64) {
+    pub(super) fn tell(&mut self, number: i64, held: &Held, work_done: u64) {
         let pace = Pace { activity: work_done, work_done, work_total: 100, ..Pace::default() };
         assert!(self.store.apply(worker::refreshed(held, &identity(number), pace)));
     }

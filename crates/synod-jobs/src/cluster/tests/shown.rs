@@ -1,0 +1,93 @@
+//! What is shown of jobs in every state, and its bounds.
+
+use super::*;
+use crate::cluster::shown::{JobDetail, JobRow, workers};
+use crate::commit::Manifest;
+
+fn row(desk: &Desk) -> JobRow {
+    JobRow::of(&desk.id, desk.job(), None).unwrap()
+}
+
+fn detail(desk: &Desk) -> JobDetail {
+    JobDetail::of(&desk.id, &desk.store.view, None).unwrap()
+}
+
+#[test]
+fn a_running_job_shows_its_attempts_its_failures_and_how_far_it_is() {
+    let mut desk = Desk::running(4, 2, 2);
+    let failing = desk.claim(1).unwrap();
+    desk.fail(1, &failing, None);
+    let done = desk.claim(1).unwrap();
+    assert!(desk.finish(1, &done));
+    let running = desk.claim(2).unwrap();
+    desk.tell(2, &running, 30);
+    let shown = detail(&desk);
+    assert_eq!((shown.row.state, shown.row.progress.phase), ("running", "map"));
+    assert_eq!((shown.row.progress.maps_done, shown.row.progress.maps_total), (1, 4));
+    assert_eq!((shown.row.progress.attempts_running, shown.row.progress.attempts_failed), (1, 1));
+    let attempt = &shown.running[0];
+    assert_eq!((attempt.task, attempt.attempt), (running.task, running.attempt()));
+    assert_eq!((&*attempt.node, attempt.work_done, attempt.backup), ("n2", 30, false));
+    assert_eq!(shown.report.failures[0].task, failing.task);
+    assert_eq!(shown.report.tasks.len(), 1);
+    let busy: Vec<u32> = workers(&desk.store.view).iter().map(|worker| worker.running).collect();
+    assert_eq!(busy, [0, 1]);
+}
+
+#[test]
+fn a_job_that_is_done_shows_the_whole_of_what_it_did() {
+    let mut desk = Desk::running(3, 1, 1);
+    desk.finish_all(1);
+    desk.finish_all(1);
+    assert_eq!(desk.settle(), Some(Work::Commit));
+    let counters = JobReport::of(desk.job(), &desk.store.view.workers).counters;
+    let manifest = Manifest { job: "wordcount".to_owned(), counters, ..Manifest::default() };
+    let change = desk.coordinator.committed(&desk.id, &desk.store.view, desk.record(), manifest);
+    assert!(desk.store.apply(change));
+    let shown = detail(&desk);
+    let progress = &shown.row.progress;
+    assert_eq!((shown.row.state, progress.phase), ("done", "done"));
+    assert_eq!(progress.bytes_read, progress.bytes_total);
+    assert_eq!((progress.maps_done, progress.reduces_done), (3, 1));
+    assert_eq!(shown.report.tasks.len(), 4);
+    assert!(shown.running.is_empty());
+}
+
+#[test]
+fn a_job_that_failed_or_is_being_cancelled_says_so() {
+    let mut desk = Desk::running(1, 1, 1);
+    let change = Change::new().put(desk.id.key(JobKey::Cancel), "");
+    assert!(desk.store.apply(change));
+    assert!(row(&desk).cancelling);
+    assert_eq!(desk.settle(), Some(Work::Clean));
+    assert_eq!((row(&desk).state, row(&desk).message), ("ending", None));
+    let change = desk.coordinator.cleaned(&desk.id, &desk.store.view, desk.record(), None);
+    assert!(desk.store.apply(change));
+    assert_eq!((row(&desk).state, row(&desk).cancelling), ("cancelled", false));
+
+    let mut desk = Desk::running(1, 1, 1);
+    for _ in 0..4 {
+        let held = desk.claim(1).unwrap();
+        desk.fail(1, &held, Some(7));
+        if desk.settle() == Some(Work::Clean) {
+            break;
+        }
+    }
+    assert_eq!(row(&desk).state, "ending");
+    assert!(row(&desk).message.unwrap().contains("it broke"));
+}
+
+#[test]
+fn whatever_a_job_is_made_of_what_is_shown_has_a_bound() {
+    let mut spec =
+        JobSpec::new("x".repeat(100_000), (0..5_000).map(|n| format!("/in/{n}")), "/out");
+    spec.name = Some("ü".repeat(100_000));
+    spec.options = (0..5_000).map(|n| (format!("o{n}"), "v".repeat(5_000))).collect();
+    let desk = Desk::new(spec);
+    let shown = detail(&desk);
+    assert_eq!(shown.row.name.chars().count(), 1_001);
+    assert_eq!(shown.spec.inputs.len() as u64 + shown.spec.inputs_left_out, 5_000);
+    assert!(serde_json::to_vec(&shown).unwrap().len() < 100_000);
+    assert_eq!(shown.row.state, "submitted");
+    assert_eq!(shown.row.millis(5_000), None);
+}

@@ -1,0 +1,177 @@
+//! `synod jobs list|show|logs|cancel|retry` on a node of the real binary, with jobs that are done, that
+//! failed, that are cancelled, and whose names are not meant for a terminal.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use serde_json::Value;
+use support::cluster::Cluster;
+use support::{PATIENCE, refused, succeed, synod, wait_for};
+
+struct Bench {
+    cluster: Cluster,
+    client: String,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let cluster = Cluster::start(1);
+        let client = cluster.nodes[0].client();
+        Bench { cluster, client }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.cluster.folder().join(name)
+    }
+
+    fn text_of(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    fn jobs(&self, arguments: &[&str]) -> String {
+        succeed(&[&["jobs"], arguments, &["--endpoints", &self.client]].concat())
+    }
+
+    fn json(&self, arguments: &[&str]) -> Vec<Value> {
+        let printed = self.jobs(&[arguments, &["--json"]].concat());
+        printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn refused(&self, arguments: &[&str]) -> String {
+        refused(&[&["jobs"], arguments, &["--endpoints", &self.client]].concat(), 1)
+    }
+
+    /// A word count of a text of a few lines; its name on the cluster.
+    fn count(&self, output: &str) -> String {
+        let input = self.text_of("in");
+        fs::write(&input, "to be or not\nto be\n").unwrap();
+        let output = self.text_of(output);
+        let run = ["run", "wordcount", &input, "--output", &output, "--reduces", "2", "--json"];
+        let done = succeed(&[&run[..], &["--endpoints", &self.client]].concat());
+        let done: Value = serde_json::from_str(&done).unwrap();
+        done["id"].as_str().unwrap().to_owned()
+    }
+
+    /// A word count that fails on a record that is too long; what it said.
+    fn fail(&self, output: &str) -> String {
+        let input = self.text_of("long");
+        fs::write(&input, [&b"short\n"[..], &vec![b'x'; 3 << 20]].concat()).unwrap();
+        let output = self.text_of(output);
+        let run = ["run", "wordcount", &input, "--output", &output, "--max-record-mib", "1"];
+        let run = [&run[..], &["--endpoints", &self.client]].concat();
+        let ran = synod(&run).stdin(Stdio::null()).output().unwrap();
+        assert_eq!(ran.status.code(), Some(1));
+        String::from_utf8(ran.stderr).unwrap()
+    }
+}
+
+#[test]
+fn jobs_that_are_done_and_that_failed_are_listed_and_shown() {
+    let bench = Bench::new();
+    assert_eq!(bench.jobs(&["list"]).lines().count(), 1, "a heading");
+    let done = bench.count("out");
+    let said = bench.fail("none");
+    for part in ["long: the record at offset 6 is longer", "task m000000, attempt 0", "(job "] {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+
+    let rows = bench.json(&["list"]);
+    let states: Vec<&str> = rows.iter().map(|row| row["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["done", "failed"]);
+    assert_eq!(rows[0]["id"], Value::from(done.clone()));
+    let failed = rows[1]["id"].as_str().unwrap();
+    let table = bench.jobs(&["list"]);
+    assert!(table.starts_with("ID ") && table.contains(&done) && table.contains(failed), "{table}");
+    assert!(table.lines().any(|line| line.contains("done") && line.contains("2/2")), "{table}");
+
+    let shown = bench.jobs(&["show", &done]);
+    for part in ["state     done", "  map       6 pairs", "written   4 records", "slowest   "] {
+        assert!(shown.contains(part), "{part} is not in\n{shown}");
+    }
+    let shown = bench.jobs(&["show", failed]);
+    for part in ["state     failed: input ", "offset 6", "failed    m000000 attempt 0 on n1: "] {
+        assert!(shown.contains(part), "{part} is not in\n{shown}");
+    }
+    let said = bench.jobs(&["logs", failed, "m0"]);
+    assert!(said.starts_with("==> m000000 attempt 0 on n1 <==\n"), "{said}");
+    assert!(said.contains("the record at offset 6"), "{said}");
+    let detail = &bench.json(&["show", failed])[0];
+    assert_eq!(detail["report"]["failures"][0]["task"], "m000000");
+    assert_eq!(detail["report"]["failed_attempts"], 1);
+}
+
+#[test]
+fn a_job_that_failed_is_tried_again_as_a_new_one_and_others_are_not() {
+    let bench = Bench::new();
+    let done = bench.count("out");
+    bench.fail("none");
+    let failed = bench.json(&["list"])[1]["id"].as_str().unwrap().to_owned();
+    let again = bench.json(&["retry", &failed]);
+    let again = again[0]["id"].as_str().unwrap();
+    assert_ne!(again, failed);
+    wait_for("the end of the second try", PATIENCE, || {
+        (bench.json(&["show", again])[0]["state"] == "failed").then_some(())
+    });
+    for (arguments, why) in [
+        (["retry", &done], "is done"),
+        (["cancel", &done], "has ended before"),
+        (["cancel", "none-such"], "there is no job"),
+        (["show", "none-such"], "there is no job"),
+    ] {
+        let said = bench.refused(&arguments);
+        assert!(said.contains(why), "{said}");
+    }
+    let odd = ["jobs", "show", "../x", "--endpoints", &bench.client];
+    assert!(refused(&odd, 2).contains("is not a name"));
+}
+
+#[test]
+fn a_running_job_shows_its_attempts_and_can_be_cancelled() {
+    let bench = Bench::new();
+    let input = bench.text_of("in");
+    fs::write(&input, "some words on a line\n".repeat(4_000_000)).unwrap();
+    let output = bench.text_of("out");
+    let run = ["run", "wordcount", &input, "--output", &output, "--split-mib", "1"];
+    let run = [&run[..], &["--endpoints", &bench.client]].concat();
+    let mut client = synod(&run);
+    client.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut client = client.spawn().unwrap();
+    let id = wait_for("a running attempt", PATIENCE, || {
+        let rows = bench.json(&["list"]);
+        let row = rows.first().filter(|row| row["attempts_running"].as_u64() > Some(0))?;
+        Some(row["id"].as_str().unwrap().to_owned())
+    });
+    let shown = wait_for("the attempt in a table", PATIENCE, || {
+        let shown = bench.jobs(&["show", &id]);
+        shown.contains("  TASK ").then_some(shown)
+    });
+    assert!(shown.contains("state     running"), "{shown}");
+    assert!(shown.lines().any(|line| line.starts_with("  m0") && line.contains(" n1 ")), "{shown}");
+    assert!(bench.jobs(&["cancel", &id]).contains("told to end"));
+    assert_eq!(client.wait().unwrap().code(), Some(130));
+    wait_for("the end of the job", PATIENCE, || {
+        (bench.json(&["show", &id])[0]["state"] == "cancelled").then_some(())
+    });
+    assert!(!bench.path("out").exists());
+}
+
+#[test]
+fn the_logs_of_attempts_are_fetched_from_where_they_ran_and_silence_is_no_error() {
+    let bench = Bench::new();
+    let done = bench.count("out");
+    assert_eq!(bench.jobs(&["logs", &done]), "");
+    assert_eq!(bench.jobs(&["logs", &done, "m0", "--attempt", "0"]), "");
+    assert!(bench.refused(&["logs", &done, "m7"]).contains("no such attempt"));
+    let logs = bench.path("n1/jobs").join(&done).join("logs");
+    fs::create_dir_all(&logs).unwrap();
+    fs::write(logs.join("m000000-0.log"), "one\n\u{1b}[2Jtwo").unwrap();
+    let printed = bench.jobs(&["logs", &done]);
+    assert_eq!(printed, "==> m000000 attempt 0 on n1 <==\none\n\u{1b}[2Jtwo\n");
+    let lines = bench.json(&["logs", &done, "m0"]);
+    assert_eq!((&lines[0]["task"], &lines[0]["node"]), (&"m000000".into(), &"n1".into()));
+}
