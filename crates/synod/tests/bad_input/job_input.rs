@@ -54,15 +54,17 @@ fn succeeds(folder: &Path, name: &str, more: &[&str]) -> Vec<u8> {
 }
 
 #[test]
-fn an_input_that_is_missing_or_a_folder_is_named_and_nothing_is_made() {
+fn an_input_that_is_missing_or_a_folder_within_a_folder_is_named_and_nothing_is_made() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("good"), "a b\n").unwrap();
-    fs::create_dir(folder.path().join("folder")).unwrap();
+    fs::create_dir_all(folder.path().join("folder/inner")).unwrap();
     let line = fails(folder.path(), &["good", "missing"]);
     assert!(line.contains("missing does not exist"), "{line}");
     let line = fails(folder.path(), &["good", "folder"]);
-    assert!(line.contains("folder is a folder") && line.contains("folder/*"), "{line}");
+    assert!(line.contains("folder/inner is a folder within a folder"), "{line}");
     assert!(!folder.path().join("out").exists());
+    let counted = succeeds(folder.path(), "wordcount", &["good", "folder", "--recursive"]);
+    assert_eq!(counted, b"a\t1\nb\t1\n", "a folder stands for its files, of which it has none");
 }
 
 #[test]
