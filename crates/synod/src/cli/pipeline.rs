@@ -22,7 +22,10 @@ use super::summary::Done;
 /// The jobs stand in a TOML file in their order. If one fails those behind it do not run, and what is there
 /// stays, so that it can be seen why.
 #[derive(Args, Debug)]
-#[command(after_help = "The file:
+#[command(after_help = "Example:
+  synod pipeline counts.toml
+
+The file:
   [[job]]
   job = \"wordcount\"
   inputs = [\"books/*.txt\"]

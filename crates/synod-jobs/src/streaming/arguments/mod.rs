@@ -38,7 +38,7 @@ pub enum Help {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadArguments {
     /// There is no such option.
-    #[error("unrecognized option: {word}; try -help")]
+    #[error("unrecognized option: {word}; try -help, or `synod streaming --help`")]
     Unknown {
         /// As it was written.
         word: String,

@@ -30,7 +30,7 @@ pub fn run(words: &[String]) -> Outcome {
             Ok(())
         }
         _ => Err(Failure::WrongUse(format!(
-            "`{command}` is not a command that works here: {COMMANDS}"
+            "`{command}` is not a command that works here: {COMMANDS}; see `synod hadoop --help`"
         ))),
     }
 }

@@ -9,8 +9,9 @@ mod log;
 mod run;
 
 use std::ffi::OsString;
+use std::io::Write;
 
-use clap::Args;
+use clap::{Args, CommandFactory};
 
 use super::Outcome;
 use super::failure::Failure;
@@ -34,6 +35,9 @@ pub struct Streaming {
 
 impl Streaming {
     pub fn run(self) -> Outcome {
+        if asks_for_help(&self.words) {
+            return print_help("streaming");
+        }
         run::streaming(&texts(self.words)?, Style::Synod)
     }
 }
@@ -54,8 +58,24 @@ pub struct Hadoop {
 
 impl Hadoop {
     pub fn run(self) -> Outcome {
+        if asks_for_help(&self.words) {
+            return print_help("hadoop");
+        }
         hadoop::run(&texts(self.words)?)
     }
+}
+
+/// Whether the first argument is that of all other commands; Hadoop's own is `-help`.
+fn asks_for_help(words: &[OsString]) -> bool {
+    words.first().is_some_and(|word| word == "--help")
+}
+
+fn print_help(name: &str) -> Outcome {
+    let mut all = super::Cli::command();
+    all.build();
+    let command = all.find_subcommand_mut(name).expect("the command that asks is one of them");
+    write!(std::io::stdout().lock(), "{}", command.render_help())?;
+    Ok(())
 }
 
 /// Arguments as text: Hadoop's own are Java strings.
