@@ -26,6 +26,7 @@ pub struct Cable {
     address: SocketAddr,
     damage: Arc<Mutex<Damage>>,
     connections: Arc<AtomicU64>,
+    harmed: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
@@ -36,15 +37,16 @@ impl Cable {
         let address = socket.local_addr().unwrap();
         let damage = Arc::new(Mutex::new(Damage::None));
         let connections = Arc::new(AtomicU64::new(0));
-        let (now, count) = (damage.clone(), connections.clone());
+        let harmed = Arc::new(AtomicU64::new(0));
+        let (now, count, harms) = (damage.clone(), connections.clone(), harmed.clone());
         let task = tokio::spawn(async move {
             let mut streams = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = socket.accept().await {
                 count.fetch_add(1, Ordering::Relaxed);
-                streams.spawn(carry(stream, to, now.clone()));
+                streams.spawn(carry(stream, to, now.clone(), harms.clone()));
             }
         });
-        Cable { address, damage, connections, task }
+        Cable { address, damage, connections, harmed, task }
     }
 
     /// What others connect to.
@@ -54,6 +56,11 @@ impl Cable {
 
     pub fn damage(&self, damage: Damage) {
         *self.damage.lock().unwrap_or_else(PoisonError::into_inner) = damage;
+    }
+
+    /// Answers that were harmed.
+    pub fn harmed(&self) -> u64 {
+        self.harmed.load(Ordering::Relaxed)
     }
 
     /// Connections that were made.
@@ -68,7 +75,12 @@ impl Drop for Cable {
     }
 }
 
-async fn carry(mut client: TcpStream, to: SocketAddr, damage: Arc<Mutex<Damage>>) {
+async fn carry(
+    mut client: TcpStream,
+    to: SocketAddr,
+    damage: Arc<Mutex<Damage>>,
+    harmed: Arc<AtomicU64>,
+) {
     let now = || *damage.lock().unwrap_or_else(PoisonError::into_inner);
     if now() == Damage::Refuse {
         return;
@@ -91,7 +103,11 @@ async fn carry(mut client: TcpStream, to: SocketAddr, damage: Arc<Mutex<Damage>>
             read = server.read(&mut down) => match read {
                 Ok(bytes) if bytes > 0 => {
                     let piece = &mut down[..bytes];
+                    let before = piece.to_vec();
                     let Some(whole) = harm(piece, carried, now()) else { return };
+                    if !whole || before != piece {
+                        harmed.fetch_add(1, Ordering::Relaxed);
+                    }
                     carried += bytes as u64;
                     let (now, last) = if whole { (piece.len(), false) } else { (0, true) };
                     if client.write_all(&piece[..now]).await.is_err() || last {

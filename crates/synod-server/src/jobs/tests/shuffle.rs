@@ -108,6 +108,7 @@ async fn a_worker_that_others_cannot_reach_but_the_store_can_has_its_maps_made_a
 
 #[tokio::test]
 async fn an_answer_that_breaks_off_and_a_bit_that_turns_over_on_the_way_change_no_byte() {
+    let mut noticed = 0;
     for damage in [Damage::CutAfter(200), Damage::Flip(300), Damage::Flip(20)] {
         let (bench, gate) = at_the_gate(&["a", "b", "c"]).await;
         let (id, giver) = shuffling(&bench).await;
@@ -123,9 +124,14 @@ async fn an_answer_that_breaks_off_and_a_bit_that_turns_over_on_the_way_change_n
         // What was made again lies elsewhere, or here: then it is damaged again, for a while.
         bench.workers[giver].cable.damage(Damage::None);
         let report = check(&bench, &id).await;
-        assert!(report.lost_outputs > 0, "{damage:?} was noticed");
+        // Whether anything of it went over that cable is up to who was first.
+        if bench.workers[giver].cable.harmed() > 0 {
+            assert!(report.lost_outputs > 0, "{damage:?} was noticed");
+            noticed += 1;
+        }
         assert_eq!(report.failed_attempts, 0, "{damage:?}: {:?}", report.failures);
     }
+    assert!(noticed > 0, "no answer was harmed");
 }
 
 #[tokio::test]
