@@ -200,20 +200,39 @@ pub enum JobError {
         /// That error.
         message: String,
     },
+    /// A store that an input or the output is in cannot do what is needed.
+    #[error("{}: {what}", .name.display())]
+    Store {
+        /// The name with its scheme.
+        name: PathBuf,
+        /// What happened, and what to do.
+        what: String,
+        /// Whether every other attempt must fail the same way.
+        permanent: bool,
+    },
     /// Somebody asked the job to stop.
     #[error("the job was cancelled")]
     Cancelled,
 }
 
 impl JobError {
-    /// Wraps a failed file operation and tells a full disk from the rest.
+    /// Wraps a failed file operation and tells a full disk from the rest. An error that was a
+    /// [`JobError`] before, as stores give it through [`JobError::into_io`], stays what it is.
     pub fn io(action: &'static str, path: &Path, source: io::Error) -> JobError {
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 JobError::DiskFull { path: path.to_owned() }
             }
-            _ => JobError::Io { action, path: path.to_owned(), source },
+            _ => match source.downcast::<JobError>() {
+                Ok(error) => error,
+                Err(source) => JobError::Io { action, path: path.to_owned(), source },
+            },
         }
+    }
+
+    /// For readers of stores: [`JobError::io`] finds it again.
+    pub fn into_io(self) -> io::Error {
+        io::Error::other(self)
     }
 
     /// Whether another attempt, also on another machine, must fail the same way.
@@ -228,6 +247,7 @@ impl JobError {
                 | JobError::Malformed { .. }
                 | JobError::InputIsLinkToFolder { .. }
                 | JobError::Task { permanent: true, .. }
+                | JobError::Store { permanent: true, .. }
         )
     }
 }

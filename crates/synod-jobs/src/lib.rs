@@ -44,7 +44,7 @@ pub use error::JobError;
 pub use framing::{Framing, InputFormat, LongRecords};
 pub use input::Stores;
 pub use job::{Block, Job, Record};
-pub use local::{JobSummary, LocalOptions, run_local};
+pub use local::{JobSummary, LocalOptions, run_local, run_local_with};
 pub use map_input::{InputRange, MapInput};
 pub use outlook::{Outlook, Pace};
 pub use plan::{JobPlan, plan};

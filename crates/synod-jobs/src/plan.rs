@@ -68,7 +68,7 @@ pub fn plan<J: Job>(
         let what = format!("job `{}` needs at least one reduce task", spec.job);
         return Err(JobError::BadSpec { what });
     }
-    let format = spec.format.clone();
+    let format = stores.format_of(&spec.inputs, &spec.format)?;
     let inputs = stores.expand(&spec.inputs, &format)?;
     let total: u64 = inputs.iter().map(|input| input.bytes).sum();
     let split_bytes = spec.split_bytes.unwrap_or_else(|| {

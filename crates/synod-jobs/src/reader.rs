@@ -26,6 +26,8 @@ pub struct SplitReader<'a> {
     stream: Box<dyn Read + Send>,
     /// Packed bytes read from a compressed input, and how many of them were told.
     packed: Option<(Arc<AtomicU64>, u64)>,
+    /// Whether the stream has as many bytes as the input; else it ends where it ends.
+    length_known: bool,
     /// The split covers `start..end` of the input; `end` is `u64::MAX` for one of unknown length.
     start: u64,
     end: u64,
@@ -74,7 +76,8 @@ impl<'a> SplitReader<'a> {
             _ => start.saturating_sub(format.framing.look_back()),
         };
         let from = from.min(input.bytes);
-        let mut stream = store.open(input, from)?;
+        let open = if input.codec.is_some() { 0..input.bytes } else { from..end };
+        let mut stream = store.open(input, open)?;
         let mut packed = None;
         let mut chunk = usize::try_from(end - from).map_or(CHUNK_BYTES, |bytes| bytes + 1);
         if let Some(kind) = input.codec {
@@ -82,6 +85,9 @@ impl<'a> SplitReader<'a> {
             stream = codec::unpack(kind, stream, Arc::clone(&taken))
                 .map_err(|error| JobError::io("unpack", &input.path, error))?;
             packed = Some((taken, 0));
+        }
+        let length_known = input.codec.is_none() && !input.whole;
+        if !length_known {
             (end, chunk) = (u64::MAX, CHUNK_BYTES);
         }
         Ok(SplitReader {
@@ -90,6 +96,7 @@ impl<'a> SplitReader<'a> {
             format,
             stream,
             packed,
+            length_known,
             start,
             end,
             max_record: usize::try_from(max_record).unwrap_or(usize::MAX),
@@ -372,7 +379,7 @@ impl<'a> SplitReader<'a> {
     fn fill(&mut self) -> Result<(), JobError> {
         let at = self.base + self.filled as u64;
         let mut room = self.buffer.len() - self.filled;
-        if self.packed.is_none() {
+        if self.length_known {
             // A file that has grown is read no further than it was.
             room = room.min(usize::try_from(self.input.bytes - at).unwrap_or(room));
         }
@@ -385,7 +392,7 @@ impl<'a> SplitReader<'a> {
             }
         };
         self.filled += read;
-        if self.packed.is_some() {
+        if !self.length_known {
             self.at_eof = read == 0 && room > 0;
         } else if read == 0 && room > 0 {
             return Err(JobError::InputChanged {
@@ -401,7 +408,11 @@ impl<'a> SplitReader<'a> {
     fn unreadable(&self, error: io::Error) -> JobError {
         use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
         let packed = self.packed.is_some();
-        if packed && matches!(error.kind(), InvalidData | InvalidInput | Other | UnexpectedEof) {
+        let of_store = error.get_ref().is_some_and(|inner| inner.is::<JobError>());
+        if packed
+            && !of_store
+            && matches!(error.kind(), InvalidData | InvalidInput | Other | UnexpectedEof)
+        {
             let at = self.base + self.filled as u64;
             let what = format!("after {at} unpacked bytes: {error}");
             return JobError::BadCompression { path: self.input.path.clone(), what };

@@ -7,6 +7,7 @@ use crate::cluster::names::JobId;
 use crate::error::JobError;
 use crate::framing::{Framing, InputFormat};
 use crate::input::codec::Codec;
+use crate::input::scheme_of;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -161,6 +162,9 @@ impl JobSpec {
         let bad = |what: String| Err(JobError::BadSpec { what });
         if self.inputs.is_empty() {
             return bad("no input: name at least one file".to_owned());
+        }
+        if let Some(scheme) = scheme_of(&self.output).filter(|scheme| *scheme != "file") {
+            return bad(format!("output {}: {scheme}:// is no folder", self.output.display()));
         }
         if let Some(reduces) = self.reduces
             && reduces > MAX_REDUCES

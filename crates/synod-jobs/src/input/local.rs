@@ -6,6 +6,7 @@ use crate::input::codec::codec_of;
 use crate::input::{InputFile, InputStore, local_path, names};
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
@@ -18,13 +19,13 @@ impl InputStore for LocalFiles {
         paths.iter().map(|path| freeze(path, format)).collect()
     }
 
-    fn open(&self, input: &InputFile, start: u64) -> Result<Box<dyn Read + Send>, JobError> {
+    fn open(&self, input: &InputFile, range: Range<u64>) -> Result<Box<dyn Read + Send>, JobError> {
         let (file, metadata) = open_regular(&input.path).map_err(|error| match error {
             JobError::InputMissing { path } => gone(&path),
             other => other,
         })?;
         compare(input, &metadata)?;
-        Ok(Box::new(Positioned { file, at: start }))
+        Ok(Box::new(Positioned { file, at: range.start }))
     }
 
     fn check_unchanged(&self, input: &InputFile) -> Result<(), JobError> {

@@ -10,13 +10,14 @@ mod local;
 mod names;
 
 use crate::error::JobError;
-use crate::framing::InputFormat;
+use crate::framing::{Framing, InputFormat};
 use codec::Codec;
 use local::LocalFiles;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ use std::sync::Arc;
 pub struct InputFile {
     /// Where it is: a path, or a name with a scheme.
     pub path: PathBuf,
-    /// Its length as stored.
+    /// Its length as stored; of one that is read as a whole, an estimate of at least 1.
     pub bytes: u64,
     /// Its modification time, seconds and nanoseconds since 1970.
     pub modified: (i64, i64),
@@ -35,7 +36,7 @@ pub struct InputFile {
     /// What its store calls this version of it, if it does not go by the modification time.
     #[serde(default)]
     pub version: Option<String>,
-    /// Whether its store can only read it from the beginning.
+    /// Whether its store can only read it from the beginning, to where it happens to end.
     #[serde(default)]
     pub whole: bool,
 }
@@ -45,11 +46,18 @@ pub trait InputStore: Send + Sync {
     /// The files that a name stands for, in the order in which they are read, as they are now.
     fn list(&self, name: &Path, format: &InputFormat) -> Result<Vec<InputFile>, JobError>;
 
-    /// The bytes of a frozen input from `start` on, if it is still the frozen one.
-    fn open(&self, input: &InputFile, start: u64) -> Result<Box<dyn Read + Send>, JobError>;
+    /// The bytes of a frozen input from the beginning of `range` on, if it is still the frozen one. Behind
+    /// the range's end no more is wanted than the rest of a record. What is read fails with an error of
+    /// [`JobError::into_io`] where the store knows more than the operating system could say.
+    fn open(&self, input: &InputFile, range: Range<u64>) -> Result<Box<dyn Read + Send>, JobError>;
 
     /// Fails if the input is not the frozen one any more.
     fn check_unchanged(&self, input: &InputFile) -> Result<(), JobError>;
+
+    /// What the records of all its inputs are framed by, if that is not for the job to say.
+    fn framing(&self) -> Option<Framing> {
+        None
+    }
 }
 
 /// All stores that inputs may be in. Local files always are one.
@@ -110,6 +118,42 @@ impl Stores {
     }
 }
 
+impl Stores {
+    /// How inputs of these names are read, if a job asks for `format`. A store that knows its framing
+    /// takes the place of lines; it cannot be mixed with others.
+    pub(crate) fn format_of(
+        &self,
+        inputs: &[PathBuf],
+        format: &InputFormat,
+    ) -> Result<InputFormat, JobError> {
+        let mut format = format.clone();
+        let mut own = None;
+        for (index, input) in inputs.iter().enumerate() {
+            let framing = self.of(input)?.framing();
+            if index > 0 && framing != own {
+                let what = format!(
+                    "input {} has other records than {}: read them by two jobs",
+                    input.display(),
+                    inputs[0].display()
+                );
+                return Err(JobError::BadSpec { what });
+            }
+            own = framing;
+        }
+        if let Some(own) = own {
+            if !matches!(format.framing, Framing::Line | Framing::AnyLine) && format.framing != own
+            {
+                let what = format!("the records of {} need no format", inputs[0].display());
+                return Err(JobError::BadSpec { what });
+            }
+            format.framing = own;
+            // These bytes are lengths.
+            format.strip_bom = false;
+        }
+        Ok(format)
+    }
+}
+
 /// The scheme of a name like `s3://bucket/key`; `None` for a path.
 pub fn scheme_of(name: &Path) -> Option<&str> {
     let (scheme, _) = name.to_str()?.split_once("://")?;
@@ -118,7 +162,7 @@ pub fn scheme_of(name: &Path) -> Option<&str> {
 }
 
 /// The path that a name without scheme, or with `file://`, stands for.
-pub(crate) fn local_path(name: &Path) -> &Path {
+pub fn local_path(name: &Path) -> &Path {
     match name.to_str().and_then(|text| text.strip_prefix("file://")) {
         Some(path) => Path::new(path),
         None => name,

@@ -32,6 +32,8 @@ pub enum InputClass {
     NLine,
     /// Pieces between two marks, by `-inputreader StreamXmlRecordReader`.
     Marked,
+    /// Keys and values of a store, by an input that is no file.
+    Pairs,
 }
 
 /// What becomes of the output.
@@ -96,6 +98,7 @@ impl InputClass {
             "NLineInputFormat" => Ok(InputClass::NLine),
             // Without a reader of its own it reads keys and values.
             "StreamInputFormat" => Ok(InputClass::KeyValue),
+            "KeyRangeInputFormat" => Ok(InputClass::Pairs),
             _ => Err(refused(
                 "-inputformat",
                 name,
@@ -111,6 +114,7 @@ impl InputClass {
             InputClass::KeyValue => "org.apache.hadoop.mapred.KeyValueTextInputFormat",
             InputClass::NLine => "org.apache.hadoop.mapred.lib.NLineInputFormat",
             InputClass::Marked => "org.apache.hadoop.streaming.StreamInputFormat",
+            InputClass::Pairs => "KeyRangeInputFormat",
         }
     }
 }
@@ -214,7 +218,8 @@ mod tests {
         ] {
             assert_eq!(PartitionerClass::named(name).unwrap(), PartitionerClass::KeyField);
         }
-        for class in [InputClass::Text, InputClass::KeyValue, InputClass::NLine] {
+        for class in [InputClass::Text, InputClass::KeyValue, InputClass::NLine, InputClass::Pairs]
+        {
             assert_eq!(InputClass::named(class.full_name()).unwrap(), class);
         }
         for class in [OutputClass::Text, OutputClass::Null] {

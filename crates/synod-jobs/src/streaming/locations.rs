@@ -15,6 +15,9 @@ pub const HDFS_ROOT_VARIABLE: &str = "SYNOD_HDFS_ROOT";
 /// Schemes that mean the one distributed file system of a Hadoop cluster.
 const CLUSTER_SCHEMES: &[&str] = &["hdfs", "viewfs", "webhdfs", "har"];
 
+/// Schemes of stores that jobs can read from, see [`crate::input`].
+const STORE_SCHEMES: &[&str] = &["kv"];
+
 /// How paths are understood.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Locations {
@@ -23,6 +26,14 @@ pub struct Locations {
 }
 
 impl Locations {
+    /// What an input or the output is named: a path, or a name in a store beside files.
+    pub fn resolve_data(&self, name: &str) -> Result<PathBuf, JobError> {
+        match name.split_once("://") {
+            Some((scheme, _)) if STORE_SCHEMES.contains(&scheme) => Ok(PathBuf::from(name)),
+            _ => self.resolve(name),
+        }
+    }
+
     /// The path of a file that is named by a path or URI.
     pub fn resolve(&self, name: &str) -> Result<PathBuf, JobError> {
         let bad = |what: String| Err(JobError::BadSpec { what });
@@ -122,6 +133,9 @@ mod tests {
         assert!(here.resolve("").is_err());
         assert!(here.resolve("file://host").is_err());
         assert!(here.resolve("s3://bucket/x").unwrap_err().to_string().contains("`s3:`"));
+        assert_eq!(here.resolve_data("kv://a/?end=b").unwrap(), Path::new("kv://a/?end=b"));
+        assert_eq!(here.resolve_data("file:///a").unwrap(), Path::new("/a"));
+        assert!(here.resolve("kv://a").is_err(), "a file of a job is no key");
     }
 
     #[test]

@@ -203,6 +203,7 @@ pub fn with_pair(settings: &Settings, record: Record<'_>, take: &mut dyn FnMut(&
             Some(at) => take(&record.bytes[..at], &record.bytes[at + 1..]),
             None => take(record.bytes, b""),
         },
+        InputClass::Pairs => take(record.key, record.bytes),
         InputClass::Marked => {
             let Some(Marks { begin, end }) = &settings.marks else { return };
             if let Some(at) = memchr::memmem::find(record.bytes, begin) {

@@ -221,7 +221,7 @@ impl Settings {
     pub fn input_kinds(&self) -> Kinds {
         let key = match self.input {
             InputClass::Text | InputClass::NLine => Kind::Number,
-            InputClass::KeyValue | InputClass::Marked => Kind::Text,
+            InputClass::KeyValue | InputClass::Marked | InputClass::Pairs => Kind::Text,
         };
         Kinds { key, value: Kind::Text }
     }

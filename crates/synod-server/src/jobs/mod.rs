@@ -3,7 +3,8 @@
 //! What is decided, and what the records look like, is in `synod_jobs::cluster`. Here are the watch
 //! that feeds it (`service.rs`), the threads that tasks run on (`threads.rs`), the HTTP that map
 //! outputs travel by (`serve.rs`, `fetch.rs`), the client's side (`submit.rs`), and a worker that is
-//! a process of its own, without a node (`standalone.rs`, `port.rs`).
+//! a process of its own, without a node (`standalone.rs`, `port.rs`), and what jobs read that is no
+//! file (`stores.rs`).
 
 mod fetch;
 mod following;
@@ -16,6 +17,7 @@ mod records;
 mod serve;
 mod service;
 mod standalone;
+mod stores;
 mod submit;
 mod task_log;
 mod threads;
@@ -29,6 +31,7 @@ pub use query::{read_job, read_jobs};
 pub(crate) use serve::JobFiles;
 pub(crate) use service::{JobService, NodeFacts};
 pub use standalone::{WorkerOptions, WorkerReady, run_worker};
+pub use stores::{local_stores, stores_of_job};
 pub use submit::{Cancelling, SubmitError, cancel_job, follow_job, retry_job, submit, submit_job};
 
 use std::time::Duration;

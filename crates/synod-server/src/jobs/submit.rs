@@ -12,6 +12,7 @@ use synod_client::{ClientError, Kv};
 use synod_jobs::cluster::names::JobKey;
 use synod_jobs::cluster::records::{Totals, decode, encode};
 use synod_jobs::cluster::{Change, JobId, JobRecord, JobState};
+use synod_jobs::input::{local_path, scheme_of};
 use synod_jobs::{Job, JobError, JobSpec, JobSummary, JobVisitor, Progress, with_job};
 use thiserror::Error;
 use tokio::time::Instant;
@@ -131,8 +132,13 @@ fn for_cluster(spec: &JobSpec) -> Result<JobSpec, JobError> {
     }
     spec.check()?;
     with_job(spec, Known)?;
-    let absolute = |path: &PathBuf| {
-        std::path::absolute(path).map_err(|error| JobError::io("find", path, error))
+    let absolute = |path: &PathBuf| match scheme_of(path) {
+        // Its name is the same everywhere.
+        Some(scheme) if scheme != "file" => Ok(path.clone()),
+        _ => {
+            let path = local_path(path);
+            std::path::absolute(path).map_err(|error| JobError::io("find", path, error))
+        }
     };
     Ok(JobSpec {
         inputs: spec.inputs.iter().map(absolute).collect::<Result<_, _>>()?,

@@ -127,6 +127,7 @@ pub(super) struct AttemptTask {
     pub maps: Vec<MapLocation>,
     pub folder: PathBuf,
     pub slots: u32,
+    pub stores: Stores,
     pub progress: Arc<Progress>,
     pub work: Arc<WorkMeter>,
     pub moments: Moments,
@@ -166,7 +167,7 @@ impl AttemptTask {
             slots: self.slots,
             skips: &self.held.record.skips,
             maps: &self.maps,
-            stores: &Stores::local(),
+            stores: &self.stores,
             log: &log,
             progress: &self.progress,
             work: &self.work,
@@ -184,12 +185,13 @@ impl AttemptTask {
     }
 }
 
-/// Does work of the coordinator on a thread of its own. `slots` are those of all workers.
+/// Does work of the coordinator on a thread of its own. `slots` are those of all workers, `stores` what
+/// the job may read.
 pub(super) fn start_work(
     work: Work,
     id: JobId,
     job: &JobView,
-    slots: u32,
+    (slots, stores): (u32, Stores),
     moments: Moments,
     results: Results,
 ) -> std::io::Result<()> {
@@ -198,7 +200,7 @@ pub(super) fn start_work(
     spawn(move || {
         let done = AssertUnwindSafe(|| {
             moments.work_begins(work);
-            let result = do_work(work, &id, &record, &winners, slots);
+            let result = do_work(work, &id, &record, &winners, (slots, &stores));
             moments.work_ended(work);
             result
         });
@@ -209,12 +211,18 @@ pub(super) fn start_work(
     })
 }
 
-fn do_work(work: Work, id: &JobId, job: &JobRecord, winners: &Winners, slots: u32) -> WorkResult {
+fn do_work(
+    work: Work,
+    id: &JobId,
+    job: &JobRecord,
+    winners: &Winners,
+    with: (u32, &Stores),
+) -> WorkResult {
     let text = |error: JobError| error.to_string();
     let output = &job.spec.output;
     match work {
         Work::Check => WorkResult::Checked(output::check_absent(output).map_err(text)),
-        Work::Plan => WorkResult::Planned(make_plan(&job.spec, id, slots).map_err(text)),
+        Work::Plan => WorkResult::Planned(make_plan(&job.spec, id, with).map_err(text)),
         Work::Commit => {
             let Winners { outputs, counters } = winners;
             let manifest = output::commit(&job.spec, id, outputs, counters);
@@ -225,17 +233,21 @@ fn do_work(work: Work, id: &JobId, job: &JobRecord, winners: &Winners, slots: u3
 }
 
 /// First the plan, then the folder: a job that cannot be planned touches nothing.
-fn make_plan(spec: &JobSpec, id: &JobId, slots: u32) -> Result<Box<Planned>, JobError> {
-    struct MakePlan<'a>(&'a JobSpec, u32);
+fn make_plan(
+    spec: &JobSpec,
+    id: &JobId,
+    (slots, stores): (u32, &Stores),
+) -> Result<Box<Planned>, JobError> {
+    struct MakePlan<'a>(&'a JobSpec, u32, &'a Stores);
     impl JobVisitor for MakePlan<'_> {
         type Output = Result<Planned, JobError>;
         fn visit<J: Job>(self, job: &J) -> Self::Output {
-            let plan = plan(job, self.0, self.1, &Stores::local())?;
+            let plan = plan(job, self.0, self.1, self.2)?;
             let output = self.0.output.clone();
             Ok(Planned { plan, runs_commands: J::RUNS_COMMANDS, output })
         }
     }
-    let made = with_job(spec, MakePlan(spec, slots))??;
+    let made = with_job(spec, MakePlan(spec, slots, stores))??;
     output::create(&spec.output, id)?;
     Ok(Box::new(made))
 }

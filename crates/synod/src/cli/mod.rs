@@ -24,6 +24,7 @@ mod run_flags;
 mod server;
 mod signals;
 mod status;
+mod store_flags;
 mod streaming;
 mod summary;
 mod txn;

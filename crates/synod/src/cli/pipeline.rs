@@ -15,6 +15,7 @@ use super::connect::Cluster;
 use super::failure::Failure;
 use super::progress::View;
 use super::run::{CLUSTER_RATE_WINDOW, NODE_TIMEOUT, RATE_WINDOW, run_here, submit};
+use super::store_flags::StoreFlags;
 use super::summary::Done;
 
 /// Run jobs one after the other, each on what earlier ones have written
@@ -44,6 +45,8 @@ pub struct Pipeline {
     /// Run on the nodes of this cluster, which see the same files under the same paths
     #[arg(long, value_delimiter = ',', value_name = "HOST:PORT,..")]
     endpoints: Vec<String>,
+    #[command(flatten)]
+    store: StoreFlags,
 }
 
 impl Pipeline {
@@ -56,7 +59,7 @@ impl Pipeline {
         let cluster = Cluster { endpoints: self.endpoints, timeout: NODE_TIMEOUT };
         for spec in stages.specs()? {
             let started = Instant::now();
-            let (id, summary) = run_stage(&spec, &cluster)?;
+            let (id, summary) = run_stage(&spec, &cluster, &self.store)?;
             let (output, took) = (spec.output.as_path(), started.elapsed());
             let done = Done { name: &spec.job, id: id.as_ref(), output, took, summary: &summary };
             let mut out = std::io::stdout().lock();
@@ -72,10 +75,14 @@ impl Pipeline {
     }
 }
 
-fn run_stage(spec: &JobSpec, cluster: &Cluster) -> Result<(Option<JobId>, JobSummary), Failure> {
+fn run_stage(
+    spec: &JobSpec,
+    cluster: &Cluster,
+    store: &StoreFlags,
+) -> Result<(Option<JobId>, JobSummary), Failure> {
     let progress = Arc::new(Progress::new());
     if cluster.endpoints.is_empty() {
-        let summary = run_here(spec.clone(), None, &progress, View::new(RATE_WINDOW))?;
+        let summary = run_here(spec.clone(), None, store, &progress, View::new(RATE_WINDOW))?;
         return Ok((None, summary));
     }
     let mut id = None;

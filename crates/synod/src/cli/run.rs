@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use synod::jobs::cluster::JobId;
 use synod::jobs::{
-    JobError, JobSpec, JobSummary, LocalOptions, NoLog, Progress, Stores, run_built_in_with,
-    run_passes,
+    JobError, JobSpec, JobSummary, LocalOptions, NoLog, Progress, run_built_in_with, run_passes,
 };
 use synod::server::{SubmitError, follow_job, submit_job};
 use tokio::sync::oneshot;
@@ -21,6 +20,7 @@ use super::failure::Failure;
 use super::progress::View;
 use super::run_flags::RunFlags;
 use super::signals::StopSignals;
+use super::store_flags::StoreFlags;
 use super::summary::Done;
 use super::{Outcome, job_help};
 
@@ -36,13 +36,13 @@ pub const RATE_WINDOW: Duration = Duration::from_secs(5);
 /// A cluster tells every five seconds how far a task is.
 pub const CLUSTER_RATE_WINDOW: Duration = Duration::from_secs(20);
 
-/// Run a MapReduce job over files
+/// Run a MapReduce job over files, or over the keys of a store
 #[derive(Args, Debug)]
 #[command(after_help = job_help::text())]
 pub struct Run {
     /// Which job; they are listed below
     job: String,
-    /// What to read: files, folders, patterns
+    /// What to read: files, folders, patterns, kv://PREFIX for keys and values of a store
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
     /// Folder for the part files; must not exist yet
@@ -83,6 +83,8 @@ pub struct Run {
     /// Run on the nodes of this cluster, which see the same files under the same paths
     #[arg(long, value_delimiter = ',', value_name = "HOST:PORT,..")]
     endpoints: Vec<String>,
+    #[command(flatten)]
+    store: StoreFlags,
 }
 
 impl Run {
@@ -92,7 +94,7 @@ impl Run {
         let progress = Arc::new(Progress::new());
         let mut id = None;
         let summary = if self.endpoints.is_empty() {
-            run_here(spec, self.flags.only_maps(), &progress, self.view(RATE_WINDOW))?
+            run_here(spec, self.flags.only_maps(), &self.store, &progress, self.view(RATE_WINDOW))?
         } else {
             let cluster = Cluster { endpoints: self.endpoints.clone(), timeout: NODE_TIMEOUT };
             // Of several passes the last one's name is told.
@@ -185,14 +187,14 @@ fn failure_of(id: &JobId, error: SubmitError) -> Failure {
 pub fn run_here(
     spec: JobSpec,
     only_maps: Option<BTreeSet<u32>>,
+    store: &StoreFlags,
     progress: &Arc<Progress>,
     view: View,
 ) -> Result<JobSummary, Failure> {
     let (done, finished) = oneshot::channel();
     let worker = std::thread::spawn({
-        let progress = progress.clone();
+        let (progress, stores) = (progress.clone(), store.stores());
         move || {
-            let stores = Stores::local();
             let only_maps = only_maps.as_ref();
             let options = LocalOptions { stores: &stores, log: &NoLog, only_maps };
             let result = run_built_in_with(&spec, &progress, &options);

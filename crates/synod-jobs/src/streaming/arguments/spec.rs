@@ -60,6 +60,7 @@ fn format(settings: &Settings, properties: &Properties) -> Result<InputFormat, J
         (None, Some(delimiter)) if !delimiter.is_empty() => {
             Framing::Delimiter(delimiter.into_bytes())
         }
+        _ if settings.input == InputClass::Pairs => Framing::Pairs,
         _ if settings.compatible => Framing::AnyLine,
         _ => Framing::Line,
     };

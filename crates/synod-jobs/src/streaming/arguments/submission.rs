@@ -7,6 +7,7 @@
 
 use super::Arguments;
 use crate::error::JobError;
+use crate::input::scheme_of;
 use crate::spec::JobSpec;
 use crate::streaming::classes::{InputClass, OutputClass, PartitionerClass, Processor};
 use crate::streaming::command;
@@ -271,12 +272,21 @@ impl Builder<'_> {
         let lists = before.iter().map(String::as_str).chain(self.arguments.values("input"));
         let mut inputs = Vec::new();
         for name in lists.flat_map(split_paths) {
-            inputs.push(self.absolute(&self.locations.resolve(name)?));
+            inputs.push(self.absolute_data(self.locations.resolve_data(name)?));
         }
         if inputs.is_empty() {
             return bad("required argument: -input <path>; try -help".to_owned());
         }
-        let uris: Vec<String> = inputs.iter().map(|path| file_uri(path)).collect();
+        if inputs.iter().any(|input| scheme_of(input) == Some("kv")) {
+            let class = "mapred.input.format.class";
+            if self.properties.get(class).is_some()
+                || self.properties.raw("stream.recordreader.class").is_some()
+            {
+                return bad("-input kv://..: keys and values need no -inputformat".to_owned());
+            }
+            self.properties.set(class, InputClass::Pairs.full_name());
+        }
+        let uris: Vec<String> = inputs.iter().map(|name| uri_of(name)).collect();
         self.properties.set("mapreduce.input.fileinputformat.inputdir", uris.join(","));
         Ok(inputs)
     }
@@ -287,9 +297,14 @@ impl Builder<'_> {
         let Some(given) = given.or_else(|| self.properties.get(property)) else {
             return bad("required argument: -output <path>; try -help".to_owned());
         };
-        let output = self.absolute(&self.locations.resolve(&given)?);
-        self.properties.set(property, file_uri(&output));
+        let output = self.absolute_data(self.locations.resolve_data(&given)?);
+        self.properties.set(property, uri_of(&output));
         Ok((given, output))
+    }
+
+    /// An input or the output as every process understands it.
+    fn absolute_data(&self, name: PathBuf) -> PathBuf {
+        if is_in_store(&name) { name } else { self.absolute(&name) }
     }
 
     fn absolute(&self, path: &Path) -> PathBuf {
@@ -298,6 +313,15 @@ impl Builder<'_> {
         absolute.extend(path.components().filter(|part| *part != std::path::Component::CurDir));
         absolute
     }
+}
+
+/// How a property names an input or the output.
+fn uri_of(name: &Path) -> String {
+    if is_in_store(name) { name.display().to_string() } else { file_uri(name) }
+}
+
+fn is_in_store(name: &Path) -> bool {
+    scheme_of(name).is_some()
 }
 
 /// Splits a list of paths at its commas, but not at those within braces of a pattern.

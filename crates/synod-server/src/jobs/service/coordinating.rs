@@ -35,9 +35,9 @@ impl<K: Kv> JobService<K> {
                 Some(Step::Work(work)) => {
                     let Some(job) = self.view.jobs.get(&id) else { continue };
                     let slots = self.view.workers.values().map(|worker| worker.record.slots).sum();
-                    let sender = self.sender.clone();
+                    let (stores, sender) = (self.stores(), self.sender.clone());
                     let moments = self.facts.moments.clone();
-                    match start_work(work, id.clone(), job, slots, moments, sender) {
+                    match start_work(work, id.clone(), job, (slots, stores), moments, sender) {
                         Ok(()) => drop(self.working.insert(id, (work, Instant::now()))),
                         Err(error) => tracing::warn!("jobs: cannot start a thread: {error}"),
                     }

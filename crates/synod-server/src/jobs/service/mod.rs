@@ -18,9 +18,10 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use synod_base::Revision;
 use synod_client::{ClientError, Consistency, Kv, WatchBatch, Watcher};
-use synod_jobs::JobSpec;
 use synod_jobs::cluster::names::PREFIX;
 use synod_jobs::cluster::{Change, Chooser, JobId, TaskId, View, Work, WorkerId};
+use synod_jobs::{JobSpec, Stores};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -30,6 +31,7 @@ use super::host::build_of_this_program;
 use super::moments::Moments;
 use super::pool::Pool;
 use super::records::{Applied, apply, follow};
+use super::stores::stores_of_job;
 use super::threads::{
     EndedAttempt, Results, StoredPlan, ThreadResult, folder_of, keep_logs_only, remove_folder,
     strip_all,
@@ -212,6 +214,11 @@ impl<K: Kv> JobService<K> {
             }
             tokio::time::sleep(FOLLOW_PAUSE).await;
         }
+    }
+
+    /// What one job may read.
+    fn stores(&self) -> Stores {
+        stores_of_job(self.kv.clone(), Handle::current())
     }
 
     /// A person hears of it when it has gone on for a while, once.

@@ -15,7 +15,7 @@ use synod::jobs::streaming::properties::known::not_interpreted;
 use synod::jobs::{
     Job, JobError, JobSpec, JobSummary, JobVisitor, Phase, Progress, Snapshot, Stores, with_job,
 };
-use synod::server::SubmitError;
+use synod::server::{SubmitError, local_stores};
 use tokio::sync::oneshot;
 
 use super::log::{self, CommandLog};
@@ -23,6 +23,7 @@ use crate::cli::Outcome;
 use crate::cli::connect::{Cluster, block_on};
 use crate::cli::failure::Failure;
 use crate::cli::signals::StopSignals;
+use crate::cli::store_flags::ENDPOINTS_VARIABLE;
 
 /// How often the progress is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -180,7 +181,7 @@ fn run(submission: &Submission, arguments: &Arguments, style: Style) -> Result<(
     let view = View { style, job_id: job_id.clone(), last: None };
     let result = match arguments.value("endpoints") {
         Some(endpoints) => submit(spec, endpoints, &progress, view),
-        None => run_here(spec.clone(), &progress, view, style),
+        None => run_here(spec.clone(), stores(arguments), &progress, view, style),
     };
     if style == Style::Hadoop && result.is_err() {
         log::info("mapreduce.Job", &format!("Job {job_id} failed with state FAILED"));
@@ -236,6 +237,7 @@ fn submit(
 /// Runs the job on threads of its own while this one tells how it goes and hears Ctrl-C.
 fn run_here(
     spec: JobSpec,
+    stores: Stores,
     progress: &Arc<Progress>,
     view: View,
     style: Style,
@@ -245,7 +247,8 @@ fn run_here(
         let progress = Arc::clone(progress);
         move || {
             let log = CommandLog { as_log: style == Style::Hadoop };
-            let result = with_job(&spec, RunLocal { spec: &spec, progress: &progress, log: &log });
+            let run = RunLocal { spec: &spec, stores: &stores, progress: &progress, log: &log };
+            let result = with_job(&spec, run);
             // The other side waits until the thread has ended.
             let _ = done.send(());
             result.and_then(|result| result)
@@ -260,8 +263,18 @@ fn run_here(
     worker.join().map_err(panicked)?.map_err(Stop::Job)
 }
 
+/// What a job that runs here may read.
+fn stores(arguments: &Arguments) -> Stores {
+    let told = arguments.value("store").map(str::to_owned);
+    let told = told.or_else(|| std::env::var(ENDPOINTS_VARIABLE).ok());
+    let endpoints = told.iter().flat_map(|told| told.split(','));
+    let endpoints = endpoints.map(|node| node.trim().to_owned()).filter(|node| !node.is_empty());
+    local_stores(&endpoints.collect::<Vec<_>>())
+}
+
 struct RunLocal<'a> {
     spec: &'a JobSpec,
+    stores: &'a Stores,
     progress: &'a Progress,
     log: &'a CommandLog,
 }
@@ -270,7 +283,7 @@ impl JobVisitor for RunLocal<'_> {
     type Output = Result<JobSummary, JobError>;
 
     fn visit<J: Job>(self, job: &J) -> Self::Output {
-        let options = LocalOptions { stores: &Stores::local(), log: self.log, only_maps: None };
+        let options = LocalOptions { stores: self.stores, log: self.log, only_maps: None };
         run_local_with(self.spec, job, self.progress, &options)
     }
 }

@@ -1,0 +1,23 @@
+//! The flags that say where the stores are that a job in this process reads from.
+
+use clap::Args;
+use synod::jobs::Stores;
+use synod::server::local_stores;
+
+/// What names the replicated store if no flag does.
+pub const ENDPOINTS_VARIABLE: &str = "SYNOD_ENDPOINTS";
+
+/// Where the stores are.
+#[derive(Args, Debug)]
+pub struct StoreFlags {
+    /// The store that kv:// names mean if the job runs here; on a cluster it is the cluster's own
+    #[arg(long, env = ENDPOINTS_VARIABLE, value_delimiter = ',', value_name = "HOST:PORT,..")]
+    store: Vec<String>,
+}
+
+impl StoreFlags {
+    /// What one job may read.
+    pub fn stores(&self) -> Stores {
+        local_stores(&self.store)
+    }
+}
