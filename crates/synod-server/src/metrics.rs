@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use synod_node::{Header, NodeStatus};
 
+use crate::jobs::JobMetrics;
 use crate::node_loop::RequestKind;
 
 /// All metrics of one server.
@@ -40,6 +41,8 @@ pub(crate) struct Metrics {
     pub(crate) connections_refused: Counter,
     /// Requests that wait for their answer.
     pub(crate) requests_waiting: Gauge,
+    /// What this node sees of jobs.
+    pub(crate) jobs: JobMetrics,
     /// Watch streams now.
     pub(crate) watch_streams: Gauge,
     gauges: NodeGauges,
@@ -121,6 +124,7 @@ impl Metrics {
         registry.register("synod_requests_waiting", "Unanswered", requests_waiting.clone());
         let watch_streams = Gauge::default();
         registry.register("synod_watch_streams", "Open watch streams", watch_streams.clone());
+        let jobs = JobMetrics::register(&mut registry);
         let gauges = NodeGauges::register(&mut registry);
         Metrics {
             registry,
@@ -136,6 +140,7 @@ impl Metrics {
             connections,
             connections_refused,
             requests_waiting,
+            jobs,
             watch_streams,
             gauges,
         }

@@ -20,7 +20,7 @@ use crate::cluster_naming::{cluster_id, first_members};
 use crate::data_folder::{DataFolder, Identity, Stage};
 use crate::engine_watch::WatchedEngine;
 use crate::error::ServerError;
-use crate::jobs::{JobFiles, JobService, Moments, NodeFacts, host_of_this_process};
+use crate::jobs::{JobFiles, JobService, JobsPage, Moments, NodeFacts, host_of_this_process};
 use crate::listeners::Listeners;
 use crate::metrics::Metrics;
 use crate::node_loop::{Clock, LoopParts, NodeLoop};
@@ -119,13 +119,15 @@ impl Running {
             };
             let store = Embedded::new(handle.clone());
             JobService::new(store, facts, options.jobs.clone(), stop.clone())
+                .counting_in(metrics.jobs.clone())
         });
         let job_files = jobs.as_ref().map(|_| JobFiles::new(folder.jobs_path()));
+        let jobs_page = JobsPage::new(Embedded::new(handle.clone()), options.name.clone());
         let clients = ClientPort::new(
             synod_api::etcd::service::routes(&handle),
             handle.clone(),
             metrics.clone(),
-            job_files,
+            (job_files, jobs_page),
             &options,
             stop.clone(),
         );

@@ -7,7 +7,7 @@
 
 use crate::cluster::names::{JobId, TaskId, TaskKind};
 use crate::cluster::records::{Ended, JobRecord, JobState};
-use crate::cluster::report::JobReport;
+use crate::cluster::report::{JobReport, TaskRow};
 use crate::cluster::seat::Seat;
 use crate::cluster::view::{JobView, View};
 use crate::counters::Counters;
@@ -60,7 +60,7 @@ pub struct JobRow {
 /// How far a job is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Progressed {
-    /// `planning`, `map`, `reduce`, `commit` or `done`.
+    /// `planning`, `map`, `reduce`, `commit` or `done`; `ended` without success.
     pub phase: &'static str,
     /// Bytes of input.
     pub bytes_total: u64,
@@ -203,7 +203,10 @@ impl Progressed {
             None => view.troubled().map(|(_, task)| task.record.failures.len() as u32).sum(),
         };
         Progressed {
-            phase: phase_name(now.phase),
+            phase: match record.state {
+                JobState::Failed(_) | JobState::Cancelled => "ended",
+                _ => phase_name(now.phase),
+            },
             bytes_total: now.bytes_total,
             bytes_read: now.bytes_read,
             bytes_spilled: now.bytes_spilled,
@@ -317,13 +320,15 @@ pub fn shown_snapshot(view: &JobView, record: &JobRecord) -> Snapshot {
         },
         state if state.is_final() => match view.report() {
             Some(report) => {
-                let done = |kind| {
-                    let of_kind = report.tasks.iter().filter(|row| row.task.kind == kind);
-                    of_kind.count() as u64
-                };
+                // A report tells of a part of many tasks only. No reduce ends before all maps have.
+                let kept = report.tasks.len() as u64;
+                let is_map = |row: &&TaskRow| row.task.kind == TaskKind::Map;
+                let reduces = kept - report.tasks.iter().filter(is_map).count() as u64;
+                let done = kept + u64::from(report.tasks_left_out);
+                let maps_done = (done - reduces).min(now.maps_total);
                 Snapshot {
-                    maps_done: done(TaskKind::Map),
-                    reduces_done: done(TaskKind::Reduce),
+                    maps_done,
+                    reduces_done: done - maps_done,
                     ..ended(now.phase, &report.counters)
                 }
             }

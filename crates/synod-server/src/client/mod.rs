@@ -18,7 +18,7 @@ use synod_client::NodeHandle;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-use crate::jobs::JobFiles;
+use crate::jobs::{JobFiles, JobsPage};
 use crate::metrics::Metrics;
 use crate::options::ServerOptions;
 use service::ClientService;
@@ -34,6 +34,7 @@ struct Shared {
     node: NodeHandle,
     metrics: Arc<Metrics>,
     job_files: Option<JobFiles>,
+    jobs_page: JobsPage,
     http: auto::Builder<TokioExecutor>,
     slots: Arc<Semaphore>,
     max_connections: u32,
@@ -42,13 +43,13 @@ struct Shared {
 }
 
 impl ClientPort {
-    /// Serves `routes` for gRPC, and health, version and metrics of `node` and its map outputs, if it
-    /// takes jobs, for HTTP.
+    /// Serves `routes` for gRPC; for HTTP health, version and metrics of `node`, the status page of jobs,
+    /// and map outputs, if it takes jobs.
     pub(crate) fn new(
         routes: tonic::service::Routes,
         node: NodeHandle,
         metrics: Arc<Metrics>,
-        job_files: Option<JobFiles>,
+        (job_files, jobs_page): (Option<JobFiles>, JobsPage),
         options: &ServerOptions,
         stop: watch::Receiver<bool>,
     ) -> Self {
@@ -61,6 +62,7 @@ impl ClientPort {
                 node,
                 metrics,
                 job_files,
+                jobs_page,
                 http: http_settings(),
                 slots: Arc::new(Semaphore::new(max_connections as usize)),
                 max_connections,
@@ -119,7 +121,7 @@ impl Shared {
             self.routes.clone(),
             self.node.clone(),
             self.metrics.clone(),
-            self.job_files.clone(),
+            (self.job_files.clone(), self.jobs_page.clone()),
         );
         let greeted = service.requests_seen();
         let connection = self.http.serve_connection(TokioIo::new(stream), service);

@@ -18,7 +18,7 @@ use tonic::service::Routes;
 use tower::Service as _;
 
 use super::http;
-use crate::jobs::JobFiles;
+use crate::jobs::{JobFiles, JobsPage};
 use crate::metrics::Metrics;
 
 /// Answers the requests of one connection.
@@ -28,6 +28,7 @@ pub(super) struct ClientService {
     node: NodeHandle,
     metrics: Arc<Metrics>,
     job_files: Option<JobFiles>,
+    jobs_page: JobsPage,
     seen: Arc<AtomicBool>,
 }
 
@@ -40,9 +41,9 @@ impl ClientService {
         routes: Routes,
         node: NodeHandle,
         metrics: Arc<Metrics>,
-        job_files: Option<JobFiles>,
+        (job_files, jobs_page): (Option<JobFiles>, JobsPage),
     ) -> Self {
-        ClientService { routes, node, metrics, job_files, seen: Arc::default() }
+        ClientService { routes, node, metrics, job_files, jobs_page, seen: Arc::default() }
     }
 
     /// Turns true with the connection's first request.
@@ -103,6 +104,10 @@ impl hyper::service::Service<Request<Incoming>> for ClientService {
             drop(body);
             if let Some(files) = self.job_files.clone().filter(|_| JobFiles::wants(&parts)) {
                 return Either::Right(Box::pin(async move { Ok(files.answer(&parts).await) }));
+            }
+            if JobsPage::wants(&parts) {
+                let page = self.jobs_page.clone();
+                return Either::Right(Box::pin(async move { Ok(page.answer(&parts).await) }));
             }
             let (node, metrics) = (self.node.clone(), self.metrics.clone());
             Either::Right(Box::pin(async move { Ok(http::answer(&parts, &node, &metrics).await) }))

@@ -4,12 +4,14 @@
 //! that feeds it (`service.rs`), the threads that tasks run on (`threads.rs`), the HTTP that map
 //! outputs travel by (`serve.rs`, `fetch.rs`), the client's side (`submit.rs`), and a worker that is
 //! a process of its own, without a node (`standalone.rs`, `port.rs`), and what jobs read that is no
-//! file (`stores.rs`).
+//! file (`stores.rs`). What people see is in `page/`.
 
 mod fetch;
 mod following;
 mod host;
+mod metrics;
 mod moments;
+mod page;
 mod pool;
 mod port;
 mod query;
@@ -26,7 +28,9 @@ mod threads;
 mod tests;
 
 pub(crate) use host::host_of_this_process;
+pub(crate) use metrics::JobMetrics;
 pub(crate) use moments::Moments;
+pub(crate) use page::JobsPage;
 pub use query::{read_job, read_jobs};
 pub(crate) use serve::JobFiles;
 pub(crate) use service::{JobService, NodeFacts};

@@ -1,4 +1,4 @@
-//! The HTTP port of a worker without a node: its map outputs, and whether it is alive.
+//! The HTTP port of a worker without a node: its map outputs, the status page, and whether it is alive.
 //!
 //! HTTP/1.1 only, a bounded number of connections, and no wait for a client without a limit.
 
@@ -17,10 +17,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tonic::body::Body;
 
-use super::JobFiles;
+use super::{JobFiles, JobsPage};
 
 /// Serves a socket until the future is dropped.
-pub(super) async fn serve(socket: TcpListener, files: JobFiles) {
+pub(super) async fn serve(socket: TcpListener, files: JobFiles, page: JobsPage) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     // They end with this future.
     let mut connections = tokio::task::JoinSet::new();
@@ -39,22 +39,22 @@ pub(super) async fn serve(socket: TcpListener, files: JobFiles) {
             }
         };
         let Ok(slot) = slots.clone().try_acquire_owned() else { continue };
-        let files = files.clone();
+        let (files, page) = (files.clone(), page.clone());
         connections.spawn(async move {
-            serve_connection(stream, files).await;
+            serve_connection(stream, files, page).await;
             drop(slot);
         });
     }
 }
 
-async fn serve_connection(stream: TcpStream, files: JobFiles) {
+async fn serve_connection(stream: TcpStream, files: JobFiles, page: JobsPage) {
     if stream.set_nodelay(true).is_err() {
         // It is gone already.
         return;
     }
     let service = service_fn(move |request: Request<Incoming>| {
-        let files = files.clone();
-        async move { Ok::<_, Infallible>(answer(request, &files).await) }
+        let (files, page) = (files.clone(), page.clone());
+        async move { Ok::<_, Infallible>(answer(request, &files, &page).await) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
@@ -62,11 +62,14 @@ async fn serve_connection(stream: TcpStream, files: JobFiles) {
     drop(http.serve_connection(TokioIo::new(stream), service).await);
 }
 
-async fn answer(request: Request<Incoming>, files: &JobFiles) -> Response<Body> {
+async fn answer(request: Request<Incoming>, files: &JobFiles, page: &JobsPage) -> Response<Body> {
     // No path here reads a body.
     let (parts, _) = request.into_parts();
     if JobFiles::wants(&parts) {
         return files.answer(&parts).await;
+    }
+    if JobsPage::wants(&parts) {
+        return page.answer(&parts).await;
     }
     let (status, text) = match parts.uri.path() {
         "/health" if parts.method == Method::GET => (StatusCode::OK, "{\"health\":\"true\"}"),

@@ -15,7 +15,15 @@ const PAGE_RECORDS: i64 = 500;
 
 /// All jobs and workers. Of jobs that have ended only their record.
 pub async fn read_jobs<K: Kv>(kv: &K) -> Result<View, ClientError> {
-    let mut reader = Reader::new(kv);
+    read_jobs_as(kv, Consistency::Linearizable).await
+}
+
+/// The same, as consistent as that.
+pub(super) async fn read_jobs_as<K: Kv>(
+    kv: &K,
+    consistency: Consistency,
+) -> Result<View, ClientError> {
+    let mut reader = Reader::new(kv, consistency);
     reader.prefix(format!("{PREFIX}worker/")).await?;
     let all = KeyRange::prefix(format!("{PREFIX}job/"));
     let mut rest = all.clone();
@@ -38,7 +46,7 @@ pub async fn read_jobs<K: Kv>(kv: &K) -> Result<View, ClientError> {
 
 /// One job with its report, and the workers. The job is not in the view if there is none.
 pub async fn read_job<K: Kv>(kv: &K, id: &JobId) -> Result<View, ClientError> {
-    let mut reader = Reader::new(kv);
+    let mut reader = Reader::new(kv, Consistency::Linearizable);
     reader.prefix(format!("{PREFIX}worker/")).await?;
     reader.record(id).await?;
     reader.tasks(id).await?;
@@ -49,13 +57,14 @@ pub async fn read_job<K: Kv>(kv: &K, id: &JobId) -> Result<View, ClientError> {
 /// Reads at the moment of its first answer.
 struct Reader<'a, K> {
     kv: &'a K,
+    consistency: Consistency,
     revision: Revision,
     found: Vec<KeyValue>,
 }
 
 impl<'a, K: Kv> Reader<'a, K> {
-    fn new(kv: &'a K) -> Self {
-        Reader { kv, revision: Revision(0), found: Vec::new() }
+    fn new(kv: &'a K, consistency: Consistency) -> Self {
+        Reader { kv, consistency, revision: Revision(0), found: Vec::new() }
     }
 
     fn finish(self) -> View {
@@ -64,7 +73,7 @@ impl<'a, K: Kv> Reader<'a, K> {
 
     async fn ask(&mut self, request: RangeRequest) -> Result<(Vec<KeyValue>, bool), ClientError> {
         let request = RangeRequest { revision: self.revision, ..request };
-        let (header, page) = self.kv.range(request, Consistency::Linearizable).await?;
+        let (header, page) = self.kv.range(request, self.consistency).await?;
         if self.revision == Revision(0) {
             self.revision = header.revision;
         }

@@ -14,7 +14,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::host::host_of_this_process;
 use super::moments::Moments;
-use super::{JobFiles, JobService, JobsOptions, NodeFacts, port};
+use super::{JobFiles, JobService, JobsOptions, JobsPage, NodeFacts, port};
 use crate::data_folder::DataFolder;
 use crate::error::{OptionsError, ServerError};
 use crate::listeners::{are_loopback, bind_all};
@@ -116,10 +116,11 @@ async fn serve<K: Kv>(
         moments: Moments::default(),
     };
     let files = JobFiles::new(folder.jobs_path());
+    let page = JobsPage::new(kv.clone(), options.name.clone());
     let mut ports = tokio::task::JoinSet::new();
     for socket in sockets {
         let socket = tokio::net::TcpListener::from_std(socket).map_err(ServerError::Runtime)?;
-        ports.spawn(port::serve(socket, files.clone()));
+        ports.spawn(port::serve(socket, files.clone(), page.clone()));
     }
     let (following, followed) = oneshot::channel();
     let service = JobService::new(kv, facts, options.jobs, stop)

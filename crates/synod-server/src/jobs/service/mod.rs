@@ -26,7 +26,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::JobsOptions;
 use super::host::build_of_this_program;
 use super::moments::Moments;
 use super::pool::Pool;
@@ -36,6 +35,7 @@ use super::threads::{
     EndedAttempt, Results, StoredPlan, ThreadResult, folder_of, keep_logs_only, remove_folder,
     strip_all,
 };
+use super::{JobMetrics, JobsOptions};
 use membership::Member;
 use working::Running;
 
@@ -95,6 +95,8 @@ pub(crate) struct JobService<K: Kv> {
     drain: watch::Receiver<bool>,
     /// Since when the records cannot be read, and whether a person knows.
     unreadable_since: Option<(Instant, bool)>,
+    /// Told how the records are, if anybody looks at them.
+    metrics: Option<JobMetrics>,
     /// Told when the records were read for the first time.
     following: Option<oneshot::Sender<()>>,
 }
@@ -140,6 +142,7 @@ impl<K: Kv> JobService<K> {
             stop,
             drain,
             unreadable_since: None,
+            metrics: None,
             following: None,
         }
     }
@@ -148,6 +151,12 @@ impl<K: Kv> JobService<K> {
     #[must_use]
     pub(crate) fn draining_when(self, drain: watch::Receiver<bool>) -> Self {
         JobService { drain, ..self }
+    }
+
+    /// What it sees is shown in these metrics.
+    #[must_use]
+    pub(crate) fn counting_in(self, metrics: JobMetrics) -> Self {
+        JobService { metrics: Some(metrics), ..self }
     }
 
     /// `told` hears when the records were read for the first time.
@@ -236,6 +245,9 @@ impl<K: Kv> JobService<K> {
         let mut drain = self.drain.clone();
         loop {
             self.act().await;
+            if let Some(metrics) = &mut self.metrics {
+                metrics.update(&self.view);
+            }
             let draining = *drain.borrow();
             if draining && !self.is_needed() {
                 return None;

@@ -23,7 +23,8 @@ use super::store::{Link, Store, Traffic};
 use crate::jobs::moments::{Moment, Moments};
 use crate::jobs::records::follow;
 use crate::jobs::{
-    JobFiles, JobService, JobsOptions, NodeFacts, SubmitError, follow_job, port, submit_job,
+    JobFiles, JobService, JobsOptions, JobsPage, NodeFacts, SubmitError, follow_job, port,
+    submit_job,
 };
 
 /// Nothing that a test waits for takes this long on the slowest machine.
@@ -126,9 +127,10 @@ impl Bench {
         };
         let (stop, stopped) = watch::channel(false);
         let (drain, draining) = watch::channel(false);
+        let page = JobsPage::new(Embedded::new(handle.clone()), name.clone());
         let service = JobService::new(Embedded::new(handle), facts, options, stopped);
         let service = tokio::spawn(service.draining_when(draining).run());
-        let port = tokio::spawn(port::serve(socket, JobFiles::new(folder.clone())));
+        let port = tokio::spawn(port::serve(socket, JobFiles::new(folder.clone()), page));
         let service = Some(service);
         self.workers.push(Worker { name, folder, link, cable, service, port, drain, stop });
         self.workers.len() - 1

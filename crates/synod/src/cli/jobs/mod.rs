@@ -27,7 +27,9 @@ use super::{Outcome, parse};
   synod jobs list
   synod jobs show 01937a5c2e10-9be2f314
   synod jobs logs 01937a5c2e10-9be2f314 m12
-  synod jobs cancel 01937a5c2e10-9be2f314"
+  synod jobs cancel 01937a5c2e10-9be2f314
+
+The same is to be seen in a browser: http://HOST:PORT/jobs on the client port of every node."
 )]
 pub struct Jobs {
     #[command(subcommand)]
