@@ -24,6 +24,9 @@ const HOUR: f64 = 3.6e12;
 /// Violations printed per seed.
 const SHOWN: usize = 5;
 
+/// In so many seeds everything that can happen has happened.
+const ENOUGH_FOR_ALL: u64 = 100;
+
 /// Runs the seeds; the exit code is 1 if any promise was broken.
 #[must_use]
 pub fn run_seeds(args: &SimArgs) -> i32 {
@@ -45,6 +48,12 @@ pub fn run_seeds(args: &SimArgs) -> i32 {
         seeds += 1;
         if args.until_failure && violations > 0 {
             break;
+        }
+    }
+    if seeds >= ENOUGH_FOR_ALL {
+        for (name, _) in counters.iter().filter(|(_, count)| **count == 0) {
+            println!("sim: in {seeds} seeds there was not one {name}: nothing was learnt about it");
+            violations += 1;
         }
     }
     let counters: Vec<String> = counters.iter().map(|(name, n)| format!("{name}={n}")).collect();

@@ -121,7 +121,8 @@ fn open_to<'v>(
 }
 
 /// One of the waiting tasks. Workers start at different places of the queue, so they seldom want the same
-/// one. Tasks that this worker has failed come last; those that are nearer to others not at all.
+/// one. Tasks that this worker has failed come last; those that are nearer to others not at all, nor those
+/// whose output was made here and could not be read, as long as another worker may make it.
 fn pick(
     view: &View,
     job: &JobView,
@@ -132,7 +133,10 @@ fn pick(
     let rank = view.workers.keys().position(|worker| *worker == me.id).unwrap_or(0);
     let start = rank * tasks.len() / view.workers.len().max(1);
     let (before, after) = tasks.split_at(start.min(tasks.len()));
+    let others: Vec<&WorkerId> =
+        view.eligible(job).into_iter().filter(|other| **other != me.id).collect();
     let queue = after.iter().chain(before).copied();
+    let queue = queue.filter(|task| !is_better_made_elsewhere(job, *task, me, &others));
     match near {
         None => first_not_failed(job, queue, me),
         Some(near) => {
@@ -156,8 +160,20 @@ fn first_not_failed(
 }
 
 fn has_failed_at(job: &JobView, task: TaskId, worker: &WorkerId) -> bool {
-    let task = job.tasks.get(&task);
-    task.is_some_and(|task| task.record.failures.iter().any(|failed| failed.worker == *worker))
+    let Some(task) = job.tasks.get(&task).map(|task| &task.record) else { return false };
+    task.failures.iter().any(|failed| failed.worker == *worker) || task.lost_at.contains(worker)
+}
+
+/// Whether an output that this worker has made could not be read, and not every other worker has met with
+/// that: whoever cannot be reached would make it again and again.
+fn is_better_made_elsewhere(
+    job: &JobView,
+    task: TaskId,
+    me: &Identity,
+    others: &[&WorkerId],
+) -> bool {
+    let Some(lost_at) = job.tasks.get(&task).map(|task| &task.record.lost_at) else { return false };
+    lost_at.contains(&me.id) && others.iter().any(|other| !lost_at.contains(other))
 }
 
 /// A task that may be run a second time, here.

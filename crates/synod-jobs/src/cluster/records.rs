@@ -110,6 +110,9 @@ pub struct TaskRecord {
     pub attempts: u32,
     /// Finished outputs that were lost with their worker or could not be read.
     pub losses: u32,
+    /// Workers that are alive, but whose output of this task could not be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost_at: Vec<WorkerId>,
     /// Attempts that failed through no fault of another task.
     pub failures: Vec<AttemptFailure>,
     /// Offsets of records to leave out.

@@ -20,8 +20,9 @@ use super::hello::{Hello, HelloAnswer, JoinAnswer};
 use super::link::exchange;
 use crate::error::JoinError;
 
-/// Asks the others again and again until one lists a member with one of `own_urls`. Returns the answer
-/// and that member.
+/// Asks the others again and again until one lists a member with one of `own_urls` that none of them has
+/// seen running. Returns the answer and that member. One that lags may still list a former member with this
+/// address, or may not know yet that a member has run: what counts is what all say of an id.
 pub(crate) async fn join_cluster(
     own_urls: &[String],
     others: &[String],
@@ -34,29 +35,32 @@ pub(crate) async fn join_cluster(
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let answers = ask_all(others, left.min(ASK_TIMEOUT)).await;
-        let mut found = None;
+        let mut fresh: Vec<(JoinAnswer, Member)> = Vec::new();
+        let mut ran: Vec<(&String, NodeId)> = Vec::new();
         let mut last = String::new();
-        // All of them: one that lags may not know yet that this member has run.
         for (other, answer) in others.iter().zip(answers) {
             match answer {
                 Ok(answer) => match find(&answer.members, own_urls) {
-                    Some(member) if has_run(&member) => {
-                        return Err(JoinError::RanBefore {
-                            peer: other.clone(),
-                            member: member.id,
-                        });
-                    }
-                    Some(member) => found = found.or(Some((answer, member))),
+                    Some(member) if has_run(&member) => ran.push((other, member.id)),
+                    Some(member) => fresh.push((answer, member)),
                     None => last = format!("{other} does not list it"),
                 },
                 Err(why) => last = format!("{other}: {why}"),
             }
         }
-        if let Some(found) = found {
+        fresh.retain(|(_, member)| ran.iter().all(|(_, id)| *id != member.id));
+        // Ids are never given twice; should lagging members list two, the others' answers tell in time.
+        let agree = fresh.iter().all(|(_, member)| member.id == fresh[0].1.id);
+        if agree && let Some(found) = fresh.into_iter().next() {
             return Ok(found);
         }
         if Instant::now() >= deadline {
-            return Err(JoinError::NotFound { urls: own_urls.join(", "), last });
+            return Err(match ran.first() {
+                Some((peer, member)) => {
+                    JoinError::RanBefore { peer: (*peer).clone(), member: *member }
+                }
+                None => JoinError::NotFound { urls: own_urls.join(", "), last },
+            });
         }
         sleep(PAUSE).await;
     }

@@ -159,12 +159,16 @@ impl Link {
                 Err(_) => "no answer in time".to_owned(),
                 Ok(Err(why)) => why,
                 Ok(Ok(stream)) => {
-                    pause = MIN_PAUSE;
-                    complaints.reset();
-                    failures = 0;
                     tracing::info!(peer = %self.peer, address, "connected to peer");
                     self.attach(stream.clone());
+                    let since = tokio::time::Instant::now();
                     let ended = self.keep(&stream).await;
+                    // One that breaks again and again is no better than one that cannot be made.
+                    if since.elapsed() >= STEADY {
+                        pause = MIN_PAUSE;
+                        complaints.reset();
+                        failures = 0;
+                    }
                     ended.err().map_or_else(|| "the peer closed it".to_owned(), |e| e.to_string())
                 }
             };
@@ -287,6 +291,9 @@ const MAX_EARLY_BYTES: usize = 256 * 1024;
 
 /// A larger buffer is given back when it is empty.
 const IDLE_BUFFER_BYTES: usize = 1024 * 1024;
+
+/// A connection that lasted so long was a good one.
+const STEADY: Duration = Duration::from_secs(1);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(3);

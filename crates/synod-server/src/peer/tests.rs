@@ -286,7 +286,7 @@ async fn a_member_that_one_of_the_others_has_seen_running_does_not_start_anew() 
     let knows = port_listing(vec![member(2, Some("c")), member(3, Some("c"))]).await;
     let others = [lags.clone(), knows.clone()];
     let ran_before = JoinError::RanBefore { peer: knows, member: NodeId(3) };
-    let joined = join_cluster(&["h:3".into()], &others, PATIENCE).await;
+    let joined = join_cluster(&["h:3".into()], &others, Duration::ZERO).await;
     assert_eq!(joined.unwrap_err(), ran_before);
     let founds =
         async |cluster, own, others| check_founder(ClusterId(cluster), NodeId(own), others).await;
@@ -298,6 +298,43 @@ async fn a_member_that_one_of_the_others_has_seen_running_does_not_start_anew() 
     assert_eq!(founds(7, 3, &others).await, Ok(()));
     let silent = [port_listing(Vec::new()).await, "127.0.0.1:9".to_owned()];
     assert_eq!(founds(1, 3, &silent).await, Ok(()));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_member_that_is_added_anew_at_its_old_address_joins_although_one_still_lists_its_old_id()
+{
+    let at_3 = |id, client| Member { peer_urls: vec!["h:3".into()], ..member(id, client) };
+    let lags = port_listing(vec![member(2, Some("c")), at_3(3, Some("c"))]).await;
+    let knows = port_listing(vec![member(2, Some("c")), at_3(9, None)]).await;
+    for others in [[lags.clone(), knows.clone()], [knows.clone(), lags.clone()]] {
+        let (_, joined) = join_cluster(&["h:3".into()], &others, PATIENCE).await.unwrap();
+        assert_eq!(joined.id, NodeId(9));
+    }
+    // While the one that knows is away, it waits for it.
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    drop(socket);
+    let others = [lags, address.clone()];
+    let comes_back = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        relay(&address, knows).await;
+    };
+    let own = ["h:3".to_owned()];
+    let (joined, ()) = tokio::join!(join_cluster(&own, &others, PATIENCE), comes_back);
+    assert_eq!(joined.unwrap().1.id, NodeId(9));
+}
+
+/// Listens there, and passes connections on.
+async fn relay(address: &str, to: String) {
+    let socket = TcpListener::bind(address).await.unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = socket.accept().await {
+            let mut onward = TcpStream::connect(&to).await.unwrap();
+            tokio::spawn(
+                async move { tokio::io::copy_bidirectional(&mut from, &mut onward).await },
+            );
+        }
+    });
 }
 
 #[tokio::test(flavor = "current_thread")]

@@ -27,6 +27,11 @@ impl Front {
         Ok(request)
     }
 
+    /// Calls that have no answer yet.
+    pub fn unanswered(&self) -> impl Iterator<Item = (RequestToken, &Call)> {
+        self.calls.iter().map(|(token, call)| (*token, call))
+    }
+
     /// The node's reply to the answer; `None` for a reply that no call waits for.
     pub fn answer(&mut self, token: RequestToken, reply: Reply) -> Option<WireAnswer> {
         let call = self.calls.remove(&token)?;

@@ -38,6 +38,7 @@ impl Run {
 
     pub(super) fn finish(mut self) -> Report {
         self.check_convergence();
+        self.check_unanswered();
         let mut violations = std::mem::take(&mut self.world.violations);
         let watches: Vec<WatchLog> =
             self.watchers.into_iter().map(|watcher| watcher.into_log()).collect();
@@ -119,6 +120,17 @@ impl Run {
         }
         for what in broken {
             self.world.violations.push(Violation { promise: "convergence", what });
+        }
+    }
+
+    /// Clients rest longer than a request may take: each call has had its answer, were it a refusal.
+    fn check_unanswered(&mut self) {
+        for (id, host) in &self.world.hosts {
+            let Some(process) = &host.process else { continue };
+            for (token, call) in process.front.unanswered() {
+                let what = format!("{id} has not answered {token:?} ({:?})", call.method);
+                self.world.violations.push(Violation { promise: "one-answer", what });
+            }
         }
     }
 

@@ -294,7 +294,7 @@ struct Open {
 
 impl Open {
     fn new(path: &Path, options: FjallOptions) -> Result<Self, EngineError> {
-        let last_in_journals = journal::cut_torn_tail(path)?;
+        let in_journals = journal::cut_torn_tail(path)?;
         let database = Database::builder(path)
             .cache_size(options.cache_bytes)
             .max_journaling_size(MAX_JOURNAL_BYTES)
@@ -309,10 +309,14 @@ impl Open {
         let history = tree("history", options.memtable_bytes)?;
         let others = tree("others", small_bytes)?;
         let trees = Trees { history, others };
-        match (trees.newest_in_tables(), last_in_journals) {
+        match trees.newest_in_tables() {
             // Then one tree may be ahead of the other, and a batch is not whole.
-            (Some(newest), Some(last)) if newest > last => Err(EngineError::Damaged(format!(
-                "its tables hold batch {newest}, but its journals end with batch {last}"
+            Some(newest) if in_journals.lacks(newest) => Err(EngineError::Damaged(format!(
+                "its tables hold batch {newest}, but its journals end {}",
+                in_journals.last.map_or_else(
+                    || "without a whole batch".to_owned(),
+                    |last| format!("with batch {last}")
+                )
             ))),
             _ => Ok(Open { database, trees, readers: Arc::new(()) }),
         }

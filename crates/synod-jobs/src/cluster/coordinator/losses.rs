@@ -2,7 +2,7 @@
 
 use super::{Coordinator, put_task};
 use crate::cluster::change::Change;
-use crate::cluster::names::{JobId, JobKey, TaskId};
+use crate::cluster::names::{JobId, JobKey, TaskId, WorkerId};
 use crate::cluster::records::{AttemptFailure, Span, TaskRecord};
 use crate::cluster::view::{JobView, Stamped, View};
 use std::time::Duration;
@@ -24,7 +24,8 @@ impl Coordinator {
             let Some(found) = job.tasks.get(task) else { continue };
             let done = found.record.done.as_ref();
             if done.is_some_and(|done| done.attempt == report.record.attempt) {
-                change = lost(change, id, *task, found);
+                let at = done.map(|done| &done.worker);
+                change = lost(change, id, *task, found, at);
             }
             if change.is_full() {
                 return Some(change);
@@ -34,7 +35,7 @@ impl Coordinator {
         let maps = gone.flat_map(|(_, maps)| maps).filter(|map| !job.unreadable.contains_key(map));
         for task in maps {
             let Some(found) = job.tasks.get(task) else { continue };
-            change = lost(change, id, *task, found);
+            change = lost(change, id, *task, found, None);
             any = true;
             if change.is_full() {
                 return Some(change);
@@ -69,8 +70,19 @@ impl Coordinator {
     }
 }
 
-fn lost(change: Change, id: &JobId, task: TaskId, found: &Stamped<TaskRecord>) -> Change {
-    let losses = found.record.losses + 1;
-    let record = TaskRecord { done: None, losses, ..found.record.clone() };
+/// The task waits again. `at` is the worker that still lives, but whose output cannot be read.
+fn lost(
+    change: Change,
+    id: &JobId,
+    task: TaskId,
+    found: &Stamped<TaskRecord>,
+    at: Option<&WorkerId>,
+) -> Change {
+    let mut record = found.record.clone();
+    record.done = None;
+    record.losses += 1;
+    if let Some(worker) = at.filter(|worker| !record.lost_at.contains(worker)) {
+        record.lost_at.push(worker.clone());
+    }
     put_task(change, id, task, found, &record)
 }

@@ -92,15 +92,37 @@ fn an_unreadable_output_is_made_again_and_is_no_failure_of_the_reader() {
     assert!(desk.claim(2).is_none());
     assert_eq!(desk.settle(), None);
     assert_eq!(desk.task(map.task).losses, 1);
-    let map = desk.claim(1).unwrap();
+    // Whoever cannot be read from would only make it in vain again.
+    assert!(desk.claim(1).is_none());
+    let map = desk.claim(2).unwrap();
     assert_eq!(map.attempt(), 1);
-    assert!(desk.finish(1, &map));
+    assert!(desk.finish(2, &map));
     let reduce = desk.claim(2).unwrap();
     assert_eq!((reduce.attempt(), desk.task(reduce.task).failures.len()), (1, 0));
     // A report about an attempt that was replaced meanwhile changes nothing.
     assert!(desk.store.apply(worker::unreadable(&reduce, map.task, &report)));
     assert_eq!(desk.settle(), None);
     assert_eq!(desk.task(map.task).losses, 1);
+}
+
+#[test]
+fn an_output_that_could_be_read_nowhere_is_made_by_anyone_until_it_was_lost_too_often() {
+    let mut desk = Desk::running(1, 1, 2);
+    for (attempt, maker) in [1, 2, 1, 2, 1, 2, 1, 2, 1].into_iter().enumerate() {
+        assert_eq!(desk.settle(), None);
+        let map = desk.claim(maker).unwrap();
+        assert_eq!(map.task, TaskId::map(0), "before attempt {attempt}");
+        assert!(desk.finish(maker, &map));
+        let reduce = desk.claim(3 - maker).unwrap();
+        let report = UnreadableRecord {
+            attempt: map.attempt(),
+            worker: identity(maker).id,
+            message: "gone".to_owned(),
+        };
+        assert!(desk.store.apply(worker::unreadable(&reduce, map.task, &report)));
+    }
+    assert_eq!(desk.settle(), Some(Work::Clean));
+    assert_eq!(desk.ended_why(), "the output of task m000000 was lost 9 times");
 }
 
 #[test]

@@ -13,7 +13,8 @@
 //! torn tail, but refuses to open over one that is whole in shape and has zeros inside. Both are a tail:
 //! the newest journal is cut behind its last batch that checks out. That loses nothing but batches that
 //! were not durable, and if a rotten disk lost others, the node notices: its log begins later, or a table
-//! holds batches that are newer than the journals' last.
+//! holds batches that are as new as the first one cut off. (A power loss while a table was being made of
+//! batches that were not synced looks the same, and is refused, too: that replica is made anew.)
 //!
 //! Older journals were synced before the next was begun. One that is not whole, with batches after it in a
 //! newer one, is damage and stays so. (With none after it, it is the tail: a full disk tore it.)
@@ -26,15 +27,35 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::engine::EngineError;
 
-/// Cuts the torn tail off the journals in `folder`. Returns the sequence number of the last batch in
-/// them, if there is one.
-pub(super) fn cut_torn_tail(folder: &Path) -> Result<Option<u64>, EngineError> {
+/// What the journals hold once their torn tail is off.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Found {
+    /// Sequence number of the last batch, if there is one.
+    pub(super) last: Option<u64>,
+    /// That of the first one that was cut off, if its first bytes were there.
+    pub(super) cut: Option<u64>,
+    /// Whether anything was cut off, or the very first journal is still there: then there is a batch.
+    pub(super) had_any: bool,
+}
+
+impl Found {
+    /// Whether a batch that a table holds was cut off, or lay behind the last one.
+    pub(super) fn lacks(&self, newest_in_tables: u64) -> bool {
+        let behind = |last| newest_in_tables > last;
+        self.cut.is_some_and(|cut| newest_in_tables >= cut)
+            || self.last.map_or(self.had_any, behind)
+    }
+}
+
+/// Cuts the torn tail off the journals in `folder`.
+pub(super) fn cut_torn_tail(folder: &Path) -> Result<Found, EngineError> {
     let failed = |e: io::Error| EngineError::Io(format!("its journals cannot be read: {e}"));
     // Never under the hands of one who writes them.
     let _held = hold(folder)?;
-    let mut last = None;
+    let mut all = Found::default();
     let mut torn: Vec<(PathBuf, u64)> = Vec::new();
-    for (_, path) in list(folder).map_err(failed)? {
+    for (number, path) in list(folder).map_err(failed)? {
+        all.had_any |= number == 0;
         let found = scan(&path).map_err(failed)?;
         if let (Some((path, at)), Some(_)) = (torn.first(), found.last) {
             let path = path.display();
@@ -42,8 +63,10 @@ pub(super) fn cut_torn_tail(folder: &Path) -> Result<Option<u64>, EngineError> {
                 "{path} is damaged at byte {at}, and newer batches follow"
             )));
         }
-        last = last.max(found.last);
+        all.last = all.last.max(found.last);
         if !found.rest_is_zeros {
+            all.cut = all.cut.or(found.next);
+            all.had_any = true;
             torn.push((path, found.good_bytes));
         }
     }
@@ -51,7 +74,7 @@ pub(super) fn cut_torn_tail(folder: &Path) -> Result<Option<u64>, EngineError> {
         let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
         file.set_len(good_bytes).and_then(|()| file.sync_all()).map_err(failed)?;
     }
-    Ok(last)
+    Ok(all)
 }
 
 /// fjall's own lock, if there is an engine yet; let go of before fjall takes it.
@@ -68,11 +91,14 @@ fn hold(folder: &Path) -> Result<Option<File>, EngineError> {
     }
 }
 
-/// Writes the newest journal over itself and syncs it. After a failed sync the operating system may take
+/// Writes the journals over themselves and syncs them. After a failed sync the operating system may take
 /// for written what is only in its memory; a later sync would then promise what is not so.
 pub(super) fn write_back(folder: &Path) -> io::Result<()> {
+    list(folder)?.iter().try_for_each(|(_, path)| write_over(path))
+}
+
+fn write_over(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::FileExt;
-    let Some((_, path)) = list(folder)?.pop() else { return Ok(()) };
     let file = OpenOptions::new().read(true).write(true).open(path)?;
     let mut piece = vec![0; PIECE_BYTES];
     let mut at = 0;
@@ -114,24 +140,30 @@ struct Scan {
     good_bytes: u64,
     /// Its sequence number.
     last: Option<u64>,
+    /// The sequence number behind it, of a batch that is not whole.
+    next: Option<u64>,
     rest_is_zeros: bool,
 }
 
 fn scan(path: &Path) -> io::Result<Scan> {
-    let mut input =
-        Input { file: BufReader::with_capacity(BUFFER_BYTES, File::open(path)?), at: 0 };
-    let mut found = Scan { good_bytes: 0, last: None, rest_is_zeros: true };
+    let mut input = Input {
+        file: BufReader::with_capacity(BUFFER_BYTES, File::open(path)?),
+        at: 0,
+        sequence: None,
+    };
+    let mut found = Scan { good_bytes: 0, last: None, next: None, rest_is_zeros: true };
     loop {
         match input.batch() {
-            Ok(Some(sequence)) => {
+            Ok(true) => {
                 found.good_bytes = input.at;
-                found.last = Some(sequence);
+                found.last = input.sequence.take();
             }
-            Ok(None) => break,
+            Ok(false) => break,
             Err(e) if e.kind() == ErrorKind::UnexpectedEof => break,
             Err(e) => return Err(e),
         }
     }
+    found.next = input.sequence;
     let mut rest = input.file.into_inner();
     io::Seek::seek(&mut rest, io::SeekFrom::Start(found.good_bytes))?;
     let mut piece = vec![0; PIECE_BYTES];
@@ -147,16 +179,18 @@ fn scan(path: &Path) -> io::Result<Scan> {
 struct Input {
     file: BufReader<File>,
     at: u64,
+    /// Of the batch that was begun last.
+    sequence: Option<u64>,
 }
 
 impl Input {
-    /// Reads a batch; its sequence number, if all of it is there and checks out.
-    fn batch(&mut self) -> io::Result<Option<u64>> {
+    /// Reads a batch; whether all of it is there and checks out.
+    fn batch(&mut self) -> io::Result<bool> {
         if self.byte()? != TAG_START {
-            return Ok(None);
+            return Ok(false);
         }
         let items = u32::from_le_bytes(self.array()?);
-        let sequence = u64::from_le_bytes(self.array()?);
+        self.sequence = Some(u64::from_le_bytes(self.array()?));
         let mut checksum = Xxh3::new();
         for _ in 0..items {
             let tag = self.byte()?;
@@ -171,14 +205,14 @@ impl Input {
                     self.sum(bytes, &mut checksum)?;
                 }
                 TAG_CLEAR => self.sum(8, &mut checksum)?,
-                _ => return Ok(None),
+                _ => return Ok(false),
             }
         }
         let ended = self.byte()? == TAG_END;
         let expected = u64::from_le_bytes(self.array()?);
         let trailer: [u8; 4] = self.array()?;
         let good = ended && expected == checksum.digest() && trailer == *TRAILER;
-        Ok(good.then_some(sequence))
+        Ok(good)
     }
 
     fn sum(&mut self, mut bytes: u64, checksum: &mut Xxh3) -> io::Result<()> {

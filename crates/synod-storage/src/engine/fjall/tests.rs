@@ -178,13 +178,23 @@ fn a_journal_that_lost_what_a_table_has_is_damage() {
     let path = folder.path().join("0.jnl");
     let journal = fs::read(&path).unwrap();
     let first_end = journal.windows(4).position(|bytes| bytes == b"FJL\x03").unwrap() + 4;
-    fs::write(&path, &journal[..first_end]).unwrap();
-    for _ in 0..2 {
-        match open(folder.path()).map(|_| ()) {
-            Err(EngineError::Damaged(why)) => {
-                assert!(why.contains("its tables hold batch"), "{why}")
+    let rotten = |at: usize| {
+        let mut journal = journal.clone();
+        journal[at] ^= 1;
+        journal
+    };
+    // The first batch's tag, a byte of its first item, and that of the last one.
+    let last = journal.windows(4).rposition(|bytes| bytes == b"FJL\x03").unwrap() - 20;
+    for harmed in [journal[..first_end].to_vec(), rotten(0), rotten(40), rotten(last)] {
+        fs::write(&path, &harmed).unwrap();
+        // The tail is cut off when it is looked at first, and lacks the second time, too.
+        for _ in 0..2 {
+            match open(folder.path()).map(|_| ()) {
+                Err(EngineError::Damaged(why)) => {
+                    assert!(why.contains("its tables hold batch"), "{why}")
+                }
+                other => panic!("{other:?}"),
             }
-            other => panic!("{other:?}"),
         }
     }
 }
