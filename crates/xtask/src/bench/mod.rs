@@ -1,9 +1,9 @@
 //! `cargo xtask bench`: Synod beside what its users run today, under the same load on the same disk.
 //!
 //! `kv` puts one generator's load on Synod and on a real etcd, in turns; `mapreduce` runs the built-in jobs
-//! beside a hand-written program, `sort` and `mawk`. Both compare pairs that ran one after the other,
-//! because a machine's speed drifts; what is compared and how durable each side is, docs/BENCHMARKS.md
-//! says.
+//! beside programs written by hand, `mawk`, `sort`, DuckDB, polars and PySpark. Both compare pairs that ran
+//! one after the other, because a machine's speed drifts; what is compared and how durable each side is,
+//! docs/BENCHMARKS.md says.
 
 mod kv;
 mod mapreduce;
@@ -26,7 +26,8 @@ use serde_json::{Map, Value};
     cargo xtask bench kv --nodes 1 --seconds 60      beside one etcd, a minute per load\n  \
     cargo xtask bench kv --loads put --rounds 1      puts, held for the whole time\n  \
     cargo xtask bench kv --only synod --json FILE    Synod alone, figures to a file\n  \
-    cargo xtask bench mapreduce --input-mb 300       jobs beside programs written by hand")]
+    cargo xtask bench mapreduce                      jobs beside other engines, a few minutes\n  \
+    cargo xtask bench mapreduce --works sort --input-mb 1000 --runs 5 --python venv/bin/python")]
 pub struct Arguments {
     /// Which half; both if left out.
     what: Option<What>,

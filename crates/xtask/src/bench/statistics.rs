@@ -26,7 +26,7 @@ impl Spread {
     }
 
     /// As JSON.
-    pub fn json(&self) -> serde_json::Value {
+    pub fn json(self) -> serde_json::Value {
         serde_json::json!({ "median": self.median, "min": self.min, "max": self.max })
     }
 }

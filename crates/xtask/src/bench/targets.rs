@@ -9,6 +9,8 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use super::kv::requests::Load;
+use super::mapreduce::peers::{BY_HAND, DUCKDB, GNU_SORT, MAWK, POLARS, PYSPARK, SHELL};
+use super::mapreduce::works::ONE_PROCESS;
 
 /// A bound on one figure.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -48,9 +50,30 @@ pub fn over_etcd(load: Load, nodes: u8) -> Option<Target> {
     }
 }
 
-/// A job's speed over that of the program beside it.
-pub fn over_other(job: &str) -> Option<Target> {
-    (job == "wordcount").then_some(Target::AtLeast(0.5))
+/// From the start of `synod run` on an empty file until it has ended, in milliseconds.
+pub const EMPTY_JOB_MILLISECONDS: Target = Target::Below(50.0);
+
+/// The most memory of a job's process over the budget it was given.
+pub const MEMORY_OVER_BUDGET: Target = Target::AtMost(1.1);
+
+/// A job's speed over that of a program beside it; its time over the other's for streaming jobs and for
+/// three workers.
+pub fn over_peer(work: &str, peer: &str) -> Option<Target> {
+    Some(match (work, peer) {
+        ("wordcount", BY_HAND) => Target::AtLeast(0.85),
+        ("wordcount", DUCKDB | POLARS) => Target::AtLeast(1.5),
+        ("wordcount", MAWK) => Target::AtLeast(5.0),
+        ("wordcount", PYSPARK) => Target::AtLeast(6.0),
+        ("fieldcount", BY_HAND) => Target::AtLeast(0.6),
+        ("fieldcount", DUCKDB | POLARS) => Target::AtLeast(1.3),
+        ("sort", GNU_SORT) => Target::AtLeast(2.0),
+        ("sort", DUCKDB) => Target::AtLeast(1.5),
+        ("sort", PYSPARK) => Target::AtLeast(3.0),
+        ("distinct", DUCKDB) => Target::AtLeast(1.0),
+        ("streaming" | "streaming-map", SHELL) => Target::AtMost(1.15),
+        ("workers", ONE_PROCESS) => Target::AtMost(1.3),
+        _ => return None,
+    })
 }
 
 impl Target {
@@ -106,7 +129,8 @@ mod tests {
         assert_eq!(over_etcd(Load::Get, 3), Some(Target::AtLeast(3.0)));
         assert_eq!(over_etcd(Load::Put, 5), None);
         assert_eq!(over_etcd(Load::Sget, 1), None);
-        assert_eq!(over_other("wordcount"), Some(Target::AtLeast(0.5)));
-        assert_eq!(over_other("sort"), None);
+        assert_eq!(over_peer("wordcount", MAWK), Some(Target::AtLeast(5.0)));
+        assert_eq!(over_peer("sort", POLARS), None);
+        assert_eq!(over_peer("loganalysis", MAWK), None);
     }
 }

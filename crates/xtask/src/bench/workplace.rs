@@ -60,11 +60,10 @@ pub fn build_synod() -> Result<PathBuf> {
     built(&["release", "synod"])
 }
 
-/// Builds the word count that Synod's is measured against.
-pub fn build_handwritten_word_count() -> Result<PathBuf> {
-    let name = "handwritten_wordcount";
+/// Builds a program that a job of Synod is measured against.
+pub fn build_handwritten(name: &str) -> Result<PathBuf> {
     let arguments = ["build", "--release", "--quiet", "-p", "synod-jobs", "--example", name];
-    step::run("build the hand-written word count", &mut step::cargo(&arguments))?;
+    step::run(&format!("build {name}"), &mut step::cargo(&arguments))?;
     built(&["release", "examples", name])
 }
 

@@ -116,6 +116,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     option(Own, One, "on", "<engine>", "Hand the job to an engine you have: not in this version"),
     option(Own, One, "slots", "<n>", "Tasks at a time; default: one per core"),
     option(Own, One, "memory-mib", "<n>", "Memory for intermediate data"),
+    option(Own, NoValue, "no-sync", "", "Do not wait until part files are on stable storage"),
 ];
 
 /// The option that a word is, and the value within the word, if there is one.

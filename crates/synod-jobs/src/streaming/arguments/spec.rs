@@ -35,6 +35,7 @@ pub fn spec(
     spec.speculative = properties.flag("mapreduce.map.speculative", true)
         && properties.flag("mapreduce.reduce.speculative", true);
     spec.slots = number_of(arguments, "slots")?;
+    spec.sync_output = !arguments.has("no-sync");
     if let Some(mib) = number_of::<u64>(arguments, "memory-mib")? {
         spec.memory_bytes = mib.saturating_mul(1 << 20);
     }

@@ -4,7 +4,7 @@
 //! then the same with the other system. Who is first alternates. Ratios are of rounds, so that a slow
 //! minute of the machine hits both.
 
-mod cluster;
+pub mod cluster;
 mod generator;
 mod grpc;
 mod report;

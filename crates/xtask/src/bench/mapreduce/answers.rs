@@ -1,70 +1,64 @@
-//! Whether two programs gave the same answer.
+//! Whether two programs gave the same answer: a checksum of the lines that they wrote.
+//!
+//! Where order is not part of the answer, the checksum is the sum of each line's, so lines need not be
+//! sorted; no output is ever in memory as a whole (`measure.rs` says why that matters).
 
 use std::fs::{self, File};
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-/// Whether these outputs hold the same lines, in any order.
-pub fn same_lines(one: &Path, other: &Path) -> Result<bool> {
-    let (one, other) = (read(one)?, read(other)?);
-    Ok(one.len() == other.len() && sorted_lines(&one) == sorted_lines(&other))
+/// What makes two answers the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// The same lines, in any order and cut into any parts.
+    Lines,
+    /// The same, tabs at the end of a line aside: Hadoop's format puts one there.
+    LinesButTabs,
+    /// The same bytes in the same order, cut into any parts.
+    Bytes,
 }
 
-fn sorted_lines(text: &[u8]) -> Vec<&[u8]> {
-    let mut lines: Vec<&[u8]> = text.split(|&byte| byte == b'\n').collect();
-    lines.sort_unstable();
-    lines
+/// What is left of an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Digest {
+    /// How many lines there are.
+    pub lines: u64,
+    checksum: u128,
 }
 
-/// Whether these outputs are byte for byte the same, part after part.
-pub fn same_bytes(one: &Path, other: &Path) -> Result<bool> {
-    let (mut one, mut other) = (Parts::open(one)?, Parts::open(other)?);
-    let (mut left, mut right) = (vec![0; CHUNK], vec![0; CHUNK]);
-    loop {
-        let (a, b) = (one.fill(&mut left)?, other.fill(&mut right)?);
-        if left[..a] != right[..b] {
-            return Ok(false);
-        }
-        if a == 0 {
-            return Ok(true);
-        }
-    }
-}
-
-fn read(output: &Path) -> Result<Vec<u8>> {
-    let mut text = Vec::new();
+/// The digest of a file, or of the part files of a folder in their order.
+pub fn digest(output: &Path, form: Form) -> Result<Digest> {
+    let mut all: Box<dyn Read> = Box::new(std::io::empty());
     for path in part_files(output)? {
-        text.extend(fs::read(&path).with_context(|| path.display().to_string())?);
+        let file = File::open(&path).with_context(|| path.display().to_string())?;
+        all = Box::new(all.chain(file));
     }
-    Ok(text)
-}
-
-/// The files of an output one after the other.
-struct Parts(Box<dyn Read>);
-
-impl Parts {
-    fn open(output: &Path) -> Result<Self> {
-        let mut all: Box<dyn Read> = Box::new(std::io::empty());
-        for path in part_files(output)? {
-            let file = File::open(&path).with_context(|| path.display().to_string())?;
-            all = Box::new(all.chain(BufReader::new(file)));
+    let mut reader = BufReader::with_capacity(1 << 20, all);
+    let mut digest = Digest { lines: 0, checksum: 0 };
+    let mut in_order = Xxh3::new();
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if reader.read_until(b'\n', &mut line)? == 0 {
+            break;
         }
-        Ok(Parts(all))
-    }
-
-    /// Fills the buffer as far as there is something.
-    fn fill(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match self.0.read(&mut buffer[filled..])? {
-                0 => break,
-                read => filled += read,
+        digest.lines += 1;
+        let mut text = line.strip_suffix(b"\n").unwrap_or(&line);
+        match form {
+            Form::Bytes => in_order.update(&line),
+            Form::Lines | Form::LinesButTabs => {
+                while form == Form::LinesButTabs && text.last() == Some(&b'\t') {
+                    text = &text[..text.len() - 1];
+                }
+                digest.checksum = digest.checksum.wrapping_add(xxh3_128(text));
             }
         }
-        Ok(filled)
     }
+    digest.checksum = digest.checksum.wrapping_add(in_order.digest128());
+    Ok(digest)
 }
 
 /// A single file, or the part files of a folder in their order.
@@ -83,8 +77,6 @@ fn part_files(output: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-const CHUNK: usize = 1 << 20;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,17 +86,23 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("xtask-answers-{}", std::process::id()));
         fs::create_dir_all(folder.join("parts")).unwrap();
         let write = |name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
-        write("parts/part-00000", "b\n");
+        write("parts/part-00000", "b\nb\n");
         write("parts/part-00001", "a\n");
         write("parts/_SUCCESS", "not a line");
-        write("sorted", "a\nb\n");
-        write("as-is", "b\na\n");
-        write("other", "a\nc\n");
-        let (parts, at) = (folder.join("parts"), |name: &str| folder.join(name));
-        assert!(same_lines(&parts, &at("sorted")).unwrap());
-        assert!(!same_bytes(&parts, &at("sorted")).unwrap());
-        assert!(same_bytes(&parts, &at("as-is")).unwrap());
-        assert!(!same_lines(&parts, &at("other")).unwrap());
+        write("sorted", "a\nb\nb\n");
+        write("as-is", "b\nb\na\n");
+        write("other", "a\nc\nc\n");
+        write("fewer", "a\nb\n");
+        write("tabs", "b\t\nb\na\t\n");
+        let of = |name: &str, form| digest(&folder.join(name), form).unwrap();
+        assert_eq!(of("parts", Form::Lines), of("sorted", Form::Lines));
+        assert_eq!(of("parts", Form::Lines).lines, 3);
+        for other in ["other", "fewer", "tabs"] {
+            assert_ne!(of("parts", Form::Lines), of(other, Form::Lines), "{other}");
+        }
+        assert_eq!(of("parts", Form::LinesButTabs), of("tabs", Form::LinesButTabs));
+        assert_ne!(of("parts", Form::Bytes), of("sorted", Form::Bytes));
+        assert_eq!(of("parts", Form::Bytes), of("as-is", Form::Bytes));
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -1,88 +1,113 @@
-//! What the jobs read: real text, and an access log.
+//! What the jobs read. All of it is made here from fixed seeds, so that a figure can be measured again.
 //!
-//! The text is the sources of the crates that cargo has downloaded, in the order of their paths, up to the
-//! size asked for. The log is made: addresses and URLs are drawn with a skew, times ascend. Both are kept
-//! for the next run of the same size.
+//! - Zipf text: 32,768 words of a made-up vocabulary, the n-th about 1/n as often as the first, ten or so
+//!   to a line; a token is some six bytes long with what follows it.
+//! - An access log in the combined format: addresses and URLs are drawn with a skew, times ascend.
+//! - Distinct keys: tokens of eight letters and digits, drawn evenly from ten million for every GB.
+//! - Records for sorting, much as gensort prints them (`-a`): 100 bytes with the line feed at the end, a
+//!   random key of ten printable bytes first, then the record's number.
+//! - Nothing.
+//!
+//! Files are kept for the next run of the same size.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, Result as IoResult, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use fastrand::Rng;
 
-/// A file of about this many bytes of real text.
-pub fn text(folder: &Path, bytes: u64) -> Result<PathBuf> {
-    kept(folder.join(format!("text-{bytes}")), |out| {
-        let mut left = bytes;
-        append_sources(&registry()?, out, &mut left)?;
-        if left == bytes {
-            bail!("cargo has downloaded no sources; build something first");
+/// A kind of input.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Input {
+    ZipfText,
+    AccessLog,
+    DistinctKeys,
+    SortRecords,
+    /// An empty file.
+    Nothing,
+}
+
+type Generator = fn(&mut dyn Write, u64) -> IoResult<()>;
+
+impl Input {
+    /// The file of about this many bytes, made first if it is not there; never half made.
+    pub fn file(self, folder: &Path, bytes: u64) -> Result<PathBuf> {
+        let (name, write): (_, Generator) = match self {
+            Input::ZipfText => ("zipf-text", write_zipf_text),
+            Input::AccessLog => ("access-log", write_log),
+            Input::DistinctKeys => ("distinct-keys", write_distinct_keys),
+            Input::SortRecords => ("sort-records", write_sort_records),
+            Input::Nothing => ("nothing", |_, _| Ok(())),
+        };
+        let path = folder.join(format!("{name}-{bytes}"));
+        if !path.is_file() {
+            let unfinished = path.with_extension("unfinished");
+            let file =
+                File::create(&unfinished).with_context(|| unfinished.display().to_string())?;
+            let mut out = BufWriter::with_capacity(1 << 20, file);
+            write(&mut out, bytes)?;
+            out.flush()?;
+            fs::rename(&unfinished, &path)?;
         }
-        Ok(())
-    })
-}
-
-/// A combined access log of about this many bytes.
-pub fn access_log(folder: &Path, bytes: u64) -> Result<PathBuf> {
-    kept(folder.join(format!("access-log-{bytes}")), |out| write_log(out, bytes))
-}
-
-/// The file, made first if it is not there; never half made.
-fn kept(path: PathBuf, make: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<PathBuf> {
-    if !path.is_file() {
-        let unfinished = path.with_extension("unfinished");
-        let file = File::create(&unfinished).with_context(|| unfinished.display().to_string())?;
-        let mut out = BufWriter::with_capacity(1 << 20, file);
-        make(&mut out)?;
-        out.flush()?;
-        fs::rename(&unfinished, &path)?;
+        Ok(path)
     }
-    Ok(path)
 }
 
-/// Where cargo keeps what it has downloaded.
-fn registry() -> Result<PathBuf> {
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
-    Ok(home.context("neither CARGO_HOME nor HOME is set")?.join("registry").join("src"))
+fn write_zipf_text(out: &mut dyn Write, bytes: u64) -> IoResult<()> {
+    let mut random = Rng::with_seed(SEED);
+    let words = vocabulary(&mut random);
+    let draws = zipf_draws(VOCABULARY);
+    let mut written = 0;
+    while written < bytes {
+        let word = &words[draws[random.usize(..draws.len())] as usize];
+        out.write_all(word)?;
+        out.write_all(if random.u8(..10) == 0 { b"\n" } else { b" " })?;
+        written += word.len() as u64 + 1;
+    }
+    out.write_all(b"\n")
 }
 
-/// Appends every source below `folder`, until nothing is left to write.
-fn append_sources(folder: &Path, out: &mut dyn Write, left: &mut u64) -> Result<()> {
-    let read = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
-    let mut paths: Vec<PathBuf> =
-        read.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
-    paths.sort();
-    for path in &paths {
-        if *left == 0 {
-            return Ok(());
-        }
-        let kind = fs::symlink_metadata(path)?.file_type();
-        let is_source = path.extension().is_some_and(|extension| {
-            SOURCES.iter().any(|wanted| extension.eq_ignore_ascii_case(wanted))
-        });
-        if kind.is_dir() {
-            append_sources(path, out, left)?;
-        } else if kind.is_file() && is_source {
-            let mut file = File::open(path)?.take(*left);
-            *left -= std::io::copy(&mut file, out)?;
+/// Different words, the first ones short.
+fn vocabulary(random: &mut Rng) -> Vec<Vec<u8>> {
+    let mut taken = BTreeSet::new();
+    let mut words = Vec::new();
+    while words.len() < VOCABULARY {
+        let length = 1 + random.usize(..2) + words.len().checked_ilog2().unwrap_or(0) as usize / 2;
+        let word: Vec<u8> = (0..length).map(|_| random.u8(b'a'..=b'z')).collect();
+        if taken.insert(word.clone()) {
+            words.push(word);
         }
     }
-    Ok(())
+    words
 }
 
-fn write_log(out: &mut dyn Write, bytes: u64) -> Result<()> {
+/// Ranks, each as often as a Zipf distribution has it, at least once.
+fn zipf_draws(ranks: usize) -> Vec<u32> {
+    let harmonic: f64 = (1..=ranks).map(|rank| 1.0 / rank as f64).sum();
+    let mut draws = Vec::with_capacity(DRAWS + ranks);
+    for rank in 0..ranks {
+        let times = DRAWS as f64 / harmonic / (rank + 1) as f64;
+        draws.extend(std::iter::repeat_n(rank as u32, (times.round() as usize).max(1)));
+    }
+    draws
+}
+
+fn write_log(out: &mut dyn Write, bytes: u64) -> IoResult<()> {
     let mut random = Rng::with_seed(SEED);
     let mut written = 0;
     let mut second = 0_u64;
+    let mut line = Vec::new();
     while written < bytes {
         let address = skewed(&mut random, ADDRESSES);
         let url = skewed(&mut random, URLS);
         let (day, rest) = (second / 86_400, second % 86_400);
-        let line = format!(
+        line.clear();
+        writeln!(
+            line,
             "10.{}.{}.{} - - [{:02}/Oct/2025:{:02}:{:02}:{:02} +0000] \"GET /shop/item/{url} \
-             HTTP/1.1\" 200 {} \"-\" \"Mozilla/5.0 (X11; Linux x86_64)\"\n",
+             HTTP/1.1\" 200 {} \"-\" \"Mozilla/5.0 (X11; Linux x86_64)\"",
             address >> 16,
             address >> 8 & 255,
             address & 255,
@@ -91,8 +116,8 @@ fn write_log(out: &mut dyn Write, bytes: u64) -> Result<()> {
             rest / 60 % 60,
             rest % 60,
             random.u32(200..50_000),
-        );
-        out.write_all(line.as_bytes())?;
+        )?;
+        out.write_all(&line)?;
         written += line.len() as u64;
         // A month's seconds, so that the times never start over.
         second = (second + u64::from(random.u8(..4) == 0)).min(31 * 86_400 - 1);
@@ -106,21 +131,96 @@ fn skewed(random: &mut Rng, count: u32) -> u32 {
     (f64::from(count) * uniform * uniform * uniform) as u32
 }
 
-const SOURCES: [&str; 5] = ["rs", "md", "toml", "txt", "c"];
+fn write_distinct_keys(out: &mut dyn Write, bytes: u64) -> IoResult<()> {
+    let mut random = Rng::with_seed(SEED);
+    let keys = (bytes / BYTES_PER_DISTINCT_KEY).max(1);
+    let mut token = [b' '; TOKEN_BYTES + 1];
+    for number in 0..bytes / token.len() as u64 {
+        // An odd factor gives different tokens for different keys, far from each other.
+        let mut left = random.u64(..keys).wrapping_mul(SCATTER) % TOKENS;
+        for byte in &mut token[..TOKEN_BYTES] {
+            *byte = DIGITS[(left % 32) as usize];
+            left /= 32;
+        }
+        token[TOKEN_BYTES] = if number % 8 == 7 { b'\n' } else { b' ' };
+        out.write_all(&token)?;
+    }
+    out.write_all(b"\n")
+}
+
+fn write_sort_records(out: &mut dyn Write, bytes: u64) -> IoResult<()> {
+    let mut random = Rng::with_seed(SEED);
+    for number in 0..(bytes / 100).max(1) {
+        let mut record = [b' '; 100];
+        record[..10].fill_with(|| random.u8(b' '..=b'~'));
+        write!(&mut record[12..44], "{number:032X}")?;
+        for (at, byte) in record[46..98].iter_mut().enumerate() {
+            *byte = b'A' + ((number as usize + at / 4) % 26) as u8;
+        }
+        record[99] = b'\n';
+        out.write_all(&record)?;
+    }
+    Ok(())
+}
+
+const VOCABULARY: usize = 32_768;
+const DRAWS: usize = 1 << 20;
 const ADDRESSES: u32 = 200_000;
 const URLS: u32 = 50_000;
+const TOKEN_BYTES: usize = 8;
+/// How many tokens there can be: 32 to the power of their length.
+const TOKENS: u64 = 1 << 40;
+const SCATTER: u64 = 0x9e37_79b9_7f4a_7c15;
+const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+const BYTES_PER_DISTINCT_KEY: u64 = 100;
 const SEED: u64 = 7;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
+
+    fn made(write: fn(&mut dyn Write, u64) -> IoResult<()>, bytes: u64) -> String {
+        let mut out = Vec::new();
+        write(&mut out, bytes).unwrap();
+        assert!((bytes..bytes + 200).contains(&(out.len() as u64)), "{}", out.len());
+        String::from_utf8(out).unwrap()
+    }
 
     #[test]
     fn a_log_has_its_size_and_whole_lines() {
-        let mut log = Vec::new();
-        write_log(&mut log, 10_000).unwrap();
-        assert!((10_000..10_200).contains(&log.len()));
-        let text = String::from_utf8(log).unwrap();
-        assert!(text.ends_with('\n') && text.lines().all(|line| line.contains("] \"GET /")));
+        let log = made(write_log, 10_000);
+        assert!(log.ends_with('\n') && log.lines().all(|line| line.contains("] \"GET /")));
+    }
+
+    #[test]
+    fn the_second_word_is_half_as_often_as_the_first_and_no_word_is_missing_from_the_draws() {
+        let text = made(write_zipf_text, 3_000_000);
+        let mut counts = BTreeMap::new();
+        for word in text.split_ascii_whitespace() {
+            *counts.entry(word).or_insert(0_u32) += 1;
+        }
+        let mut counts: Vec<u32> = counts.into_values().collect();
+        counts.sort_by_key(|count| std::cmp::Reverse(*count));
+        let ratio = f64::from(counts[0]) / f64::from(counts[1]);
+        assert!((1.8..2.2).contains(&ratio), "{ratio}");
+        let drawn: BTreeSet<u32> = zipf_draws(VOCABULARY).into_iter().collect();
+        assert_eq!(drawn.len(), VOCABULARY);
+    }
+
+    #[test]
+    fn distinct_keys_are_one_for_every_hundred_bytes() {
+        let text = made(write_distinct_keys, 1_000_000);
+        let keys: BTreeSet<&str> = text.split_ascii_whitespace().collect();
+        assert!((9_900..=10_000).contains(&keys.len()), "{}", keys.len());
+    }
+
+    #[test]
+    fn records_are_a_hundred_bytes_and_number_themselves() {
+        let text = made(write_sort_records, 1_000);
+        let lines: Vec<&str> = text.split_inclusive('\n').collect();
+        assert_eq!(lines.len(), 10);
+        assert!(lines.iter().all(|line| line.len() == 100));
+        assert_eq!(&lines[9][12..44], format!("{:032X}", 9));
     }
 }

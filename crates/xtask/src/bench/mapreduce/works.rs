@@ -1,0 +1,232 @@
+//! What is measured: each work with its input, Synod's command, the programs beside it, and what makes
+//! their answers equal.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::rc::Rc;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use super::JobOptions;
+use super::answers::Form;
+use super::input::Input;
+use super::measure::{Cpu, Program};
+use super::peers::{Engine, Python, by_hand, gnu_sort, mawk, shell};
+use super::workers::Workers;
+use crate::bench::workplace::{Workplace, build_handwritten};
+
+/// A work, by its name on the command line and in figures.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Name {
+    /// How often each word occurs.
+    Wordcount,
+    /// Requests per address of an access log.
+    Fieldcount,
+    /// Records of 100 bytes in order.
+    Sort,
+    /// Words of which ten million in every GB are different, with 512 MiB of memory.
+    Distinct,
+    /// A word count of nothing.
+    Empty,
+    /// Hadoop Streaming with a mapper and a reducer.
+    Streaming,
+    /// Hadoop Streaming with a mapper alone.
+    StreamingMap,
+    /// A word count by three processes.
+    Workers,
+    /// Totals per address of an access log.
+    Loganalysis,
+}
+
+/// How Synod and a program beside it are compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ratio {
+    /// Synod's speed over the other's: more is better.
+    Speed,
+    /// Synod's time over the other's: less is better.
+    Time,
+}
+
+/// A work, ready to be run.
+pub struct Work {
+    pub name: Name,
+    pub input: PathBuf,
+    pub form: Form,
+    /// The first one is Synod.
+    pub programs: Vec<Program>,
+    pub ratio: Ratio,
+    /// Memory that Synod was given, if that is judged.
+    pub budget_bytes: Option<u64>,
+    /// Running while the work is measured.
+    _workers: Option<Rc<Workers>>,
+}
+
+/// What works are made from.
+pub struct Maker<'a> {
+    pub options: &'a JobOptions,
+    pub synod: &'a Path,
+    pub work: &'a Workplace,
+    pub python: &'a Python,
+}
+
+impl Maker<'_> {
+    /// The work, or why it cannot be measured here.
+    pub fn make(&self, name: Name) -> Result<Result<Work, &'static str>> {
+        let (input, form) = match name {
+            Name::Wordcount | Name::Workers => (Input::ZipfText, Form::Lines),
+            Name::Fieldcount | Name::Loganalysis => (Input::AccessLog, Form::Lines),
+            Name::Sort => (Input::SortRecords, Form::Bytes),
+            Name::Distinct => (Input::DistinctKeys, Form::Lines),
+            Name::Streaming | Name::StreamingMap => (Input::AccessLog, Form::LinesButTabs),
+            Name::Empty => (Input::Nothing, Form::Lines),
+        };
+        let input = input.file(&self.work.kept, self.options.input_mb * 1_000_000)?;
+        let mut work = Work {
+            name,
+            form,
+            programs: Vec::new(),
+            ratio: Ratio::Speed,
+            budget_bytes: None,
+            _workers: None,
+            input: input.clone(),
+        };
+        work.programs = match name {
+            Name::Wordcount => {
+                let mut programs = self.synod_run("wordcount", &input, &[]);
+                programs.push(by_hand(&build_handwritten("handwritten_wordcount")?, &input));
+                programs.extend(mawk(WORDS_AWK, &input));
+                programs.extend(self.engines(&Engine::ALL, "wordcount", &input));
+                programs
+            }
+            Name::Fieldcount => {
+                let mut programs = self.synod_run("fieldcount", &input, &[]);
+                programs.push(by_hand(&build_handwritten("handwritten_fieldcount")?, &input));
+                programs.extend(mawk(FIELD_AWK, &input));
+                programs.extend(self.engines(&Engine::ALL, "fieldcount", &input));
+                programs
+            }
+            Name::Sort => {
+                let mut programs = self.synod_run("sort", &input, &[]);
+                programs.extend(gnu_sort(&input));
+                programs.extend(self.engines(&Engine::ALL, "sort", &input));
+                programs
+            }
+            Name::Distinct => {
+                work.budget_bytes = Some(BUDGET_MIB << 20);
+                let memory = format!("{BUDGET_MIB}M");
+                let mut programs = self.synod_run("wordcount", &input, &["--memory", &memory]);
+                let duckdb = self.python.program(Engine::DuckDb, "wordcount", &input, BUDGET_MIB);
+                programs.extend(duckdb);
+                programs
+            }
+            Name::Empty => self.synod_run("wordcount", &input, &[]),
+            Name::Loganalysis => {
+                let mut programs = self.synod_run("loganalysis", &input, &[]);
+                programs.extend(mawk(ACCESS_LOG_AWK, &input));
+                programs
+            }
+            Name::Streaming | Name::StreamingMap => {
+                if !self.has_streaming() {
+                    return Ok(Err("this synod has no command `streaming`"));
+                }
+                work.ratio = Ratio::Time;
+                let (reducer, script): (&[&str], _) = match name {
+                    Name::Streaming => (&["-reducer", "uniq -c"], CUT_SORT_UNIQ),
+                    _ => (&["-reducer", "NONE"], CUT),
+                };
+                vec![self.streaming(reducer, &input), shell(script, &input)]
+            }
+            Name::Workers => {
+                work.ratio = Ratio::Time;
+                let workers = Rc::new(Workers::start(self.synod, self.work)?);
+                let programs = self.on_workers(&workers, &input);
+                work._workers = Some(workers);
+                programs
+            }
+        };
+        Ok(Ok(work))
+    }
+
+    fn engines(&self, engines: &[Engine], job: &'static str, input: &Path) -> Vec<Program> {
+        let all = engines.iter().filter_map(|&engine| self.python.program(engine, job, input, 0));
+        all.collect()
+    }
+
+    /// `synod run`, without and with its last sync.
+    fn synod_run(&self, job: &'static str, input: &Path, more: &[&str]) -> Vec<Program> {
+        let unsynced = [more, &["--no-sync"]].concat();
+        vec![self.run_once(SYNOD, job, input, &unsynced), self.run_once(SYNCED, job, input, more)]
+    }
+
+    fn run_once(&self, name: &'static str, job: &str, input: &Path, more: &[&str]) -> Program {
+        let (synod, input, job) = (self.synod.to_owned(), input.to_owned(), job.to_owned());
+        let more: Vec<String> = more.iter().map(|&argument| argument.to_owned()).collect();
+        let command = move |output: &Path| {
+            let mut command = Command::new(&synod);
+            command.arg("run").arg(&job).arg(&input).arg("--output").arg(output).args(&more);
+            command.arg("--quiet").stdout(Stdio::null());
+            Ok(command)
+        };
+        Program { name, command: Box::new(command), cpu: Cpu::Own }
+    }
+
+    fn on_workers(&self, workers: &Rc<Workers>, input: &Path) -> Vec<Program> {
+        let endpoints = workers.endpoints();
+        let more = ["--no-sync", "--endpoints", &endpoints];
+        let mut three = self.run_once(SYNOD, "wordcount", input, &more);
+        let workers = Rc::clone(workers);
+        three.cpu = Cpu::And(Box::new(move || workers.cpu()));
+        vec![three, self.run_once(ONE_PROCESS, "wordcount", input, &["--no-sync"])]
+    }
+
+    fn has_streaming(&self) -> bool {
+        let mut command = Command::new(self.synod);
+        command.args(["streaming", "-help"]).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    }
+
+    fn streaming(&self, reducer: &'static [&'static str], input: &Path) -> Program {
+        let (synod, input) = (self.synod.to_owned(), input.to_owned());
+        let command = move |output: &Path| {
+            let mut command = Command::new(&synod);
+            command.arg("streaming").arg("-input").arg(&input).arg("-output").arg(output);
+            command.args(["-mapper", "cut -d ' ' -f 1"]).args(reducer).arg("--no-sync");
+            command.stdout(Stdio::null());
+            Ok(command)
+        };
+        Program { name: SYNOD, command: Box::new(command), cpu: Cpu::Own }
+    }
+}
+
+impl Work {
+    /// Its name on the command line and in figures.
+    pub fn key(&self) -> String {
+        let value = self.name.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// Millions of bytes of input.
+    pub fn input_mb(&self) -> Result<f64> {
+        let metadata = std::fs::metadata(&self.input);
+        let metadata = metadata.with_context(|| self.input.display().to_string())?;
+        Ok(metadata.len() as f64 / 1e6)
+    }
+}
+
+/// Synod as it is compared: its output is left to the kernel, as the others leave theirs.
+pub const SYNOD: &str = "synod";
+/// Synod with the sync that it does otherwise.
+pub const SYNCED: &str = "synod, synced";
+/// What three workers are compared with.
+pub const ONE_PROCESS: &str = "synod, one process";
+
+/// For the work with many distinct keys.
+const BUDGET_MIB: u64 = 512;
+
+const WORDS_AWK: &str =
+    r#"{ for (i = 1; i <= NF; i++) n[$i]++ } END { for (w in n) print w "\t" n[w] }"#;
+const FIELD_AWK: &str = r#"{ n[$1]++ } END { for (a in n) print a "\t" n[a] }"#;
+const ACCESS_LOG_AWK: &str = include_str!("access_log.awk");
+const CUT_SORT_UNIQ: &str = r#"cut -d ' ' -f 1 "$1" | sort | uniq -c > "$2""#;
+const CUT: &str = r#"cut -d ' ' -f 1 "$1" > "$2""#;
