@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 
-/// Variables of Synod's own environment that commands get.
-const ALWAYS_INHERITED: &[&str] = &[
+/// Variables of Synod's own environment that commands get; a `*` at the end stands for any rest.
+pub const ALWAYS_INHERITED: &[&str] = &[
     "HOME",
     "JAVA_HOME",
     "LANG",
@@ -90,8 +90,7 @@ pub fn build(
     }
     let mut truncated = Vec::new();
     for (name, value) in told.iter() {
-        let names = std::iter::once(safe_name(name)).chain(old_names(name).map(safe_name));
-        for name in names {
+        for name in variables_of(name) {
             let value = match settings.truncate_limit {
                 Some(limit) if value.encode_utf16().count() > limit => {
                     truncated.push(name.clone());
@@ -165,7 +164,7 @@ fn of_task(properties: &Properties, place: &Place<'_>) -> Properties {
 }
 
 /// What `-cmdenv` and its kin set, later ones over earlier ones.
-fn of_options(properties: &Properties, kind: TaskKind) -> Vec<(String, String)> {
+pub fn of_options(properties: &Properties, kind: TaskKind) -> Vec<(String, String)> {
     let mut variables = Vec::new();
     let mut add = |pair: &str| {
         if let Some((name, value)) = pair.split_once('=')
@@ -188,6 +187,11 @@ fn of_options(properties: &Properties, kind: TaskKind) -> Vec<(String, String)> 
         }
     }
     variables
+}
+
+/// The variables that a property is told in: by its present name and by its old ones.
+pub fn variables_of(name: &str) -> impl Iterator<Item = String> {
+    std::iter::once(safe_name(name)).chain(old_names(name).map(safe_name))
 }
 
 /// A property's name as that of a variable.

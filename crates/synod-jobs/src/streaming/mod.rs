@@ -33,6 +33,7 @@ mod skip;
 mod stage;
 
 pub use job::Streaming;
+pub use stage::HADOOP_BUFFER_BYTES;
 
 use crate::builtin::options::BuiltIn;
 use crate::spec::JobSpec;

@@ -2,15 +2,14 @@
 
 use std::future::Future;
 use std::io::Write;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus};
+use std::process::Command;
 
 use clap::Args;
-use rustix::process::{Pid, Signal, kill_process};
 use synod::client::lock::{self, LockHeld};
 use synod::client::{Remote, Session};
 
 use super::Outcome;
+use super::child::{code_of, terminate};
 use super::connect::{Cluster, block_on};
 use super::failure::Failure;
 use super::signals::{self, StopSignals};
@@ -124,19 +123,5 @@ async fn run_while_held(
     match code_of(status) {
         0 => Ok(()),
         code => Err(Failure::Code(code)),
-    }
-}
-
-/// As shells say it: 128 and the signal's number for a command that a signal ended.
-fn code_of(status: ExitStatus) -> u8 {
-    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-    u8::try_from(code).unwrap_or(1)
-}
-
-/// Our own child, and not waited for yet, so its id cannot be another's by now.
-fn terminate(child: &Child) {
-    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        // It may have ended just now.
-        let _ = kill_process(pid, Signal::TERM);
     }
 }

@@ -132,6 +132,27 @@ impl Arguments {
     }
 }
 
+/// The words without an option, wherever it stands, and without its values.
+pub fn without(words: &[String], name: &str) -> Vec<String> {
+    let mut left = Vec::with_capacity(words.len());
+    let mut rest = words.iter();
+    while let Some(word) = rest.next() {
+        let Some((option, attached)) = find(word).filter(|(option, _)| option.name == name) else {
+            left.push(word.clone());
+            continue;
+        };
+        let most = match option.arity {
+            Arity::None => 0,
+            Arity::One => usize::from(attached.is_none()),
+            Arity::Many => usize::MAX,
+        };
+        let values = rest.as_slice().iter().take_while(|word| find(word).is_none());
+        let values = values.take(most).count();
+        rest = rest.as_slice()[values..].iter();
+    }
+    left
+}
+
 /// Without a pair of double quotes around the whole value, which shells may leave.
 fn unquoted(value: impl AsRef<str>) -> String {
     let value = value.as_ref();
@@ -220,6 +241,21 @@ mod tests {
         let arguments = parse(&["-mapper", "\"a b\"", "-reducer", "\"a\" \"b\""]).unwrap();
         assert_eq!(arguments.value("mapper"), Some("a b"));
         assert_eq!(arguments.value("reducer"), Some("\"a\" \"b\""));
+    }
+
+    #[test]
+    fn an_option_goes_with_its_values_and_nothing_else() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        for (line, name, left) in [
+            ("-D a=1 --on spark -input x y -output z", "on", "-D a=1 -input x y -output z"),
+            ("--on=spark x -verbose", "on", "x -verbose"),
+            ("-input x y -output z -input w", "input", "-output z"),
+            ("-verbose x", "verbose", "x"),
+            ("-mapper -x --on", "on", "-mapper -x"),
+            ("-mapper cat", "on", "-mapper cat"),
+        ] {
+            assert_eq!(without(&words(line), name), words(left), "{line}");
+        }
     }
 
     #[test]

@@ -113,7 +113,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     option(Own, NoValue, "check", "", "Say what would not work elsewhere, and run nothing"),
     option(Own, One, "endpoints", "<host:port>,..", "Run on the nodes of this cluster"),
     option(Own, One, "store", "<host:port>,..", "The store that kv:// inputs are in, run here"),
-    option(Own, One, "on", "<engine>", "Hand the job to an engine you have: not in this version"),
+    option(Own, One, "on", "<engine>", "Hand the job to an engine you have: hadoop, spark"),
     option(Own, One, "slots", "<n>", "Tasks at a time; default: one per core"),
     option(Own, One, "memory-mib", "<n>", "Memory for intermediate data"),
     option(Own, NoValue, "no-sync", "", "Do not wait until part files are on stable storage"),

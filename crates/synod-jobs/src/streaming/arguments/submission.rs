@@ -325,7 +325,7 @@ fn is_in_store(name: &Path) -> bool {
 }
 
 /// Splits a list of paths at its commas, but not at those within braces of a pattern.
-fn split_paths(list: &str) -> Vec<&str> {
+pub fn split_paths(list: &str) -> Vec<&str> {
     let mut paths = Vec::new();
     let (mut start, mut depth) = (0, 0);
     for (at, byte) in list.bytes().enumerate() {

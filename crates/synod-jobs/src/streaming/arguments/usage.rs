@@ -62,6 +62,10 @@ Properties that are often set (-D name=value; old names are known, too):
 Files: -files a.py,words.txt#w puts a.py and w into the working folder of each task, which is first
   on the search path. hdfs:// paths are below the folder that SYNOD_HDFS_ROOT names.
 
+On an engine of yours: --on hadoop starts Hadoop's own `mapred streaming` (of HADOOP_HOME, or PATH)
+  with the same words; --on spark starts `spark-submit` (of SPARK_HOME, PATH, or a Python
+  environment) with a program that does the same. What would change the answer is refused by name.
+
 Example:
   synod streaming -files wc.py -input logs/*.gz -output counts \\
     -mapper 'wc.py map' -reducer 'wc.py reduce'

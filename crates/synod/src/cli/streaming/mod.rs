@@ -1,11 +1,13 @@
 //! `synod streaming`: Hadoop Streaming's argument list, run here or on a cluster; and the names
 //! `hadoop`, `mapred` and `hdfs` ([`hadoop`]), under which existing launch scripts find this binary.
+//! A job may be handed to another engine ([`on`]).
 
 mod dates;
 mod files;
 pub mod hadoop;
 mod listing;
 mod log;
+mod on;
 mod run;
 
 use std::ffi::OsString;
@@ -25,6 +27,7 @@ use run::Style;
 
 Examples:
   synod streaming -input logs -output counts -mapper 'cut -f 1' -reducer 'uniq -c'
+  synod streaming --on spark -input logs -output counts -mapper 'cut -f 1' -reducer 'uniq -c'
   synod streaming --check -files map.py -input in -output out -mapper map.py -reducer NONE"
 )]
 pub struct Streaming {

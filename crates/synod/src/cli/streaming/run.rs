@@ -19,6 +19,7 @@ use synod::server::{SubmitError, local_stores};
 use tokio::sync::oneshot;
 
 use super::log::{self, CommandLog};
+use super::on::{HandOver, refuse_what_was_meant_for_another};
 use crate::cli::Outcome;
 use crate::cli::connect::{Cluster, block_on};
 use crate::cli::failure::Failure;
@@ -42,7 +43,7 @@ pub enum Style {
 }
 
 /// Why a command ends early.
-enum Stop {
+pub enum Stop {
     /// The job was refused or failed.
     Job(JobError),
     /// Something else.
@@ -57,9 +58,7 @@ impl<F: Into<Failure>> From<F> for Stop {
 
 /// Does what the arguments say.
 pub fn streaming(words: &[String], style: Style) -> Outcome {
-    let outcome = Arguments::parse(words)
-        .map_err(|error| Failure::WrongUse(error.to_string()).into())
-        .and_then(|arguments| with_arguments(&arguments, style));
+    let outcome = here_or_elsewhere(words, style);
     outcome.map_err(|stop| match (style, stop) {
         (_, Stop::Job(JobError::Cancelled)) => Failure::Code(INTERRUPTED),
         (Style::Hadoop, stop) => as_hadoop(stop),
@@ -68,14 +67,20 @@ pub fn streaming(words: &[String], style: Style) -> Outcome {
     })
 }
 
+fn here_or_elsewhere(words: &[String], style: Style) -> Result<(), Stop> {
+    refuse_what_was_meant_for_another()?;
+    if let Some(wanted) = HandOver::wanted(words) {
+        return wanted.run();
+    }
+    let arguments =
+        Arguments::parse(words).map_err(|error| Failure::WrongUse(error.to_string()))?;
+    with_arguments(&arguments, style)
+}
+
 fn with_arguments(arguments: &Arguments, style: Style) -> Result<(), Stop> {
     if let Some(help) = arguments.help {
         std::io::stdout().lock().write_all(usage::text(help).as_bytes())?;
         return Ok(());
-    }
-    if let Some(engine) = arguments.value("on") {
-        let known = format!("--on {engine}: this build knows no other engine");
-        return Err(Failure::WrongUse(known).into());
     }
     let submission = submission(arguments)?;
     if arguments.has("check") {
@@ -119,7 +124,7 @@ fn say(style: Style, level: &str, text: &str) {
 }
 
 /// The job that the arguments describe, in the world as it is.
-fn submission(arguments: &Arguments) -> Result<Submission, Stop> {
+pub fn submission(arguments: &Arguments) -> Result<Submission, Stop> {
     let user = user_name();
     let variable = |name: &str| match name.strip_prefix("env.") {
         Some(name) => environment_variable(name),
