@@ -154,6 +154,11 @@ impl OutputFolder {
         }
     }
 
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The folder for attempts and spilled runs.
     pub fn temporary(&self) -> PathBuf {
         self.path.join(TEMPORARY)

@@ -69,6 +69,9 @@ impl Pipeline {
             spec.memory_bytes = stage.memory_bytes.unwrap_or(spec.memory_bytes);
             spec.options = stage.set.clone();
             spec.check()?;
+            if stage.temporary && spec.output_is_in_store() {
+                return bad(format!("output {shown} is no folder: only folders can be temporary"));
+            }
             specs.push(spec);
         }
         Ok(specs)

@@ -69,6 +69,10 @@ pub struct JobSpec {
     /// Folder for spilled data; `None` keeps it under the output's `_temporary`.
     #[serde(default)]
     pub spill_folder: Option<PathBuf>,
+    /// Folder for part files until they are published, if the output is in a store. On a cluster all its
+    /// nodes must see it; in one process `None` takes the folder for spilled data or a temporary one.
+    #[serde(default)]
+    pub staging_folder: Option<PathBuf>,
     /// Whether the part files are on stable storage before `_SUCCESS` appears.
     #[serde(default = "default_sync")]
     pub sync_output: bool,
@@ -111,6 +115,11 @@ fn default_sync() -> bool {
 }
 
 impl JobSpec {
+    /// Whether the output is no folder but in a store, by its scheme.
+    pub fn output_is_in_store(&self) -> bool {
+        scheme_of(&self.output).is_some_and(|scheme| scheme != "file")
+    }
+
     /// A job over `inputs` into `output` with every default.
     pub fn new(
         job: impl Into<String>,
@@ -129,6 +138,7 @@ impl JobSpec {
             skip_bad_records: 0,
             slots: None,
             spill_folder: None,
+            staging_folder: None,
             sync_output: true,
             output_codec: None,
             lazy_output: false,
@@ -162,9 +172,6 @@ impl JobSpec {
         let bad = |what: String| Err(JobError::BadSpec { what });
         if self.inputs.is_empty() {
             return bad("no input: name at least one file".to_owned());
-        }
-        if let Some(scheme) = scheme_of(&self.output).filter(|scheme| *scheme != "file") {
-            return bad(format!("output {}: {scheme}:// is no folder", self.output.display()));
         }
         if let Some(reduces) = self.reduces
             && reduces > MAX_REDUCES

@@ -80,6 +80,12 @@ pub fn run_passes<E: From<JobError>>(
     let mut spec = spec.clone();
     let Some(mut passes) = prepare(&mut spec)? else { return run(&spec) };
     spec.check()?;
+    if spec.output_is_in_store() {
+        let (job, output) = (&spec.job, spec.output.display());
+        let what =
+            format!("job `{job}` takes several passes: its output is a folder, not {output}");
+        return Err(JobError::BadSpec { what }.into());
+    }
     if spec.output.symlink_metadata().is_ok() {
         return Err(JobError::OutputExists { path: spec.output }.into());
     }

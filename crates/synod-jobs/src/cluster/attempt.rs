@@ -140,7 +140,8 @@ impl Attempt<'_> {
         let result = with_job(self.spec, RunAttempt { attempt: self, fetch });
         let result = result.map_err(AttemptError::from).and_then(|result| result);
         if result.is_err() {
-            remove_output(self.job, self.task, self.number, self.folder, &self.spec.output);
+            let output = self.spec.working_folder(self.job);
+            remove_output(self.job, self.task, self.number, self.folder, &output);
         }
         result
     }
@@ -151,14 +152,16 @@ impl Attempt<'_> {
 
     /// Where it writes its part file; the folder is made.
     fn part_file(&self, partition: u32) -> Result<PathBuf, JobError> {
-        let folder = output::create_attempt(&self.spec.output, self.job, self.task, self.number)?;
+        let output = self.spec.working_folder(self.job);
+        let folder = output::create_attempt(&output, self.job, self.task, self.number)?;
         Ok(folder.join(Naming::of(self.spec).part(partition)))
     }
 
     fn context<'c>(&'c self, id: &'c str) -> TaskContext<'c> {
         let tasks = (self.plan.splits.len() as u32, self.plan.reduces);
         let (kind, number) = (self.task.kind, self.task.number);
-        let own = output::attempt_path(&self.spec.output, self.job, self.task, self.number);
+        let output = self.spec.working_folder(self.job);
+        let own = output::attempt_path(&output, self.job, self.task, self.number);
         let scratch = self.folder.join(format!("{}-scratch", self.prefix()));
         let folders = (scratch, output::side_folder(&own));
         TaskContext::new(id, kind, number, self.number, tasks, self.progress, self.log, folders)

@@ -9,6 +9,7 @@ pub mod attempt;
 pub mod change;
 pub mod claim;
 pub mod coordinator;
+pub mod destination;
 pub mod names;
 pub mod output;
 pub mod records;

@@ -54,7 +54,7 @@ impl Codec {
 }
 
 /// How a file with this name and these first bytes is compressed. An empty file is just empty.
-pub(crate) fn codec_of(path: &Path, first: &[u8]) -> Result<Option<Codec>, JobError> {
+pub fn codec_of(path: &Path, first: &[u8]) -> Result<Option<Codec>, JobError> {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let named = Codec::ALL.into_iter().find(|codec| codec.extension() == extension);
     let Some(codec) = named.filter(|_| !first.is_empty()) else { return Ok(None) };

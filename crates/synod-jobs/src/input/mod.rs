@@ -11,8 +11,10 @@ mod names;
 
 use crate::error::JobError;
 use crate::framing::{Framing, InputFormat};
+use crate::output_store::OutputStore;
 use codec::Codec;
 use local::LocalFiles;
+pub use names::unfold;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -60,10 +62,11 @@ pub trait InputStore: Send + Sync {
     }
 }
 
-/// All stores that inputs may be in. Local files always are one.
+/// All stores that inputs and outputs may be in. Local files always are one.
 #[derive(Clone, Default)]
 pub struct Stores {
     by_scheme: BTreeMap<String, Arc<dyn InputStore>>,
+    outputs: BTreeMap<String, Arc<dyn OutputStore>>,
 }
 
 impl fmt::Debug for Stores {
@@ -82,6 +85,31 @@ impl Stores {
     pub fn with(mut self, scheme: &str, store: Arc<dyn InputStore>) -> Stores {
         self.by_scheme.insert(scheme.to_owned(), store);
         self
+    }
+
+    /// And outputs whose names begin with `scheme://`.
+    pub fn with_output(mut self, scheme: &str, store: Arc<dyn OutputStore>) -> Stores {
+        self.outputs.insert(scheme.to_owned(), store);
+        self
+    }
+
+    /// The store of an output; none for a folder.
+    pub fn output_of(&self, name: &Path) -> Result<Option<&dyn OutputStore>, JobError> {
+        match scheme_of(name) {
+            None | Some("file") => Ok(None),
+            Some(scheme) => match self.outputs.get(scheme) {
+                Some(store) => Ok(Some(&**store)),
+                None => {
+                    let known: String =
+                        self.outputs.keys().map(|scheme| format!(", {scheme}://")).collect();
+                    let what = format!(
+                        "output {} cannot be written here: outputs are folders{known}",
+                        name.display()
+                    );
+                    Err(JobError::BadSpec { what })
+                }
+            },
+        }
     }
 
     /// The store of a name.

@@ -95,8 +95,8 @@ fn matches(pattern: &Path) -> Result<Vec<PathBuf>, JobError> {
     Ok(found)
 }
 
-/// The patterns that one with `{a,b}` stands for.
-fn unfold(pattern: &str) -> Result<Vec<String>, String> {
+/// The patterns that one with `{a,b}` stands for; why it stands for none.
+pub fn unfold(pattern: &str) -> Result<Vec<String>, String> {
     let Some(open) = pattern.find('{') else { return Ok(vec![pattern.to_owned()]) };
     let (mut depth, mut start, mut choices, mut end) = (0, open + 1, Vec::new(), None);
     for (at, letter) in pattern.char_indices().skip_while(|(at, _)| *at < open) {

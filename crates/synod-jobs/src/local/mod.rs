@@ -9,6 +9,7 @@
 
 mod board;
 mod diary;
+mod target;
 
 use crate::cluster::JobReport;
 use crate::cluster::names::TaskId;
@@ -31,6 +32,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use target::Target;
 
 /// Memory that one source of a merge needs: its block, packed and unpacked, and its reader.
 const BYTES_PER_SOURCE: u64 = 512 << 10;
@@ -84,9 +86,7 @@ pub fn run_local_with<J: Job>(
     options: &LocalOptions<'_>,
 ) -> Result<JobSummary, JobError> {
     spec.check()?;
-    if spec.output.symlink_metadata().is_ok() {
-        return Err(JobError::OutputExists { path: spec.output.clone() });
-    }
+    let target = Target::find(spec, options.stores)?;
     progress.enter(Phase::Planning);
     let slots = spec.slots.unwrap_or_else(|| {
         std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32)
@@ -98,7 +98,7 @@ pub fn run_local_with<J: Job>(
     progress.maps_total.store(maps.len() as u64, Relaxed);
     progress.reduces_total.store(plan.reduces.into(), Relaxed);
     progress.check_cancelled()?;
-    let output = OutputFolder::create(&spec.output)?;
+    let (claimed, output) = target.claim(spec)?;
     let spill = SpillFolder::new(spec, &output)?;
     let local = Local {
         spec,
@@ -137,6 +137,7 @@ pub fn run_local_with<J: Job>(
     let report = local.diary.report(&counters);
     let sync = spec.sync_output;
     let manifest = output.publish(&spec.job, Naming::of(spec), &tasks, &counters, sync)?;
+    claimed.publish(&manifest, progress)?;
     progress.enter(Phase::Done);
     Ok(JobSummary { manifest, splits: maps.len(), input_bytes, report })
 }

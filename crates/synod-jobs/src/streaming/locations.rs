@@ -15,8 +15,8 @@ pub const HDFS_ROOT_VARIABLE: &str = "SYNOD_HDFS_ROOT";
 /// Schemes that mean the one distributed file system of a Hadoop cluster.
 const CLUSTER_SCHEMES: &[&str] = &["hdfs", "viewfs", "webhdfs", "har"];
 
-/// Schemes of stores that jobs can read from, see [`crate::input`].
-const STORE_SCHEMES: &[&str] = &["kv"];
+/// Schemes of stores that jobs read and write, see [`crate::input`], and what they are called here.
+const STORE_SCHEMES: &[(&str, &str)] = &[("kv", "kv"), ("s3", "s3"), ("s3a", "s3"), ("s3n", "s3")];
 
 /// How paths are understood.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,10 +28,12 @@ pub struct Locations {
 impl Locations {
     /// What an input or the output is named: a path, or a name in a store beside files.
     pub fn resolve_data(&self, name: &str) -> Result<PathBuf, JobError> {
-        match name.split_once("://") {
-            Some((scheme, _)) if STORE_SCHEMES.contains(&scheme) => Ok(PathBuf::from(name)),
-            _ => self.resolve(name),
+        if let Some((scheme, rest)) = name.split_once("://")
+            && let Some((_, scheme)) = STORE_SCHEMES.iter().find(|(known, _)| *known == scheme)
+        {
+            return Ok(PathBuf::from(format!("{scheme}://{rest}")));
         }
+        self.resolve(name)
     }
 
     /// The path of a file that is named by a path or URI.
@@ -135,6 +137,7 @@ mod tests {
         assert!(here.resolve("s3://bucket/x").unwrap_err().to_string().contains("`s3:`"));
         assert_eq!(here.resolve_data("kv://a/?end=b").unwrap(), Path::new("kv://a/?end=b"));
         assert_eq!(here.resolve_data("file:///a").unwrap(), Path::new("/a"));
+        assert_eq!(here.resolve_data("s3a://b/x").unwrap(), Path::new("s3://b/x"));
         assert!(here.resolve("kv://a").is_err(), "a file of a job is no key");
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use synod_base::Revision;
 use synod_client::{ClientError, Kv};
+use synod_jobs::cluster::destination::no_staging_folder;
 use synod_jobs::cluster::names::JobKey;
 use synod_jobs::cluster::records::{Totals, decode, encode};
 use synod_jobs::cluster::{Change, JobId, JobRecord, JobState};
@@ -132,6 +133,9 @@ fn for_cluster(spec: &JobSpec) -> Result<JobSpec, JobError> {
     }
     spec.check()?;
     with_job(spec, Known)?;
+    if spec.output_is_in_store() && spec.staging_folder.is_none() {
+        return Err(no_staging_folder(spec));
+    }
     let absolute = |path: &PathBuf| match scheme_of(path) {
         // Its name is the same everywhere.
         Some(scheme) if scheme != "file" => Ok(path.clone()),
@@ -143,6 +147,7 @@ fn for_cluster(spec: &JobSpec) -> Result<JobSpec, JobError> {
     Ok(JobSpec {
         inputs: spec.inputs.iter().map(absolute).collect::<Result<_, _>>()?,
         output: absolute(&spec.output)?,
+        staging_folder: spec.staging_folder.as_ref().map(absolute).transpose()?,
         slots: None,
         spill_folder: None,
         table_seed: fastrand::u64(..),

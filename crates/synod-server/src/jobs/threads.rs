@@ -11,7 +11,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use synod_jobs::cluster::attempt::{Attempt, AttemptError, WorkMeter};
-use synod_jobs::cluster::output::{self, Winner};
+use synod_jobs::cluster::destination::Destination;
+use synod_jobs::cluster::output::Winner;
 use synod_jobs::cluster::records::{TaskOutput, decode};
 use synod_jobs::cluster::shuffle::{MapLocation, map_file_name};
 use synod_jobs::cluster::view::JobView;
@@ -68,8 +69,6 @@ pub(super) enum WorkResult {
 pub(super) struct Planned {
     pub plan: JobPlan,
     pub runs_commands: bool,
-    /// The output folder, which was made.
-    pub output: PathBuf,
 }
 
 impl WorkResult {
@@ -219,16 +218,23 @@ fn do_work(
     with: (u32, &Stores),
 ) -> WorkResult {
     let text = |error: JobError| error.to_string();
-    let output = &job.spec.output;
+    let destination = || Destination::of(&job.spec, id, with.1);
     match work {
-        Work::Check => WorkResult::Checked(output::check_absent(output).map_err(text)),
+        Work::Check => {
+            let checked = destination().and_then(|destination| destination.check_absent());
+            WorkResult::Checked(checked.map_err(text))
+        }
         Work::Plan => WorkResult::Planned(make_plan(&job.spec, id, with).map_err(text)),
         Work::Commit => {
             let Winners { outputs, counters } = winners;
-            let manifest = output::commit(&job.spec, id, outputs, counters);
+            let manifest =
+                destination().and_then(|destination| destination.commit(outputs, counters));
             WorkResult::Committed(manifest.map(Box::new).map_err(text))
         }
-        Work::Clean => WorkResult::Cleaned(output::clean(output, id).map_err(text)),
+        Work::Clean => {
+            let cleaned = destination().and_then(|destination| destination.clean());
+            WorkResult::Cleaned(cleaned.map_err(text))
+        }
     }
 }
 
@@ -243,19 +249,19 @@ fn make_plan(
         type Output = Result<Planned, JobError>;
         fn visit<J: Job>(self, job: &J) -> Self::Output {
             let plan = plan(job, self.0, self.1, self.2)?;
-            let output = self.0.output.clone();
-            Ok(Planned { plan, runs_commands: J::RUNS_COMMANDS, output })
+            Ok(Planned { plan, runs_commands: J::RUNS_COMMANDS })
         }
     }
     let made = with_job(spec, MakePlan(spec, slots, stores))??;
-    output::create(&spec.output, id)?;
+    Destination::of(spec, id, stores)?.create()?;
     Ok(Box::new(made))
 }
 
-/// Removes, on a thread of its own, the output folder that was made for a job which had ended meanwhile.
-pub(super) fn remove_late_output(output: PathBuf, id: JobId) {
+/// Removes, on a thread of its own, the output that was made for a job which had ended meanwhile.
+pub(super) fn remove_late_output(spec: JobSpec, id: JobId, stores: Stores) {
     drop(spawn(move || {
-        if let Err(error) = output::clean(&output, &id) {
+        let destination = Destination::of(&spec, &id, &stores);
+        if let Err(error) = destination.and_then(|destination| destination.clean()) {
             tracing::warn!("jobs: what was made too late for job {id} stays: {error}");
         }
     }));

@@ -57,7 +57,8 @@ impl Pipeline {
         let stages: Stages = toml::from_str(&text)
             .map_err(|error| Failure::WrongUse(format!("{shown} is no pipeline: {error}")))?;
         let cluster = Cluster { endpoints: self.endpoints, timeout: NODE_TIMEOUT };
-        for spec in stages.specs()? {
+        for mut spec in stages.specs()? {
+            spec.staging_folder.clone_from(&self.store.staging);
             let started = Instant::now();
             let (id, summary) = run_stage(&spec, &cluster, &self.store)?;
             let (output, took) = (spec.output.as_path(), started.elapsed());

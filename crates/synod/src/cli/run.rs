@@ -42,10 +42,10 @@ pub const CLUSTER_RATE_WINDOW: Duration = Duration::from_secs(20);
 pub struct Run {
     /// Which job; they are listed below
     job: String,
-    /// What to read: files, folders, patterns, kv://PREFIX for keys and values of a store
+    /// What to read: files, folders, patterns, s3://BUCKET/KEY, kv://PREFIX for keys and values of a store
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
-    /// Folder for the part files; must not exist yet
+    /// Folder for the part files, s3://BUCKET/KEY, or kv://PREFIX; must not exist yet
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
     /// Number of part files
@@ -132,6 +132,7 @@ impl Run {
         spec.slots = self.slots;
         spec.skip_bad_records = self.skip_bad_records;
         spec.sync_output = !self.no_sync;
+        spec.staging_folder.clone_from(&self.store.staging);
         self.flags.apply(&mut spec);
         for (key, value) in &self.options {
             if spec.options.insert(key.clone(), value.clone()).is_some() {

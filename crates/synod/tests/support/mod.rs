@@ -15,7 +15,9 @@ pub mod parts;
 pub mod permissions;
 pub mod port;
 pub mod process;
+pub mod proxy;
 pub mod pty;
+pub mod s3;
 pub mod text;
 
 use std::path::PathBuf;

@@ -18,9 +18,23 @@ pub fn parts(output: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// Compares without printing megabytes.
+#[track_caller]
 pub fn assert_same(left: &BTreeMap<String, Vec<u8>>, right: &BTreeMap<String, Vec<u8>>) {
     assert!(left.keys().eq(right.keys()));
     for (name, bytes) in left {
-        assert!(*bytes == right[name], "{name} differs");
+        let other = &right[name];
+        let same = bytes.iter().zip(other).take_while(|(left, right)| left == right).count();
+        let around = |bytes: &[u8]| {
+            let end = bytes.len().min(same + 40);
+            bytes[same.min(end)..end].escape_ascii().to_string()
+        };
+        assert!(
+            bytes == other,
+            "{name}: {} bytes and {}, which differ from byte {same} on: `{}` and `{}`",
+            bytes.len(),
+            other.len(),
+            around(bytes),
+            around(other)
+        );
     }
 }

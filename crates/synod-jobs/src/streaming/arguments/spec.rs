@@ -39,6 +39,7 @@ pub fn spec(
     if let Some(mib) = number_of::<u64>(arguments, "memory-mib")? {
         spec.memory_bytes = mib.saturating_mul(1 << 20);
     }
+    spec.staging_folder = arguments.value("staging").map(PathBuf::from);
     spec.options = properties.clone().into_options();
     spec.check()?;
     Ok(spec)

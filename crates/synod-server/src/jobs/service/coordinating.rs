@@ -58,15 +58,15 @@ impl<K: Kv> JobService<K> {
 
     /// Writes what comes of work that has ended.
     pub(super) async fn after_work(&mut self, id: &JobId, result: WorkResult) {
-        if let WorkResult::Planned(Ok(planned)) = &result {
+        if let WorkResult::Planned(Ok(_)) = &result {
             let job = self.view.jobs.get(id).and_then(|job| job.job.as_ref());
-            let has_ended = job.is_none_or(|job| {
+            let ended = job.filter(|job| {
                 use JobState::{Cancelled, Ending, Failed};
                 matches!(job.record.state, Ending(_) | Failed(_) | Cancelled)
             });
-            if has_ended {
+            if let Some(spec) = ended.map(|job| job.record.spec.clone()) {
                 // Another coordinator has ended it while this one's thread stood still.
-                remove_late_output(planned.output.clone(), id.clone());
+                remove_late_output(spec, id.clone(), self.stores());
             }
         }
         for change in self.changes_after(id, result) {

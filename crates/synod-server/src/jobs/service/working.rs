@@ -103,7 +103,8 @@ impl<K: Kv> JobService<K> {
     fn discard(&self, held: &Held) {
         let Some(spec) = self.folders.get(&held.job) else { return };
         let folder = folder_of(&self.facts.folder, &held.job);
-        remove_output(&held.job, held.task, held.attempt(), &folder, &spec.output);
+        let output = spec.working_folder(&held.job);
+        remove_output(&held.job, held.task, held.attempt(), &folder, &output);
     }
 
     /// Stops attempts that lost their claim, and tells of those that move.

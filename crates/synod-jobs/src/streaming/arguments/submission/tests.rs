@@ -171,7 +171,8 @@ fn what_cannot_run_is_refused_before_it_is_submitted() {
         &["-D", "mapreduce.job.reduces=many"],
         &["-D", "mapred.output.compress=true", "-D", "mapred.output.compression.codec=Lzo"],
         &["-D", "stream.map.output=nonsense"],
-        &["-input", "s3://bucket/x"],
+        &["-input", "gs://bucket/x"],
+        &["-file", "s3://bucket/x"],
         &["-combiner", "cat", "-D", "stream.reduce.output=typedbytes"],
     ] {
         let error = submit(&[BASE, more].concat());

@@ -1,12 +1,14 @@
-//! `kv://..`: ranges of keys of a replicated store, as inputs of jobs.
+//! `kv://..`: ranges of keys of a replicated store, as inputs and outputs of jobs.
 //!
 //! What names mean is in `name.rs`, how a range is cut in `cutting.rs`, how a piece is read in
-//! `reading.rs`. Reads are repeated while the store has no leader or is not reachable, within a limit:
-//! a read at a revision is the same whenever it is done.
+//! `reading.rs`, how output is written in `writing.rs`. Reads are repeated while the store has no leader or
+//! is not reachable, within a limit: a read at a revision is the same whenever it is done.
 
 mod cutting;
 mod name;
+mod pairs;
 mod reading;
+mod writing;
 
 use std::io::Read;
 use std::ops::Range;

@@ -65,6 +65,18 @@ impl KeysName {
         Ok(KeysName { range, revision })
     }
 
+    /// The prefix that an output's name says.
+    pub(super) fn output_prefix(name: &Path) -> Result<Bytes, JobError> {
+        let text = name.to_str().unwrap_or_default();
+        if text.contains('?') {
+            let what = format!("{}: an output is a prefix and nothing else", name.display());
+            return Err(JobError::BadSpec { what });
+        }
+        let KeysName { range, .. } = KeysName::parse(name)?;
+        // "Every key" begins at the first one there can be.
+        Ok(if text == "kv://" { Bytes::new() } else { range.key })
+    }
+
     /// The name of a range with an end, at a revision.
     pub(super) fn of_piece(range: &KeyRange, revision: Revision) -> PathBuf {
         let end = if range.range_end[..] == [0] { &[][..] } else { &range.range_end };

@@ -1,0 +1,94 @@
+//! The output of a job on a cluster, be it a folder or in a store: each step of it may be repeated by another
+//! coordinator. What happens in folders is in `output.rs`.
+
+use crate::cluster::names::JobId;
+use crate::cluster::output::{self, Winner};
+use crate::commit::Manifest;
+use crate::counters::Counters;
+use crate::error::JobError;
+use crate::input::Stores;
+use crate::output_store::{OutputStore, Publication};
+use crate::progress::Progress;
+use crate::spec::JobSpec;
+use std::path::PathBuf;
+
+/// Where a job's output goes.
+pub struct Destination<'a> {
+    spec: &'a JobSpec,
+    job: &'a JobId,
+    folder: PathBuf,
+    store: Option<&'a dyn OutputStore>,
+}
+
+impl<'a> Destination<'a> {
+    /// That of a job.
+    pub fn of(spec: &'a JobSpec, job: &'a JobId, stores: &'a Stores) -> Result<Self, JobError> {
+        let store = stores.output_of(&spec.output)?;
+        if store.is_some() && spec.staging_folder.is_none() {
+            return Err(no_staging_folder(spec));
+        }
+        Ok(Destination { spec, job, folder: spec.working_folder(job), store })
+    }
+
+    /// Sees that nothing is there.
+    pub fn check_absent(&self) -> Result<(), JobError> {
+        if let Some(store) = self.store {
+            store.check(self.spec)?;
+            store.check_absent(&self.spec.output)?;
+        }
+        output::check_absent(&self.folder)
+    }
+
+    /// Makes it the job's own.
+    pub fn create(&self) -> Result<(), JobError> {
+        if let Some(store) = self.store {
+            store.claim(&self.spec.output, Some(self.job))?;
+        }
+        output::create(&self.folder, self.job)
+    }
+
+    /// Publishes what the winners have written.
+    pub fn commit(&self, winners: &[Winner], counters: &Counters) -> Result<Manifest, JobError> {
+        let Some(store) = self.store else {
+            return output::commit(self.spec, self.job, winners, counters);
+        };
+        let (output, mark) = (self.spec.output.as_path(), self.job.to_string());
+        if let Some(manifest) = store.published(output, &mark)? {
+            self.remove_folder();
+            return Ok(manifest);
+        }
+        let staged = JobSpec { output: self.folder.clone(), ..self.spec.clone() };
+        let manifest = output::commit(&staged, self.job, winners, counters)?;
+        let folder = self.folder.as_path();
+        let files = Publication { output, mark: &mark, folder, manifest: &manifest };
+        store.publish(&files, &Progress::new())?;
+        self.remove_folder();
+        Ok(manifest)
+    }
+
+    /// Removes what there is of it, if it is the job's own.
+    pub fn clean(&self) -> Result<(), JobError> {
+        if let Some(store) = self.store {
+            // A commit that failed half way has published the staging folder.
+            self.remove_folder();
+            return store.clean(&self.spec.output, &self.job.to_string());
+        }
+        output::clean(&self.folder, self.job)
+    }
+
+    /// The staging folder bears the job's name: it is nobody else's.
+    fn remove_folder(&self) {
+        // What cannot be removed costs room, and is no harm otherwise.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Why a job with an output in a store does not run on a cluster.
+pub fn no_staging_folder(spec: &JobSpec) -> JobError {
+    let what = format!(
+        "output {}: on a cluster part files are staged in a folder that all its nodes see until they are \
+         published: name it by --staging DIR",
+        spec.output.display()
+    );
+    JobError::BadSpec { what }
+}

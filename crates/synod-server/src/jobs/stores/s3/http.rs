@@ -1,0 +1,86 @@
+//! HTTP for the client of object stores: hyper, with TLS by rustls and ring and the certificates that this
+//! machine trusts. Who may be spoken to without TLS is said by `AWS_ALLOW_HTTP`.
+//!
+//! Which failures are tried again is decided by the client, by the kind of error it is given here.
+
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
+use hyper_util::client::legacy::{Client, Error};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use object_store::client::{
+    ClientConfigKey, HttpClient, HttpConnector as Connector, HttpError, HttpErrorKind, HttpRequest,
+    HttpRequestBody, HttpResponse, HttpResponseBody, HttpService,
+};
+use object_store::{ClientOptions, Result};
+use tonic::async_trait;
+
+/// A server that does not take the connection is given up after this.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// From the first byte of a request to the first of its answer; a part of an upload is a request.
+const ANSWER_LIMIT: Duration = Duration::from_secs(120);
+/// Connections that nobody uses are closed after this: servers close theirs, too.
+const IDLE_LIMIT: Duration = Duration::from_secs(20);
+
+/// Makes clients.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Http;
+
+impl Connector for Http {
+    fn connect(&self, options: &ClientOptions) -> Result<HttpClient> {
+        let allowed = options.get_config_value(&ClientConfigKey::AllowHttp);
+        let plain = allowed.as_deref() == Some("true");
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(CONNECT_LIMIT));
+        let tls = HttpsConnectorBuilder::new().with_native_roots();
+        Ok(match tls {
+            Ok(tls) => {
+                let schemes = if plain { tls.https_or_http() } else { tls.https_only() };
+                let tls: HttpsConnector<HttpConnector> = schemes.enable_http1().wrap_connector(tcp);
+                HttpClient::new(Service { client: client(tls) })
+            }
+            // A machine that trusts nobody can still speak to one that asks for no trust.
+            Err(_) if plain => HttpClient::new(Service { client: client(tcp) }),
+            Err(error) => {
+                return Err(object_store::Error::Generic { store: "S3", source: Box::new(error) });
+            }
+        })
+    }
+}
+
+fn client<C: Connect + Clone>(connector: C) -> Client<C, HttpRequestBody> {
+    Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(IDLE_LIMIT)
+        .pool_timer(TokioTimer::new())
+        .build(connector)
+}
+
+#[derive(Debug)]
+struct Service<C> {
+    client: Client<C, HttpRequestBody>,
+}
+
+#[async_trait]
+impl<C: Connect + Clone + std::fmt::Debug + Send + Sync + 'static> HttpService for Service<C> {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let answer = tokio::time::timeout(ANSWER_LIMIT, self.client.request(request)).await;
+        let answer = answer.map_err(|late| HttpError::new(HttpErrorKind::Timeout, late))?;
+        let (head, body) =
+            answer.map_err(|error| HttpError::new(kind(&error), error))?.into_parts();
+        let body = body.map_err(|error| {
+            // What breaks off may be asked for again.
+            let broken = error.is_incomplete_message() || error.is_body_write_aborted();
+            let kind = if broken { HttpErrorKind::Interrupted } else { HttpErrorKind::Request };
+            HttpError::new(kind, error)
+        });
+        Ok(HttpResponse::from_parts(head, HttpResponseBody::new(body)))
+    }
+}
+
+fn kind(error: &Error) -> HttpErrorKind {
+    if error.is_connect() { HttpErrorKind::Connect } else { HttpErrorKind::Request }
+}

@@ -1,0 +1,181 @@
+//! Keys of a store as the output of jobs: written once whoever publishes and however often, by nobody whose
+//! output it is not, and removed if the job fails.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::path::Path;
+
+use common::lone_server;
+use synod_client::{Consistency, Kv, Remote, RemoteOptions};
+use synod_jobs::cluster::JobId;
+use synod_jobs::commit::{Manifest, Part};
+use synod_jobs::{JobError, OutputStore, Progress, Publication, Stores};
+use synod_server::{Server, local_stores};
+use synod_state::kv::{DeleteRangeRequest, KeyRange, KeyValue, PutRequest, RangeRequest};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+const OUTPUT: &str = "kv://out/";
+
+/// A server, a client of it, and the part files of a job.
+struct Bench {
+    runtime: Runtime,
+    kv: Remote,
+    files: Files,
+    _server: Server,
+    _data: TempDir,
+}
+
+/// The part files of a job, and where the store is.
+struct Files {
+    address: String,
+    folder: TempDir,
+    manifest: Manifest,
+}
+
+impl Files {
+    /// What another process of the job has.
+    fn stores(&self) -> Stores {
+        local_stores(std::slice::from_ref(&self.address))
+    }
+
+    fn publish(&self, mark: &str, progress: &Progress) -> Result<(), JobError> {
+        let (output, folder, manifest) = (Path::new(OUTPUT), self.folder.path(), &self.manifest);
+        store(&self.stores()).publish(&Publication { output, mark, folder, manifest }, progress)
+    }
+}
+
+impl Bench {
+    /// With part files of these contents.
+    fn new(parts: &[String]) -> Bench {
+        let data = TempDir::new().unwrap();
+        let server = lone_server(data.path());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let address = server.info().client_addresses[0].to_string();
+        let _inside = runtime.enter();
+        let kv = Remote::new(std::slice::from_ref(&address), RemoteOptions::default()).unwrap();
+        drop(_inside);
+        let folder = TempDir::new().unwrap();
+        let part = |(number, text): (usize, &String)| {
+            let name = format!("part-{number:05}");
+            std::fs::write(folder.path().join(&name), text).unwrap();
+            let records = text.lines().count() as u64;
+            Part { name, bytes: text.len() as u64, records, crc32c: 0 }
+        };
+        let parts = parts.iter().enumerate().map(part).collect();
+        let manifest = Manifest { job: "test".to_owned(), parts, ..Manifest::default() };
+        let files = Files { address, folder, manifest };
+        Bench { runtime, kv, files, _server: server, _data: data }
+    }
+
+    fn pairs(&self) -> Vec<KeyValue> {
+        let request = RangeRequest { range: KeyRange::prefix("out/"), ..RangeRequest::default() };
+        self.runtime.block_on(self.kv.range(request, Consistency::Linearizable)).unwrap().1.kvs
+    }
+}
+
+fn store(stores: &Stores) -> &dyn OutputStore {
+    stores.output_of(Path::new(OUTPUT)).unwrap().unwrap()
+}
+
+fn job(number: u32) -> JobId {
+    format!("0000000000{number:02x}-00000000").parse().unwrap()
+}
+
+fn lines(from: usize, to: usize) -> String {
+    (from..to).map(|number| format!("k{number:05}\tvalue {number}\n")).collect()
+}
+
+#[test]
+fn a_publication_that_is_broken_off_is_finished_by_another_process_and_writes_no_pair_twice() {
+    let bench = Bench::new(&[lines(0, 2_000), String::new(), lines(2_000, 2_950)]);
+    let (stores, output) = (bench.files.stores(), Path::new(OUTPUT));
+    let mark = store(&stores).claim(output, Some(&job(1))).unwrap();
+    // A key in the way breaks it off.
+    let key = "out/k01950";
+    let put = PutRequest { key: key.into(), ..PutRequest::default() };
+    bench.runtime.block_on(bench.kv.put(put)).unwrap();
+    bench.files.publish(&mark, &Progress::new()).unwrap_err();
+    assert_eq!(bench.pairs().len(), 1_901);
+    let range = KeyRange::one(key);
+    let delete = DeleteRangeRequest { range, prev_kv: false };
+    bench.runtime.block_on(bench.kv.delete(delete)).unwrap();
+    let cancelled = Progress::new();
+    cancelled.cancel();
+    let error = bench.files.publish(&mark, &cancelled).unwrap_err();
+    assert!(matches!(error, JobError::Cancelled), "{error}");
+    assert_eq!(bench.pairs().len(), 1_900);
+    assert_eq!(store(&stores).published(output, &mark).unwrap(), None);
+    // The next one claims what is its job's already.
+    assert_eq!(store(&bench.files.stores()).claim(output, Some(&job(1))).unwrap(), mark);
+    for _ in 0..2 {
+        bench.files.publish(&mark, &Progress::new()).unwrap();
+        let pairs = bench.pairs();
+        assert_eq!(pairs.len(), 2_950);
+        for (number, pair) in pairs.iter().enumerate() {
+            assert_eq!(pair.key, format!("out/k{number:05}"));
+            assert_eq!(pair.value, format!("value {number}"));
+            assert_eq!(pair.version, 1, "written once");
+        }
+    }
+    let published = store(&stores).published(output, &mark).unwrap();
+    assert_eq!(published.as_ref(), Some(&bench.files.manifest));
+    store(&stores).clean(output, &mark).unwrap();
+    assert_eq!(bench.pairs().len(), 2_950, "what is published stays");
+    let error = store(&stores).claim(output, Some(&job(2))).unwrap_err();
+    assert!(matches!(error, JobError::OutputExists { .. }), "{error}");
+}
+
+#[test]
+fn two_processes_that_publish_at_once_write_every_pair_once() {
+    let bench = Bench::new(&[lines(0, 2_000)]);
+    let stores = bench.files.stores();
+    let mark = store(&stores).claim(Path::new(OUTPUT), Some(&job(1))).unwrap();
+    let files = &bench.files;
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| files.publish(&mark, &Progress::new()).unwrap());
+        }
+    });
+    let pairs = bench.pairs();
+    assert_eq!(pairs.len(), 2_000);
+    assert!(pairs.iter().all(|pair| pair.version == 1));
+}
+
+#[test]
+fn whoever_has_lost_the_output_writes_nothing_and_what_a_failed_job_wrote_goes() {
+    let bench = Bench::new(&[lines(0, 500)]);
+    let (stores, output) = (bench.files.stores(), Path::new(OUTPUT));
+    let first = store(&stores).claim(output, Some(&job(1))).unwrap();
+    let second = store(&stores).claim(output, None).unwrap();
+    assert_ne!(first, second);
+    let error = bench.files.publish(&first, &Progress::new()).unwrap_err();
+    assert!(error.is_permanent() && error.to_string().contains("somebody else"), "{error}");
+    assert_eq!(bench.pairs(), []);
+
+    // A key that comes while the job runs is not overwritten, and not removed unless it is the output's.
+    let put = PutRequest { key: "out/k00250".into(), value: "x".into(), ..PutRequest::default() };
+    bench.runtime.block_on(bench.kv.put(put)).unwrap();
+    let error = bench.files.publish(&second, &Progress::new()).unwrap_err();
+    assert!(error.to_string().contains("the key out/k00250 is there already"), "{error}");
+    assert_eq!(bench.pairs().len(), 201, "all before that transaction, and the key");
+    store(&stores).clean(output, &first).unwrap();
+    assert_eq!(bench.pairs().len(), 201, "it is not the first one's any more");
+    store(&stores).clean(output, &second).unwrap();
+    assert_eq!(bench.pairs(), []);
+    let all = RangeRequest { range: KeyRange::prefix("synod/outputs/"), ..RangeRequest::default() };
+    let left = bench.runtime.block_on(bench.kv.range(all, Consistency::Linearizable)).unwrap();
+    assert_eq!(left.1.kvs, [], "no mark is left");
+}
+
+#[test]
+fn records_that_are_no_pairs_are_refused_before_a_key_is_written() {
+    let mut bench = Bench::new(&[lines(0, 150), lines(150, 300)]);
+    let stores = bench.files.stores();
+    let mark = store(&stores).claim(Path::new(OUTPUT), None).unwrap();
+    bench.files.manifest.parts[1].records -= 1;
+    let error = bench.files.publish(&mark, &Progress::new()).unwrap_err();
+    assert!(error.to_string().contains("part-00001 has 150 lines for 149 records"), "{error}");
+    assert_eq!(bench.pairs(), []);
+}
