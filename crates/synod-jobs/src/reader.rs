@@ -208,6 +208,9 @@ impl<'a> SplitReader<'a> {
                 }
                 if self.buffer[..self.filled].starts_with(BYTE_ORDER_MARK) {
                     self.consumed = BYTE_ORDER_MARK.len();
+                    // The record behind it is this split's, wherever within the mark the split ends:
+                    // no other one would find its beginning.
+                    self.end = self.end.max(BYTE_ORDER_MARK.len() as u64 + 1);
                 }
             }
             return Ok(());

@@ -53,9 +53,17 @@ impl Codec {
     }
 }
 
+/// Ends of names of files that are packed in a way that is not known here. To read them as they are
+/// would give nonsense without a word.
+const NOT_UNPACKED: &[&str] = &["deflate", "lz4", "lzo", "lzo_deflate", "snappy", "xz"];
+
 /// How a file with this name and these first bytes is compressed. An empty file is just empty.
 pub fn codec_of(path: &Path, first: &[u8]) -> Result<Option<Codec>, JobError> {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    if !first.is_empty() && NOT_UNPACKED.contains(&extension) {
+        let what = format!("Synod does not unpack {extension}, only gz, zst and bz2");
+        return Err(JobError::BadCompression { path: path.to_owned(), what });
+    }
     let named = Codec::ALL.into_iter().find(|codec| codec.extension() == extension);
     let Some(codec) = named.filter(|_| !first.is_empty()) else { return Ok(None) };
     // Zstandard allows frames that are to be skipped, also in front.

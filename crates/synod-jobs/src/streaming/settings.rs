@@ -306,7 +306,9 @@ fn marks(properties: &Properties, input: InputClass) -> Result<Option<Marks>, Jo
     }
     let bad = |what: String| JobError::BadSpec { what };
     let class = properties.get_or("stream.recordreader.class", "");
-    if !class.ends_with("StreamXmlRecordReader") {
+    // Hadoop's documents leave the end of the name out.
+    let name = class.rsplit('.').next().unwrap_or_default();
+    if !["StreamXmlRecordReader", "StreamXmlRecord"].contains(&name) {
         return Err(bad(format!("-inputreader {class}: StreamXmlRecordReader is known")));
     }
     if properties.flag("stream.recordreader.slowmatch", false) {

@@ -115,6 +115,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     option(Own, One, "store", "<host:port>,..", "The store that kv:// names mean, run here"),
     option(Own, One, "staging", "<folder>", "For part files until they go to kv:// or s3://"),
     option(Own, One, "on", "<engine>", "Hand the job to an engine you have: hadoop, spark"),
+    option(Own, NoValue, "json", "", "Print what the job has done as JSON, like synod run --json"),
     option(Own, One, "slots", "<n>", "Tasks at a time; default: one per core"),
     option(Own, One, "memory-mib", "<n>", "Memory for intermediate data"),
     option(Own, NoValue, "no-sync", "", "Do not wait until part files are on stable storage"),

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use synod::jobs::local::{LocalOptions, run_local_with};
 use synod::jobs::streaming::arguments::lint::lint;
@@ -25,6 +25,7 @@ use crate::cli::connect::{Cluster, block_on};
 use crate::cli::failure::Failure;
 use crate::cli::signals::StopSignals;
 use crate::cli::store_flags::ENDPOINTS_VARIABLE;
+use crate::cli::summary::Done;
 
 /// How often the progress is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -175,6 +176,7 @@ fn new_job_id() -> String {
 
 /// Runs the job and tells how it goes.
 fn run(submission: &Submission, arguments: &Arguments, style: Style) -> Result<(), Stop> {
+    let started = Instant::now();
     let spec = &submission.spec;
     let job_id = submission.properties.get_or("mapreduce.job.id", "");
     let progress = Arc::new(Progress::new());
@@ -202,6 +204,12 @@ fn run(submission: &Submission, arguments: &Arguments, style: Style) -> Result<(
         Style::Synod => {
             eprintln!("{}", log::counters(&summary.manifest.counters));
             let mut out = std::io::stdout().lock();
+            if arguments.has("json") {
+                let name = spec.name.as_deref().unwrap_or(&spec.job);
+                let (output, took) = (spec.output.as_path(), started.elapsed());
+                let done = Done { name, id: None, output, took, summary: &summary };
+                return Ok(done.print_json(&mut out)?);
+            }
             writeln!(
                 out,
                 "streaming: {} splits, {} records in {}",
@@ -359,9 +367,10 @@ fn as_hadoop(stop: Stop) -> Failure {
         Stop::Job(error) => {
             let line = error.to_string();
             match error {
-                JobError::InputMissing { .. } | JobError::NothingMatches { .. } => {
-                    (2, "Error launching job , bad input path : ", line)
-                }
+                // Hadoop has a code of its own for bad input paths, 2, and never comes to use it.
+                JobError::InputMissing { .. }
+                | JobError::NothingMatches { .. }
+                | JobError::InputIsFolder { .. } => (5, "Error Launching job : ", line),
                 JobError::BadSpec { .. } => (1, "Error launching job , Invalid job conf : ", line),
                 JobError::OutputExists { .. } => {
                     (4, "Error launching job , Output path already exists : ", line)

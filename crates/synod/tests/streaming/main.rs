@@ -1,0 +1,16 @@
+//! Hadoop Streaming's contract through the real binary. What the outputs must be was recorded with
+//! Hadoop 3.3.4 (its local runner) where a test says so, and is reasoned from its documents elsewhere.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod bench;
+mod environment;
+mod files;
+mod formats;
+mod inputs;
+mod order;
+mod outcome;
+mod shim;
+mod skipping;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,95 @@
+//! Records that a command fails on, left out and kept beside the output.
+
+use std::fs;
+use std::path::Path;
+
+use crate::bench::{Bench, properties};
+
+/// Dies of a line that begins with `bad`, whatever it has printed before.
+const DIES: &str = "while read -r line; do
+    case $line in bad*) exit 9;; esac
+    echo \"$line\"
+done";
+
+/// The same, but tells how far it has come.
+const TELLS: &str = "while read -r line; do
+    case $line in bad*) exit 9;; esac
+    echo \"$line\"
+    echo \"reporter:counter:SkippingTaskCounters,$1,1\" >&2
+done";
+
+const SKIP: &[&str] = &["mapreduce.map.skip.maxrecords=1", "mapreduce.task.skip.start.attempts=1"];
+
+fn input() -> (String, String) {
+    let (mut all, mut good) = (String::new(), String::new());
+    for number in 0..300 {
+        if number % 100 == 37 {
+            all += &format!("bad {number}\n");
+        } else {
+            all += &format!("{number}\n");
+            good += &format!("{number}\t\n");
+        }
+    }
+    (all, good)
+}
+
+/// The files of left out records, by name.
+fn skipped(output: &Path) -> Vec<(String, String)> {
+    let files = fs::read_dir(output).unwrap().map(|entry| entry.unwrap());
+    let files = files.filter(|file| file.file_name().to_string_lossy().starts_with(".skipped-"));
+    let content = |path| fs::read_to_string(path).unwrap();
+    let mut found: Vec<_> =
+        files.map(|file| (file.file_name().into_string().unwrap(), content(file.path()))).collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn a_mapper_that_dies_of_a_record_goes_on_without_it_if_that_is_asked_for() {
+    let (all, good) = input();
+    let bench = Bench::with_input(&all);
+    let offset = |line: &str| all.find(line).unwrap();
+    let expected: String = ["bad 37", "bad 137", "bad 237"]
+        .iter()
+        .map(|line| format!("{}\t{line}\n", offset(line)))
+        .collect();
+    let dies = bench.script("dies.sh", DIES);
+    let tells = format!("{} MapProcessedRecords", bench.script("tells.sh", TELLS));
+    for mapper in [&dies, &tells] {
+        let words = [&properties(SKIP)[..], &["-mapper", mapper, "-reducer", "NONE"]].concat();
+        let ran = bench.run(&words);
+        assert!(ran.text() == good, "{mapper}: {}", ran.text());
+        assert_eq!(skipped(&ran.output), [(".skipped-m-000000".to_owned(), expected.clone())]);
+        assert_eq!(ran.counter("Synod", "bad_records_skipped"), Some(3));
+    }
+    // Without being asked it fails, and says where it was.
+    let said = bench.fail(&["-mapper", &dies, "-reducer", "NONE"]);
+    assert!(said.contains("code 9") && said.contains("/in"), "{said}");
+}
+
+#[test]
+fn too_many_bad_records_fail_the_job() {
+    let (all, _) = input();
+    let bench = Bench::with_input(all);
+    let dies = bench.script("dies.sh", DIES);
+    let limit = properties(&["synod.streaming.skip.limit=2"]);
+    let words = [&properties(SKIP)[..], &limit, &["-mapper", &dies, "-reducer", "NONE"]].concat();
+    let said = bench.fail(&words);
+    assert!(said.contains("more than 2 bad records in one task"), "{said}");
+}
+
+#[test]
+fn a_reducer_goes_on_without_a_group_it_dies_of() {
+    let bench = Bench::with_input("a\t1\nbad\t2\nbad\t3\nc\t4\n");
+    let dies = bench.script("dies.sh", DIES);
+    let tells = format!("{} ReduceProcessedGroups", bench.script("tells.sh", TELLS));
+    let settings = ["mapreduce.reduce.skip.maxgroups=1", "mapreduce.task.skip.start.attempts=1"];
+    for reducer in [&dies, &tells] {
+        let words = [&properties(&settings)[..], &["-mapper", "cat", "-reducer", reducer]].concat();
+        let ran = bench.run(&words);
+        assert_eq!(ran.text(), "a\t1\nc\t4\n");
+        let expected = (".skipped-r-000000".to_owned(), "1\tbad\t2\n".to_owned());
+        assert_eq!(skipped(&ran.output), [expected]);
+        assert_eq!(ran.counter("Synod", "bad_groups_skipped"), Some(1));
+    }
+}
