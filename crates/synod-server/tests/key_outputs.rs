@@ -8,9 +8,12 @@ use std::path::Path;
 
 use common::lone_server;
 use synod_client::{Consistency, Kv, Remote, RemoteOptions};
-use synod_jobs::cluster::JobId;
+use synod_jobs::cluster::destination::Destination;
+use synod_jobs::cluster::output::{Winner, create_attempt};
+use synod_jobs::cluster::{JobId, TaskId};
 use synod_jobs::commit::{Manifest, Part};
-use synod_jobs::{JobError, OutputStore, Progress, Publication, Stores};
+use synod_jobs::reduce_task::ReduceOutput;
+use synod_jobs::{Counters, JobError, JobSpec, OutputStore, Progress, Publication, Stores};
 use synod_server::{Server, local_stores};
 use synod_state::kv::{DeleteRangeRequest, KeyRange, KeyValue, PutRequest, RangeRequest};
 use tempfile::TempDir;
@@ -178,4 +181,81 @@ fn records_that_are_no_pairs_are_refused_before_a_key_is_written() {
     let error = bench.files.publish(&mark, &Progress::new()).unwrap_err();
     assert!(error.to_string().contains("part-00001 has 150 lines for 149 records"), "{error}");
     assert_eq!(bench.pairs(), []);
+}
+
+/// Two part files that attempts of a job on a cluster have left in the staging folder.
+fn stage(spec: &JobSpec, job: &JobId) -> Vec<Winner> {
+    let winner = |partition: u32| {
+        let task = TaskId::reduce(partition);
+        let folder = create_attempt(&spec.working_folder(job), job, task, 0).unwrap();
+        let from = partition as usize * 200;
+        let text = lines(from, from + 200);
+        std::fs::write(folder.join(format!("part-{partition:05}")), &text).unwrap();
+        let part = ReduceOutput {
+            partition,
+            bytes: text.len() as u64,
+            records: 200,
+            crc32c: 0,
+            counters: Counters::default(),
+            side_files: Vec::new(),
+        };
+        Winner { task, attempt: 0, part: Some(part), side_files: Vec::new() }
+    };
+    (0..2).map(winner).collect()
+}
+
+#[test]
+fn every_step_of_an_output_on_a_cluster_may_be_repeated_by_another_coordinator() {
+    let bench = Bench::new(&[]);
+    let staging = bench.files.folder.path().join("staging");
+    let mut spec = JobSpec::new("wordcount", ["in"], OUTPUT);
+    let (id, counters) = (job(1), Counters::default());
+    let error = Destination::of(&spec, &id, &bench.files.stores()).err().unwrap();
+    assert!(error.to_string().contains("--staging"), "{error}");
+    spec.staging_folder = Some(staging.clone());
+    // Each step by a process that knows nothing of the others.
+    let step = |body: &dyn Fn(Destination<'_>)| {
+        let stores = bench.files.stores();
+        body(Destination::of(&spec, &id, &stores).unwrap());
+    };
+    step(&|output| output.check_absent().unwrap());
+    step(&|output| output.create().unwrap());
+    step(&|output| output.create().unwrap());
+    let winners = stage(&spec, &id);
+    // A key in the way breaks the first commit off in the middle.
+    let put = PutRequest { key: "out/k00150".into(), ..PutRequest::default() };
+    bench.runtime.block_on(bench.kv.put(put)).unwrap();
+    step(&|output| drop(output.commit(&winners, &counters).unwrap_err()));
+    assert_eq!(bench.pairs().len(), 101);
+    let range = KeyRange::one("out/k00150");
+    let delete = DeleteRangeRequest { range, prev_kv: false };
+    bench.runtime.block_on(bench.kv.delete(delete)).unwrap();
+    for _ in 0..2 {
+        step(&|output| {
+            let manifest = output.commit(&winners, &counters).unwrap();
+            assert_eq!(manifest.parts.len(), 2);
+        });
+        let pairs = bench.pairs();
+        assert_eq!(pairs.len(), 400);
+        assert!(pairs.iter().all(|pair| pair.version == 1));
+        assert!(!spec.working_folder(&id).exists(), "nothing is left in the staging folder");
+    }
+    step(&|output| assert!(output.check_absent().is_err()));
+
+    // Another job there is refused, and one that fails half way leaves nothing.
+    let (other, stores) = (job(2), bench.files.stores());
+    let error = Destination::of(&spec, &other, &stores).unwrap().create().unwrap_err();
+    assert!(matches!(error, JobError::OutputExists { .. }), "{error}");
+    let range = KeyRange::prefix("out/");
+    let delete = DeleteRangeRequest { range, prev_kv: false };
+    bench.runtime.block_on(bench.kv.delete(delete)).unwrap();
+    let output = Destination::of(&spec, &other, &stores).unwrap();
+    output.create().unwrap();
+    let mut winners = stage(&spec, &other);
+    winners[1].part.as_mut().unwrap().records -= 1;
+    assert!(output.commit(&winners, &counters).is_err());
+    output.clean().unwrap();
+    output.clean().unwrap();
+    assert_eq!(bench.pairs(), []);
+    assert!(!spec.working_folder(&other).exists());
 }

@@ -124,7 +124,7 @@ fn a_job_over_objects_gives_what_it_gives_over_the_same_files() {
     }
     assert_same(&parts_in(&s3, "streamed"), &parts(&output));
 
-    let cluster = Cluster::start_within(2, &env(&at), &[]);
+    let cluster = Cluster::start_within(2, |_| env(&at), &[]);
     let endpoints = cluster.endpoints();
     let staging = cluster.folder().join("staging");
     let on_cluster = ["--endpoints", &endpoints, "s3://jobs/in", "--output", "s3://jobs/clustered"];
@@ -317,6 +317,32 @@ fn a_job_that_is_killed_while_it_publishes_leaves_no_success_and_runs_again_once
     left.iter().for_each(|key| s3.remove(key));
     succeed(&s3.address(), &run);
     assert_same(&parts_in(&s3, "out"), &expected);
+}
+
+#[test]
+#[cfg(feature = "s3")]
+fn an_output_whose_coordinator_dies_while_it_publishes_is_finished_by_the_next_one() {
+    let folder = TempDir::new().unwrap();
+    let Some(s3) = S3::start(folder.path()) else { return };
+    let input = lines(200_000, 8);
+    let expected = expected(&folder, COUNT, &[("file", &input)]);
+    s3.put("in/file", &input);
+    // Each node has a way of its own to the store, so that is seen who publishes.
+    let hold = Fault::Hold("PUT /jobs/out/part-00002");
+    let ways: Vec<Proxy> = (0..3).map(|_| Proxy::start(&s3.address(), hold)).collect();
+    let mut cluster = Cluster::start_within(3, |node| env(ways[node].address()), &[]);
+    let (endpoints, staging) = (cluster.endpoints(), cluster.folder().join("staging"));
+    let run = ["s3://jobs/in", "--output", "s3://jobs/out", "--endpoints", &endpoints];
+    let run = [&["run"], COUNT, &run[..], &["--staging", text(&staging)]].concat();
+    let mut job = Process::start("job", &mut S3::command(&s3.address(), &run), folder.path());
+    let dead = wait_for("the third part", PATIENCE, || ways.iter().position(Proxy::has_happened));
+    assert_eq!(s3.keys("out"), ["out/_temporary", "out/part-00000", "out/part-00001"]);
+    ways.iter().for_each(Proxy::tame);
+    cluster.nodes[dead].kill();
+    let status = job.wait(2 * PATIENCE);
+    assert!(status.success(), "{}", job.stderr());
+    assert_same(&parts_in(&s3, "out"), &expected);
+    assert_eq!(std::fs::read_dir(&staging).unwrap().count(), 0, "nothing is left there");
 }
 
 #[test]

@@ -42,10 +42,11 @@ pub const CLUSTER_RATE_WINDOW: Duration = Duration::from_secs(20);
 pub struct Run {
     /// Which job; they are listed below
     job: String,
-    /// What to read: files, folders, patterns, s3://BUCKET/KEY, kv://PREFIX for keys and values of a store
+    /// What to read: files, folders, patterns, kv://PREFIX for keys and values of a store, and
+    /// s3://BUCKET/KEY if this binary is built with the feature s3
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
-    /// Folder for the part files, s3://BUCKET/KEY, or kv://PREFIX; must not exist yet
+    /// Folder for the part files, or kv://PREFIX, or s3://BUCKET/KEY; must not exist yet
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
     /// Number of part files

@@ -108,18 +108,22 @@ impl Cluster {
 
     /// The same with more arguments.
     pub fn start_with(nodes: usize, arguments: &[&str]) -> Cluster {
-        Cluster::start_within(nodes, &[], arguments)
+        Cluster::start_within(nodes, |_| Vec::new(), arguments)
     }
 
-    /// The same, each node started by another program, `env` say.
-    pub fn start_within(nodes: usize, wrapper: &[String], arguments: &[&str]) -> Cluster {
+    /// The same, each node started by another program, `env` say: that of its number, from 0.
+    pub fn start_within(
+        nodes: usize,
+        wrapper: impl Fn(usize) -> Vec<String>,
+        arguments: &[&str],
+    ) -> Cluster {
         let folder = TempDir::new().expect("a folder can be made");
         let mut nodes: Vec<Node> =
             (1..=nodes).map(|number| Node::new(&format!("n{number}"), folder.path())).collect();
         let members: Vec<String> =
             nodes.iter().map(|node| format!("{}=http://{}", node.name, node.peer())).collect();
-        for node in &mut nodes {
-            node.wrapper = wrapper.to_vec();
+        for (number, node) in nodes.iter_mut().enumerate() {
+            node.wrapper = wrapper(number);
             node.arguments = vec!["--initial-cluster".to_owned(), members.join(",")];
             node.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
             node.start();
