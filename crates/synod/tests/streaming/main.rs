@@ -8,6 +8,7 @@ mod environment;
 mod files;
 mod formats;
 mod inputs;
+mod left_behind;
 mod order;
 mod outcome;
 mod shim;

@@ -7,6 +7,7 @@
 //! `-files=value` are one word.
 
 pub mod lint;
+pub mod notices;
 pub mod options;
 mod spec;
 pub mod submission;

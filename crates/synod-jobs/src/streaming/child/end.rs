@@ -3,6 +3,7 @@
 //! The leader of the group is not waited for until the group has been signalled for the last time. As
 //! long as it is a zombie its number cannot belong to another group.
 
+use super::guard;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use std::io;
@@ -29,6 +30,7 @@ impl Group {
     /// For a child that was started as the leader of a group of its own.
     pub fn new(leader: Child) -> Group {
         let pid = Pid::from_child(&leader);
+        guard::watch(pid);
         Group {
             #[cfg(target_os = "linux")]
             exit: rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok(),
@@ -91,6 +93,7 @@ impl Group {
         }
         // Without anybody left in the group there is nothing to do for it.
         let _ = kill_process_group(self.pid, Signal::KILL);
+        guard::forget(self.pid);
         let status = self.leader.wait()?;
         self.reaped = Some(status);
         Ok(status)

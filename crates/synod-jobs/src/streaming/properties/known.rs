@@ -1,29 +1,25 @@
 //! Which properties Synod heeds, which it understands but has no use for, and which it does not
-//! know: those are named once when a job is submitted, so that nobody waits for their effect.
+//! know: the latter two are named once when a job is submitted, so that nobody waits for their effect.
 
 use super::Properties;
 
 /// They change what a job does.
 const HEEDED: &[&str] = &[
     "mapred.input.format.class",
-    "mapred.mapper.class",
     "mapred.output.format.class",
     "mapred.partitioner.class",
     "mapred.reducer.class",
     "mapreduce.aggregate.max.num.unique.values",
-    "mapreduce.cluster.local.dir",
-    "mapreduce.fileoutputcommitter.marksuccessfuljobs",
     "mapreduce.input.fileinputformat.input.dir.recursive",
     "mapreduce.input.fileinputformat.inputdir",
     "mapreduce.input.fileinputformat.split.maxsize",
     "mapreduce.input.fileinputformat.split.minsize",
     "mapreduce.input.keyvaluelinerecordreader.key.value.separator",
-    "mapreduce.input.linerecordreader.line.maxlength",
     "mapreduce.input.lineinputformat.linespermap",
+    "mapreduce.input.linerecordreader.line.maxlength",
     "mapreduce.job.cache.archives",
     "mapreduce.job.cache.files",
     "mapreduce.job.id",
-    "mapreduce.job.maps",
     "mapreduce.job.name",
     "mapreduce.job.output.key.comparator.class",
     "mapreduce.job.partitioner.class",
@@ -35,6 +31,7 @@ const HEEDED: &[&str] = &[
     "mapreduce.map.maxattempts",
     "mapreduce.map.output.key.field.separator",
     "mapreduce.map.skip.maxrecords",
+    "mapreduce.map.speculative",
     "mapreduce.output.fileoutputformat.compress",
     "mapreduce.output.fileoutputformat.compress.codec",
     "mapreduce.output.fileoutputformat.outputdir",
@@ -44,14 +41,14 @@ const HEEDED: &[&str] = &[
     "mapreduce.reduce.env",
     "mapreduce.reduce.maxattempts",
     "mapreduce.reduce.skip.maxgroups",
-    "mapreduce.task.io.sort.mb",
+    "mapreduce.reduce.speculative",
     "mapreduce.task.skip.start.attempts",
     "mapreduce.task.timeout",
     "num.key.fields.for.partition",
     "stream.addenvironment",
     "stream.combine.streamprocessor",
-    "stream.joindelay.milli",
     "stream.jobconf.truncate.limit",
+    "stream.joindelay.milli",
     "stream.map.input",
     "stream.map.input.field.separator",
     "stream.map.input.ignoreKey",
@@ -86,14 +83,18 @@ const WITHOUT_EFFECT: &[&str] = &[
     "io.file.buffer.size",
     "ipc.",
     "mapred.child.java.opts",
+    "mapred.mapper.class",
     "mapred.mapper.new-api",
     "mapred.reducer.new-api",
     "mapreduce.client.",
+    "mapreduce.cluster.local.dir",
+    "mapreduce.fileoutputcommitter.marksuccessfuljobs",
     "mapreduce.framework.name",
     "mapreduce.job.acl-",
     "mapreduce.job.counters.",
     "mapreduce.job.end-notification.",
     "mapreduce.job.jvm.numtasks",
+    "mapreduce.job.maps",
     "mapreduce.job.maxtaskfailures.per.tracker",
     "mapreduce.job.output.key.class",
     "mapreduce.job.output.value.class",
@@ -112,7 +113,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "mapreduce.map.output.key.class",
     "mapreduce.map.output.value.class",
     "mapreduce.map.sort.spill.percent",
-    "mapreduce.map.speculative",
     "mapreduce.output.fileoutputformat.compress.type",
     "mapreduce.reduce.cpu.vcores",
     "mapreduce.reduce.input.buffer.percent",
@@ -121,9 +121,9 @@ const WITHOUT_EFFECT: &[&str] = &[
     "mapreduce.reduce.memory.mb",
     "mapreduce.reduce.merge.inmem.threshold",
     "mapreduce.reduce.shuffle.",
-    "mapreduce.reduce.speculative",
     "mapreduce.task.files.preserve.",
     "mapreduce.task.io.sort.factor",
+    "mapreduce.task.io.sort.mb",
     "mapreduce.task.profile",
     "mapreduce.task.profile.",
     "mapreduce.task.userlog.limit.kb",
@@ -163,6 +163,16 @@ pub fn not_interpreted(properties: &Properties) -> Vec<&str> {
     properties.iter().map(|(name, _)| name).filter(|name| use_of(name) == Use::Unknown).collect()
 }
 
+/// The properties that are understood and change nothing, ascending; without those that ask for what
+/// is done in any case.
+pub fn without_effect(properties: &Properties) -> Vec<&str> {
+    let asks_for_more = |name: &str| match name {
+        "mapreduce.fileoutputcommitter.marksuccessfuljobs" => !properties.flag(name, true),
+        _ => use_of(name) == Use::WithoutEffect,
+    };
+    properties.iter().map(|(name, _)| name).filter(|name| asks_for_more(name)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::aliases::present_name;
@@ -187,5 +197,15 @@ mod tests {
             properties.set(name, "1");
         }
         assert_eq!(not_interpreted(&properties), ["mapreduce.job.nonsense", "my.own"]);
+        assert_eq!(without_effect(&properties), ["yarn.app.x"]);
+    }
+
+    #[test]
+    fn success_is_always_marked() {
+        for (value, named) in [("true", 0), ("false", 1)] {
+            let mut properties = Properties::new();
+            properties.set("mapreduce.fileoutputcommitter.marksuccessfuljobs", value);
+            assert_eq!(without_effect(&properties).len(), named);
+        }
     }
 }

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use synod::jobs::local::{LocalOptions, run_local_with};
 use synod::jobs::streaming::arguments::lint::lint;
+use synod::jobs::streaming::arguments::notices::notices;
 use synod::jobs::streaming::arguments::submission::{Outside, Submission};
 use synod::jobs::streaming::arguments::{Arguments, usage};
 use synod::jobs::streaming::child::folder::is_readable;
 use synod::jobs::streaming::locations::{HDFS_ROOT_VARIABLE, Locations};
-use synod::jobs::streaming::properties::known::not_interpreted;
 use synod::jobs::{
     Job, JobError, JobSpec, JobSummary, JobVisitor, Phase, Progress, Snapshot, Stores, with_job,
 };
@@ -87,12 +87,8 @@ fn with_arguments(arguments: &Arguments, style: Style) -> Result<(), Stop> {
     if arguments.has("check") {
         return check(arguments, &submission);
     }
-    for warning in &arguments.warnings {
-        say(style, "WARN", warning);
-    }
-    let unknown = not_interpreted(&submission.properties);
-    if !unknown.is_empty() {
-        say(style, "WARN", &format!("properties not interpreted: {}", unknown.join(", ")));
+    for notice in notices(arguments, &submission.properties) {
+        say(style, "WARN", &notice);
     }
     if arguments.has("verbose") {
         let mut out = std::io::stdout().lock();
@@ -187,6 +183,9 @@ fn run(submission: &Submission, arguments: &Arguments, style: Style) -> Result<(
     }
     let view = View { style, job_id: job_id.clone(), last: None };
     let result = match arguments.value("endpoints") {
+        Some(endpoints) if arguments.has("background") => {
+            return submit_only(spec, endpoints, style);
+        }
         Some(endpoints) => submit(spec, endpoints, &progress, view),
         None => run_here(spec.clone(), stores(arguments), &progress, view, style),
     };
@@ -222,6 +221,39 @@ fn run(submission: &Submission, arguments: &Arguments, style: Style) -> Result<(
     Ok(())
 }
 
+fn cluster(endpoints: &str) -> Cluster {
+    let endpoints = endpoints.split(',').map(|node| node.trim().to_owned()).collect();
+    Cluster { endpoints, timeout: NODE_TIMEOUT }
+}
+
+/// `-background`: has the nodes of a cluster run the job, and says how to ask for it.
+fn submit_only(spec: &JobSpec, endpoints: &str, style: Style) -> Result<(), Stop> {
+    let mut submitted = None;
+    block_on(async {
+        let kv = cluster(endpoints).connect()?;
+        submitted = Some(synod::server::submit_job(&kv, spec).await);
+        Ok(())
+    })?;
+    let id = match submitted {
+        Some(Ok(id)) => id,
+        Some(Err(SubmitError::Job(error))) => return Err(Stop::Job(error)),
+        Some(Err(SubmitError::Cluster(error))) => return Err(error.into()),
+        None => {
+            return Err(Failure::Failed("the job has no name; please report this".into()).into());
+        }
+    };
+    if style == Style::Hadoop {
+        log::info("streaming.StreamJob", "Job is running in background.");
+        log::info("streaming.StreamJob", &format!("synod jobs show {id}"));
+        return Ok(());
+    }
+    writeln!(
+        std::io::stdout().lock(),
+        "streaming: in the background as {id}: synod jobs show {id}"
+    )?;
+    Ok(())
+}
+
 /// Has the nodes of a cluster run the job.
 fn submit(
     spec: &JobSpec,
@@ -229,11 +261,9 @@ fn submit(
     progress: &Progress,
     view: View,
 ) -> Result<JobSummary, Stop> {
-    let endpoints = endpoints.split(',').map(|node| node.trim().to_owned()).collect();
-    let cluster = Cluster { endpoints, timeout: NODE_TIMEOUT };
     let mut summary = None;
     block_on(async {
-        let kv = cluster.connect()?;
+        let kv = cluster(endpoints).connect()?;
         let job = synod::server::submit(&kv, spec, progress);
         let result = view.show_while(progress, job).await?;
         summary = Some(result);
