@@ -138,14 +138,18 @@ async fn a_worker_that_comes_in_the_middle_takes_part() {
 #[tokio::test]
 async fn a_worker_told_to_leave_ends_what_it_runs_and_serves_its_outputs_to_the_end() {
     let mut bench = with_input().await;
-    let gate = Gate::default();
+    // The first worker stops within its second task; only then the second one begins, so that it cannot
+    // take all tasks before the first one has had two.
+    let (gate, other) = (Gate::default(), Gate::default());
+    let begun = Arc::new(AtomicU32::new(0));
     for number in 0..2 {
-        let gate = gate.clone();
+        let (gate, other, begun) = (gate.clone(), other.clone(), begun.clone());
         let kind = Kind::acting(move |moment| {
-            if let Moment::AttemptBegins(held) = moment
-                && number == 0
-                && held.task.number > 2
-            {
+            let Moment::AttemptBegins(_) = moment else { return };
+            if number == 1 {
+                other.pass();
+            } else if begun.fetch_add(1, Ordering::SeqCst) == 1 {
+                other.open();
                 gate.pass();
             }
         });
