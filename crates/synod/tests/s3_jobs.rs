@@ -179,6 +179,8 @@ fn what_cannot_be_read_or_written_is_named_with_the_reason() {
     let Some(s3) = S3::start(folder.path()) else { return };
     s3.put("in/a", b"a line\n");
     s3.put("taken/x", b"x");
+    s3.put("packed/a.lzo", b"x");
+    s3.put("packed/not.gz", b"x");
     let at = s3.address();
     let out = folder.path().join("out");
     let run = |input: &str, output: &str| {
@@ -188,6 +190,8 @@ fn what_cannot_be_read_or_written_is_named_with_the_reason() {
         ("s3://nobody/in", text(&out), "s3://nobody/in: there is no such bucket"),
         ("s3://jobs/none", text(&out), "s3://jobs/none"),
         ("s3://jobs/none*", text(&out), "s3://jobs/none*"),
+        ("s3://jobs/packed/a.lzo", text(&out), "does not unpack lzo"),
+        ("s3://jobs/packed/not.gz", text(&out), "s3://jobs/packed/not.gz"),
         ("s3://jobs/in", "s3://nobody/out", "s3://nobody/out: there is no such bucket"),
         ("s3://jobs/in", "s3://jobs/taken", "s3://jobs/taken exists"),
         ("s3://jobs/in", "s3://jobs/in/a", "s3://jobs/in/a exists"),

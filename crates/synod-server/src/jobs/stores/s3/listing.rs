@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use glob::{MatchOptions, Pattern};
 use object_store::aws::AmazonS3;
@@ -117,11 +118,17 @@ async fn freeze(
         .into_iter()
         .any(|codec| path.extension().is_some_and(|extension| extension == codec.extension()));
     let mut codec = None;
-    if named && !format.keep_compressed && meta.size > 0 {
-        let range = Some(GetRange::Bounded(0..FIRST_BYTES.min(meta.size)));
-        let options = GetOptions { range, if_match: meta.e_tag.clone(), ..GetOptions::default() };
-        let first = async { store.get_opts(&meta.location, options).await?.bytes().await }.await;
-        codec = codec_of(&path, &first.map_err(|error| told(&path, &error))?)?;
+    if !format.keep_compressed && meta.size > 0 {
+        // Without such a name it does not matter what is in it.
+        let mut first = Bytes::from_static(b"-");
+        if named {
+            let range = Some(GetRange::Bounded(0..FIRST_BYTES.min(meta.size)));
+            let if_match = meta.e_tag.clone();
+            let options = GetOptions { range, if_match, ..GetOptions::default() };
+            let look = async { store.get_opts(&meta.location, options).await?.bytes().await };
+            first = look.await.map_err(|error| told(&path, &error))?;
+        }
+        codec = codec_of(&path, &first)?;
     }
     let (seconds, nanos) =
         (meta.last_modified.timestamp(), meta.last_modified.timestamp_subsec_nanos());
