@@ -5,6 +5,7 @@
 //! one after the other, because a machine's speed drifts; what is compared and how durable each side is,
 //! docs/BENCHMARKS.md says.
 
+mod kills;
 mod kv;
 mod mapreduce;
 mod process;
@@ -29,12 +30,14 @@ use serde_json::{Map, Value};
     cargo xtask bench mapreduce                      jobs beside other engines, a few minutes\n  \
     cargo xtask bench mapreduce --works sort --input-mb 1000 --runs 5 --python venv/bin/python")]
 pub struct Arguments {
-    /// Which half; both if left out.
+    /// Which part; all if left out.
     what: Option<What>,
     #[command(flatten)]
     kv: kv::LoadOptions,
     #[command(flatten)]
     mapreduce: mapreduce::JobOptions,
+    #[command(flatten)]
+    kills: kills::KillOptions,
     /// This program instead of building `synod` for release.
     #[arg(long, value_name = "PATH")]
     synod_bin: Option<PathBuf>,
@@ -52,6 +55,8 @@ enum What {
     Kv,
     /// Jobs beside programs written by hand.
     Mapreduce,
+    /// Jobs of which a worker or the coordinator is killed, beside themselves.
+    Kills,
 }
 
 /// Measures, and prints the tables.
@@ -68,11 +73,15 @@ pub fn bench(arguments: &Arguments) -> Result<()> {
         Some(path) => bail!("{} is not a program", path.display()),
     };
     let mut figures = Map::new();
-    if arguments.what != Some(What::Mapreduce) {
+    let wanted = |part| arguments.what.is_none_or(|what| what == part);
+    if wanted(What::Kv) {
         figures.insert("kv".into(), kv::run(&arguments.kv, &synod, &work)?);
     }
-    if arguments.what != Some(What::Kv) {
+    if wanted(What::Mapreduce) {
         figures.insert("mapreduce".into(), mapreduce::run(&arguments.mapreduce, &synod, &work)?);
+    }
+    if wanted(What::Kills) {
+        figures.insert("kills".into(), kills::run(&arguments.kills, &synod, &work)?);
     }
     if let Some(path) = &arguments.json {
         let text = serde_json::to_string_pretty(&Value::Object(figures))?;

@@ -1,9 +1,11 @@
 //! A process that cannot outlive the bench, and what the system knows of its cost.
 
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -46,6 +48,24 @@ impl Process {
     /// The process itself.
     pub fn child(&mut self) -> &mut Child {
         &mut self.child
+    }
+
+    /// Waits until a Synod has said on its standard output, which must be piped, that it is ready: when.
+    pub fn wait_until_ready(&mut self) -> Result<Instant> {
+        let stdout = self.child.stdout.take().context("its output is piped")?;
+        let (ready, is_ready) = mpsc::channel();
+        // It ends with the process, when the pipe does.
+        std::thread::spawn(move || {
+            let mut lines = BufReader::new(stdout).lines().map_while(std::io::Result::ok);
+            if lines.any(|line| line.contains("ready")) {
+                // Too late is as good as never.
+                let _heard: Result<(), _> = ready.send(Instant::now());
+            }
+            // Read on, so that it never waits for us.
+            lines.for_each(drop);
+        });
+        let heard = is_ready.recv_timeout(READY_TIMEOUT);
+        heard.with_context(|| format!("it does not get ready; it said: {}", self.last_words()))
     }
 
     /// Whether it has ended by itself.
@@ -118,6 +138,9 @@ const FIELDS_BEFORE_UTIME: usize = 11;
 
 /// What Linux tells user programs, on every architecture that Rust's standard library knows.
 const TICKS_PER_SECOND: u64 = 100;
+
+/// From the start until a Synod says that it is ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {

@@ -56,6 +56,12 @@ pub const EMPTY_JOB_MILLISECONDS: Target = Target::Below(50.0);
 /// The most memory of a job's process over the budget it was given.
 pub const MEMORY_OVER_BUDGET: Target = Target::AtMost(1.1);
 
+/// Time of a job of which one worker of three was killed at half time, over that without.
+pub const AFTER_WORKER: Target = Target::AtMost(1.35);
+
+/// What a kill of the coordinator's node may cost, in seconds: an election (2 s) and 5 s.
+pub const AFTER_COORDINATOR_SECONDS: Target = Target::AtMost(7.0);
+
 /// A job's speed over that of a program beside it; its time over the other's for streaming jobs and for
 /// three workers.
 pub fn over_peer(work: &str, peer: &str) -> Option<Target> {

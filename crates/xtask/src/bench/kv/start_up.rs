@@ -1,9 +1,7 @@
 //! How long `synod up` takes on an empty folder until it says that it is ready.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -30,22 +28,7 @@ fn once(synod: &Path, work: &Workplace) -> Result<Duration> {
     let arguments = ["up", "--data", &data, "--client-port", &port].map(str::to_owned);
     let start = Instant::now();
     let mut process = Process::start(synod, &arguments, log, Stdio::piped())?;
-    let stdout = process.child().stdout.take().context("its output is piped")?;
-    let (ready, is_ready) = mpsc::channel();
-    // It ends with the process, when the pipe does.
-    std::thread::spawn(move || {
-        let mut lines = BufReader::new(stdout).lines().map_while(std::io::Result::ok);
-        if lines.any(|line| line.contains("ready")) {
-            // Too late is as good as never.
-            let _heard: Result<(), _> = ready.send(Instant::now());
-        }
-        // Read on, so that it never waits for us.
-        lines.for_each(drop);
-    });
-    match is_ready.recv_timeout(TIMEOUT) {
-        Ok(moment) => Ok(moment - start),
-        Err(_) => bail!("synod up does not get ready; it said: {}", process.last_words()),
-    }
+    Ok(process.wait_until_ready()? - start)
 }
 
 /// A port with a free one above it: `up` takes both.
@@ -60,4 +43,3 @@ fn free_port_pair() -> Result<u16> {
 }
 
 const RUNS: usize = 11;
-const TIMEOUT: Duration = Duration::from_secs(10);

@@ -4,8 +4,8 @@
 //! same answer, and nobody syncs what it writes. What Synod's own sync adds is measured apart. Peers
 //! that are not installed are named.
 
-mod answers;
-mod input;
+pub mod answers;
+pub mod input;
 mod measure;
 pub mod peers;
 mod report;
