@@ -1,7 +1,8 @@
 //! Which splits of a local job are waiting, which are running, and what has come of the rest.
 //!
 //! A record that fails twice is a bad record: it is skipped if the spec allows. Splits of a failed
-//! attempt are mapped again one at a time, so the next failure tells which of them it was.
+//! attempt are mapped again one at a time, so the next failure tells which of them it was. A program that
+//! fails on no particular record gets as many attempts as its job says.
 
 use super::lock;
 use crate::commit::SideFile;
@@ -33,6 +34,18 @@ pub(super) struct MapBoard {
     state: Mutex<MapState>,
     changed: Condvar,
     skip_limit: u64,
+    /// Attempts for a split that fails on no particular record.
+    attempts: u32,
+}
+
+/// An attempt to be made.
+pub(super) struct Taken {
+    /// Its first split.
+    pub first: usize,
+    /// Whether it must have no other.
+    pub alone: bool,
+    /// How many there were before it, whoever made them.
+    pub attempt: u32,
 }
 
 #[derive(Default)]
@@ -42,6 +55,8 @@ struct MapState {
     again: VecDeque<usize>,
     /// Attempts that run now.
     running: usize,
+    /// Attempts that have begun, by their first split.
+    begun: BTreeMap<usize, u32>,
     /// Per split, how often which record has failed.
     failures: BTreeMap<usize, BTreeMap<u64, u32>>,
     skips: Skips,
@@ -52,14 +67,17 @@ struct MapState {
 }
 
 impl MapBoard {
-    pub(super) fn new(splits: impl Iterator<Item = usize>, skip_limit: u64) -> MapBoard {
+    pub(super) fn new(
+        splits: impl Iterator<Item = usize>,
+        skip_limit: u64,
+        attempts: u32,
+    ) -> MapBoard {
         let state = MapState { waiting: splits.collect(), ..MapState::default() };
-        MapBoard { state: Mutex::new(state), changed: Condvar::new(), skip_limit }
+        MapBoard { state: Mutex::new(state), changed: Condvar::new(), skip_limit, attempts }
     }
 
-    /// The first split of a new attempt and whether it must stay alone. Waits while others may
-    /// still fail and leave work.
-    pub(super) fn take(&self) -> Option<(usize, bool)> {
+    /// A new attempt. Waits while others may still fail and leave work.
+    pub(super) fn take(&self) -> Option<Taken> {
         let mut state = lock(&self.state);
         loop {
             if state.error.is_some() {
@@ -69,9 +87,11 @@ impl MapBoard {
                 Some(split) => Some((split, true)),
                 None => state.waiting.pop_front().map(|split| (split, false)),
             };
-            if taken.is_some() {
+            if let Some((first, alone)) = taken {
                 state.running += 1;
-                return taken;
+                let begun = state.begun.entry(first).or_insert(0);
+                *begun += 1;
+                return Some(Taken { first, alone, attempt: *begun - 1 });
             }
             if state.running == 0 {
                 return None;
@@ -129,6 +149,12 @@ impl MapBoard {
                 state.error.get_or_insert(JobError::TooManyBadRecords { limit, last });
                 return None;
             }
+        }
+        let tries = splits.first().and_then(|first| state.begun.get(first)).copied();
+        let may_pass = matches!(error, JobError::Task { permanent: false, bad_record: None, .. });
+        if may_pass && tries.is_some_and(|tries| tries < self.attempts) {
+            state.again.extend(splits);
+            return None;
         }
         state.error.get_or_insert(error);
         None

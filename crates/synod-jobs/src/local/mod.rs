@@ -26,9 +26,9 @@ use crate::reduce_task::{ReduceContext, ReduceOutput, run_reduce_task};
 use crate::run::store::{MemoryBudget, Run, RunStore};
 use crate::spec::JobSpec;
 use crate::task::{NoLog, TaskContext, TaskKind, TaskLog};
-use board::{MapBoard, MapDone, bad_record};
+use board::{MapBoard, MapDone, Taken, bad_record};
 use diary::{Begun, Diary};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -178,7 +178,8 @@ struct Reduced {
 
 impl<J: Job> Local<'_, J> {
     fn map(&self, maps: &[usize]) -> Result<Vec<MapDone>, JobError> {
-        let board = MapBoard::new(maps.iter().copied(), self.spec.skip_bad_records);
+        let (skips, attempts) = (self.spec.skip_bad_records, self.job.attempts());
+        let board = MapBoard::new(maps.iter().copied(), skips, attempts);
         let slots = u64::from(self.slots).min(maps.len().max(1) as u64);
         let buffer_bytes = (self.spec.data_bytes() / 2 / slots).max(MIN_BUFFER_BYTES);
         std::thread::scope(|scope| {
@@ -191,14 +192,12 @@ impl<J: Job> Local<'_, J> {
     }
 
     fn map_slot(&self, board: &MapBoard, buffer_bytes: u64) {
-        let mut attempts: BTreeMap<usize, u32> = BTreeMap::new();
-        while let Some((first, alone)) = board.take() {
-            let attempt = attempts.entry(first).and_modify(|attempt| *attempt += 1).or_insert(0);
+        while let Some(next) = board.take() {
             let mut taken = Vec::new();
-            match self.map_attempt(board, (first, alone), *attempt, buffer_bytes, &mut taken) {
+            match self.map_attempt(board, &next, buffer_bytes, &mut taken) {
                 Ok(done) => {
                     self.diary.mapped(&taken, self.plan, &done.counters);
-                    board.done(first, done);
+                    board.done(next.first, done);
                 }
                 Err(error) => self.map_failed(board, &taken, error),
             }
@@ -221,16 +220,14 @@ impl<J: Job> Local<'_, J> {
     fn map_attempt(
         &self,
         board: &MapBoard,
-        (first, alone): (usize, bool),
-        attempt: u32,
+        &Taken { first, alone, attempt }: &Taken,
         buffer_bytes: u64,
         taken: &mut Vec<Begun>,
     ) -> Result<MapDone, JobError> {
         let begins = |split| self.diary.begins(TaskId::map(split as u32), attempt);
         taken.push(begins(first));
         let task = self.task(TaskKind::Map, first as u32, attempt);
-        // Another slot may have failed on the same split.
-        let prefix = format!("map-{first}-{attempt}-{:?}", std::thread::current().id());
+        let prefix = format!("map-{first}-{attempt}");
         let store = RunStore::new(&self.spill, prefix, Arc::clone(&self.budget));
         let skips = board.skips();
         let context = MapContext {

@@ -60,6 +60,59 @@ fn a_command_that_fails_fails_the_job_unless_any_code_is_fine() {
 }
 
 #[test]
+fn a_command_that_fails_is_tried_again_as_often_as_the_job_says() {
+    let bench = Bench::new();
+    for number in 0..6 {
+        bench.put(&format!("in/{number}"), format!("{number}\n"));
+    }
+    // Its first attempts fail, after they have printed and counted.
+    let script = |good: &str| {
+        format!(
+            "cat; echo reporter:counter:G,lines,1 >&2
+             case $mapred_task_id in *_{good}) exit 0;; esac
+             exit 4"
+        )
+    };
+    let (second, fourth) = (script("1"), script("3"));
+    let second = bench.script("second.sh", &second);
+    let fourth = bench.script("fourth.sh", &fourth);
+    let expected = "0\t\n1\t\n2\t\n3\t\n4\t\n5\t\n";
+    let four = properties(&["mapreduce.map.maxattempts=4", "mapreduce.reduce.maxattempts=4"]);
+    for (settings, script) in [(&[][..], &second), (&four[..], &fourth)] {
+        for (mapper, reducer, tasks) in
+            [(&script[..], "NONE", 6), (script, "cat", 6), ("cat", script, 1)]
+        {
+            let words = [settings, &["-mapper", mapper, "-reducer", reducer]].concat();
+            let ran = bench.run(&words);
+            assert_eq!(ran.text(), expected, "{words:?}");
+            assert_eq!(ran.counter("G", "lines"), Some(tasks), "{words:?}");
+        }
+    }
+    let once = properties(&["mapreduce.map.maxattempts=1", "mapreduce.reduce.maxattempts=1"]);
+    for (settings, script) in [(&[][..], &fourth), (&once[..], &second)] {
+        for words in
+            [["-mapper", script, "-reducer", "cat"], ["-mapper", "cat", "-reducer", script]]
+        {
+            let said = bench.fail(&[settings, &words].concat());
+            assert!(said.contains("code 4"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_flood_of_messages_is_cut_and_does_no_harm() {
+    let bench = Bench::with_input("x\n");
+    let script = "yes 'noise that nobody wants' | head -c 30000000 >&2
+        echo reporter:counter:G,after,1 >&2
+        cat";
+    let flood = bench.script("flood.sh", script);
+    let ran = bench.run(&["-mapper", &flood, "-reducer", "cat"]);
+    assert_eq!((ran.text().as_str(), ran.counter("G", "after")), ("x\t\n", Some(1)));
+    assert!(ran.stderr.contains("lines of stderr were dropped"), "nothing was said of it");
+    assert!(ran.stderr.len() < 20_000_000, "{} bytes", ran.stderr.len());
+}
+
+#[test]
 fn the_shim_ends_with_hadoops_codes() {
     // Recorded.
     let bench = Bench::with_input("x\n");
