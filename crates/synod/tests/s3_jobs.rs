@@ -199,6 +199,10 @@ fn what_cannot_be_read_or_written_is_named_with_the_reason() {
         let error = run(input, output);
         assert!(error.contains(why), "{error}");
     }
+    let job = ["run", "wordcount", "s3://jobs/in", "--output", text(&out)];
+    let output = S3::command(&at, &job).env_remove("AWS_ALLOW_HTTP").output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("AWS_ALLOW_HTTP=true"), "{error}");
     s3.forbid_everything();
     let error = run("s3://jobs/in", text(&out));
     assert!(error.contains("s3://jobs/in: access is denied"), "{error}");

@@ -3,6 +3,7 @@
 //!
 //! Which failures are tried again is decided by the client, by the kind of error it is given here.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
@@ -69,8 +70,7 @@ impl<C: Connect + Clone + std::fmt::Debug + Send + Sync + 'static> HttpService f
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let answer = tokio::time::timeout(ANSWER_LIMIT, self.client.request(request)).await;
         let answer = answer.map_err(|late| HttpError::new(HttpErrorKind::Timeout, late))?;
-        let (head, body) =
-            answer.map_err(|error| HttpError::new(kind(&error), error))?.into_parts();
+        let (head, body) = answer.map_err(failed)?.into_parts();
         let body = body.map_err(|error| {
             // What breaks off may be asked for again.
             let broken = error.is_incomplete_message() || error.is_body_write_aborted();
@@ -81,6 +81,25 @@ impl<C: Connect + Clone + std::fmt::Debug + Send + Sync + 'static> HttpService f
     }
 }
 
-fn kind(error: &Error) -> HttpErrorKind {
-    if error.is_connect() { HttpErrorKind::Connect } else { HttpErrorKind::Request }
+/// What the client is to know of a request that got no answer.
+fn failed(error: Error) -> HttpError {
+    // The outermost error says little, and only that one would be shown.
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    let kind = match error.is_connect() {
+        // No try will make it trusted.
+        true if text.contains("certificate") => HttpErrorKind::Unknown,
+        true => HttpErrorKind::Connect,
+        false => HttpErrorKind::Request,
+    };
+    HttpError::new(kind, Unanswered(text))
 }
+
+/// Why a request got no answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Unanswered(String);

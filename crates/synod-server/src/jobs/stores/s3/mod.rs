@@ -18,7 +18,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::client::ClientConfigKey;
 use object_store::{BackoffConfig, Error, RetryConfig};
 use synod_jobs::input::{InputFile, InputStore};
 use synod_jobs::{InputFormat, JobError};
@@ -57,7 +58,20 @@ impl Buckets {
         }
         let backoff = BackoffConfig { max_backoff: LONGEST_PAUSE, ..BackoffConfig::default() };
         let retry = RetryConfig { backoff, max_retries: TRIES, retry_timeout: PATIENCE };
-        let client = AmazonS3Builder::from_env()
+        let found = AmazonS3Builder::from_env();
+        let allowed = AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp);
+        let endpoint = found.get_config_value(&AmazonS3ConfigKey::Endpoint);
+        if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"))
+            && found.get_config_value(&allowed).as_deref() != Some("true")
+        {
+            let what = format!(
+                "{}: AWS_ENDPOINT_URL begins with http://: if keys and data may go there without TLS, set \
+                 AWS_ALLOW_HTTP=true",
+                name.display()
+            );
+            return Err(JobError::BadSpec { what });
+        }
+        let client = found
             .with_bucket_name(&object.bucket)
             .with_http_connector(http::Http)
             .with_retry(retry)
@@ -110,9 +124,9 @@ fn told(name: &Path, error: &Error) -> JobError {
     JobError::Store { name: name.to_owned(), what, permanent }
 }
 
-/// A request is tried so many times more,
-const TRIES: usize = 10;
-/// for so long,
+/// A request is tried again for so long,
 const PATIENCE: Duration = Duration::from_secs(30);
+/// not more often than anybody could within that time,
+const TRIES: usize = 1_000;
 /// with pauses up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
