@@ -4,6 +4,7 @@
 
 mod dates;
 mod files;
+mod follow;
 pub mod hadoop;
 mod listing;
 mod log;

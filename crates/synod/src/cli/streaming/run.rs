@@ -3,34 +3,23 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use synod::jobs::local::{LocalOptions, run_local_with};
 use synod::jobs::streaming::arguments::lint::lint;
 use synod::jobs::streaming::arguments::notices::notices;
 use synod::jobs::streaming::arguments::submission::{Outside, Submission};
 use synod::jobs::streaming::arguments::{Arguments, usage};
 use synod::jobs::streaming::child::folder::is_readable;
 use synod::jobs::streaming::locations::{HDFS_ROOT_VARIABLE, Locations};
-use synod::jobs::{
-    Job, JobError, JobSpec, JobSummary, JobVisitor, Phase, Progress, Snapshot, Stores, with_job,
-};
-use synod::server::{SubmitError, local_stores};
-use tokio::sync::oneshot;
+use synod::jobs::{JobError, Progress};
 
-use super::log::{self, CommandLog};
+use super::follow::{View, run_here, stores, submit, submit_only};
+use super::log;
 use super::on::{HandOver, refuse_what_was_meant_for_another};
 use crate::cli::Outcome;
-use crate::cli::connect::{Cluster, block_on};
 use crate::cli::failure::Failure;
-use crate::cli::signals::StopSignals;
-use crate::cli::store_flags::ENDPOINTS_VARIABLE;
 use crate::cli::summary::Done;
 
-/// How often the progress is looked at.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// How long one node of a cluster may take to answer.
-const NODE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What shells say of a process that SIGINT ended.
 const INTERRUPTED: u8 = 130;
 
@@ -181,7 +170,7 @@ fn run(submission: &Submission, arguments: &Arguments, style: Style) -> Result<(
         log::info("mapreduce.Job", &format!("Running job: {job_id}"));
         log::info("mapreduce.Job", &format!("Job {job_id} running in uber mode : false"));
     }
-    let view = View { style, job_id: job_id.clone(), last: None };
+    let view = View::new(style, &job_id);
     let result = match arguments.value("endpoints") {
         Some(endpoints) if arguments.has("background") => {
             return submit_only(spec, endpoints, style);
@@ -219,173 +208,6 @@ fn run(submission: &Submission, arguments: &Arguments, style: Style) -> Result<(
         }
     }
     Ok(())
-}
-
-fn cluster(endpoints: &str) -> Cluster {
-    let endpoints = endpoints.split(',').map(|node| node.trim().to_owned()).collect();
-    Cluster { endpoints, timeout: NODE_TIMEOUT }
-}
-
-/// `-background`: has the nodes of a cluster run the job, and says how to ask for it.
-fn submit_only(spec: &JobSpec, endpoints: &str, style: Style) -> Result<(), Stop> {
-    let mut submitted = None;
-    block_on(async {
-        let kv = cluster(endpoints).connect()?;
-        submitted = Some(synod::server::submit_job(&kv, spec).await);
-        Ok(())
-    })?;
-    let id = match submitted {
-        Some(Ok(id)) => id,
-        Some(Err(SubmitError::Job(error))) => return Err(Stop::Job(error)),
-        Some(Err(SubmitError::Cluster(error))) => return Err(error.into()),
-        None => {
-            return Err(Failure::Failed("the job has no name; please report this".into()).into());
-        }
-    };
-    if style == Style::Hadoop {
-        log::info("streaming.StreamJob", "Job is running in background.");
-        log::info("streaming.StreamJob", &format!("synod jobs show {id}"));
-        return Ok(());
-    }
-    writeln!(
-        std::io::stdout().lock(),
-        "streaming: in the background as {id}: synod jobs show {id}"
-    )?;
-    Ok(())
-}
-
-/// Has the nodes of a cluster run the job.
-fn submit(
-    spec: &JobSpec,
-    endpoints: &str,
-    progress: &Progress,
-    view: View,
-) -> Result<JobSummary, Stop> {
-    let mut summary = None;
-    block_on(async {
-        let kv = cluster(endpoints).connect()?;
-        let job = synod::server::submit(&kv, spec, progress);
-        let result = view.show_while(progress, job).await?;
-        summary = Some(result);
-        Ok(())
-    })?;
-    match summary {
-        Some(Ok(summary)) => Ok(summary),
-        Some(Err(SubmitError::Job(error))) => Err(Stop::Job(error)),
-        Some(Err(SubmitError::Cluster(error))) => Err(error.into()),
-        None => Err(Failure::Failed("the job has no summary; please report this".into()).into()),
-    }
-}
-
-/// Runs the job on threads of its own while this one tells how it goes and hears Ctrl-C.
-fn run_here(
-    spec: JobSpec,
-    stores: Stores,
-    progress: &Arc<Progress>,
-    view: View,
-    style: Style,
-) -> Result<JobSummary, Stop> {
-    let (done, finished) = oneshot::channel();
-    let worker = std::thread::spawn({
-        let progress = Arc::clone(progress);
-        move || {
-            let log = CommandLog { as_log: style == Style::Hadoop };
-            let run = RunLocal { spec: &spec, stores: &stores, progress: &progress, log: &log };
-            let result = with_job(&spec, run);
-            // The other side waits until the thread has ended.
-            let _ = done.send(());
-            result.and_then(|result| result)
-        }
-    });
-    block_on(async {
-        // The sender is dropped without a word only by a panic, which the thread tells.
-        view.show_while(progress, finished).await?.ok();
-        Ok(())
-    })?;
-    let panicked = |_| Failure::Failed("the job panicked; please report this".into());
-    worker.join().map_err(panicked)?.map_err(Stop::Job)
-}
-
-/// What a job that runs here may read.
-fn stores(arguments: &Arguments) -> Stores {
-    let told = arguments.value("store").map(str::to_owned);
-    let told = told.or_else(|| std::env::var(ENDPOINTS_VARIABLE).ok());
-    let endpoints = told.iter().flat_map(|told| told.split(','));
-    let endpoints = endpoints.map(|node| node.trim().to_owned()).filter(|node| !node.is_empty());
-    local_stores(&endpoints.collect::<Vec<_>>())
-}
-
-struct RunLocal<'a> {
-    spec: &'a JobSpec,
-    stores: &'a Stores,
-    progress: &'a Progress,
-    log: &'a CommandLog,
-}
-
-impl JobVisitor for RunLocal<'_> {
-    type Output = Result<JobSummary, JobError>;
-
-    fn visit<J: Job>(self, job: &J) -> Self::Output {
-        let options = LocalOptions { stores: self.stores, log: self.log, only_maps: None };
-        run_local_with(self.spec, job, self.progress, &options)
-    }
-}
-
-/// What is seen of a running job.
-struct View {
-    style: Style,
-    job_id: String,
-    /// Percent of map and reduce that were said last.
-    last: Option<(u64, u64)>,
-}
-
-impl View {
-    /// Waits for a job, says how far it is, and cancels it at Ctrl-C.
-    async fn show_while<T>(
-        mut self,
-        progress: &Progress,
-        job: impl Future<Output = T>,
-    ) -> Result<T, Failure> {
-        let mut stop = StopSignals::listen()?;
-        let mut look = tokio::time::interval(LOOK_INTERVAL);
-        tokio::pin!(job);
-        loop {
-            tokio::select! {
-                result = &mut job => {
-                    self.show(&progress.snapshot());
-                    return Ok(result);
-                }
-                _ = look.tick() => self.show(&progress.snapshot()),
-                () = stop.next() => progress.cancel(),
-            }
-        }
-    }
-
-    fn show(&mut self, now: &Snapshot) {
-        if now.phase == Phase::Planning {
-            return;
-        }
-        let percent = |done: u64, total: u64| {
-            done.saturating_mul(100).checked_div(total).map_or(100, |percent| percent.min(100))
-        };
-        let map = match now.phase {
-            Phase::Map => percent(now.bytes_read, now.bytes_total).min(99),
-            _ => 100,
-        };
-        let reduce = match now.phase {
-            Phase::Planning | Phase::Map => 0,
-            Phase::Reduce => percent(now.reduces_done, now.reduces_total),
-            Phase::Commit | Phase::Done => 100,
-        };
-        if self.last == Some((map, reduce)) {
-            return;
-        }
-        self.last = Some((map, reduce));
-        match self.style {
-            Style::Hadoop => log::info("mapreduce.Job", &format!(" map {map}% reduce {reduce}%")),
-            Style::Synod => eprintln!("{}: map {map}% reduce {reduce}%", self.job_id),
-        }
-    }
 }
 
 /// Says what Hadoop's client says, and ends as it does: with a code for what went wrong.
