@@ -139,6 +139,24 @@ fn what_is_refused_or_cancelled_leaves_nothing() {
     assert!(!bench.path("out2").exists());
 }
 
+#[test]
+fn whoever_waits_for_a_cluster_that_is_gone_can_leave() {
+    let mut bench = Bench::new();
+    let mut job = bench.start_on_cluster("out");
+    bench.wait_for_job("a map to be done", |_, job, _| (job.done(TaskKind::Map) > 0).then_some(()));
+    bench.cluster.nodes.iter_mut().for_each(|node| node.kill());
+    let pid = rustix::process::Pid::from_child(&job);
+    // The first one is a wish to end the job; the second one does not wait for an answer.
+    let ended = wait_for("the end of the client", PATIENCE, || {
+        let ended = job.try_wait().unwrap();
+        if ended.is_none() {
+            rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        }
+        ended
+    });
+    assert_eq!(ended.code(), Some(130));
+}
+
 /// A worker that was killed, and what was known of its job just before.
 struct Killed {
     worker: WorkerId,

@@ -22,8 +22,13 @@ pub(super) struct Following<'a, K> {
     asked_to_cancel: Option<Instant>,
     /// Since when there is no worker, as far as was looked.
     deserted_since: Option<Instant>,
-    /// How long that may be.
+    /// Since when nobody has answered. Besides the watch workers are asked for: a watch may try again by
+    /// itself, for ever, and say nothing.
+    unanswered_since: Option<Instant>,
+    /// How long the job may be without workers.
     pub(super) patience_without_workers: Duration,
+    /// How long nobody may answer.
+    pub(super) patience_without_answers: Duration,
 }
 
 impl<'a, K: Kv> Following<'a, K> {
@@ -34,16 +39,17 @@ impl<'a, K: Kv> Following<'a, K> {
             progress,
             asked_to_cancel: None,
             deserted_since: None,
+            unanswered_since: None,
             patience_without_workers: PATIENCE_WITHOUT_WORKERS,
+            patience_without_answers: PATIENCE,
         }
     }
 
     pub(super) async fn follow(mut self) -> Result<JobSummary, SubmitError> {
-        let mut unreachable_since = None;
         loop {
             let error = match follow(self.kv, &self.id.prefix(), Consistency::Linearizable).await {
                 Ok((view, watcher)) => {
-                    unreachable_since = None;
+                    self.unanswered_since = None;
                     match self.watch(view, watcher).await? {
                         Ended::Job(summary) => return Ok(*summary),
                         Ended::Watch(error) => error,
@@ -51,10 +57,7 @@ impl<'a, K: Kv> Following<'a, K> {
                 }
                 Err(error) => error,
             };
-            let since = *unreachable_since.get_or_insert_with(Instant::now);
-            if since.elapsed() >= PATIENCE {
-                return Err(error.into());
-            }
+            self.bear(&error)?;
             tokio::time::sleep(PAUSE).await;
         }
     }
@@ -93,10 +96,9 @@ impl<'a, K: Kv> Following<'a, K> {
         let range = KeyRange::prefix(WORKERS);
         let request = RangeRequest { range, limit: 1, keys_only: true, ..RangeRequest::default() };
         match self.kv.range(request, Consistency::Serializable).await {
-            Ok((_, found)) if found.kvs.is_empty() => {}
-            Ok(_) => self.deserted_since = None,
-            // What cannot be asked shows elsewhere.
-            Err(_) => return Ok(()),
+            Ok((_, found)) if found.kvs.is_empty() => self.unanswered_since = None,
+            Ok(_) => (self.deserted_since, self.unanswered_since) = (None, None),
+            Err(error) => return self.bear(&error),
         }
         let since = *self.deserted_since.get_or_insert_with(Instant::now);
         if since.elapsed() < self.patience_without_workers {
@@ -106,6 +108,20 @@ impl<'a, K: Kv> Following<'a, K> {
         let message = format!(
             "no worker is left: start nodes or workers that take jobs, and job {id} goes on; or end it \
              with `synod jobs cancel {id}`"
+        );
+        Err(JobError::OnCluster { message }.into())
+    }
+
+    /// An error of the cluster may pass, but not for ever.
+    fn bear(&mut self, error: &ClientError) -> Result<(), SubmitError> {
+        let since = *self.unanswered_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < self.patience_without_answers {
+            return Ok(());
+        }
+        let (id, seconds) = (&self.id, since.elapsed().as_secs());
+        let message = format!(
+            "the cluster has not answered for {seconds} s ({error}); job {id} goes on once it does: see \
+             `synod jobs show {id}`"
         );
         Err(JobError::OnCluster { message }.into())
     }

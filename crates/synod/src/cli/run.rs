@@ -217,7 +217,7 @@ pub fn run_here(
     })
 }
 
-/// Waits for a job, shows how far it is, and cancels it at Ctrl-C.
+/// Waits for a job, shows how far it is, and cancels it at Ctrl-C. At the second one it waits no longer.
 async fn while_showing<T>(
     progress: &Progress,
     mut view: View,
@@ -232,7 +232,13 @@ async fn while_showing<T>(
         tokio::select! {
             result = &mut job => break result,
             _ = look.tick() => view.show(&progress.snapshot()),
-            () = stop.next() => progress.cancel(),
+            () = stop.next() => {
+                if progress.check_cancelled().is_err() {
+                    view.end();
+                    return Err(Failure::Code(INTERRUPTED));
+                }
+                progress.cancel();
+            }
         }
     };
     view.end();

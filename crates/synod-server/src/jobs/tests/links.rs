@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use synod_client::Embedded;
 use synod_jobs::cluster::{JobState, TaskKind};
 use synod_jobs::{Progress, run_built_in};
 
@@ -113,4 +114,24 @@ async fn whoever_waits_for_a_job_that_no_worker_is_left_for_is_told_so() {
     bench.add(Kind::default()).await;
     bench.finish(&id).await.unwrap();
     assert!(parts(&bench.path("out")) == parts(&bench.path("local")));
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_job_of_a_cluster_that_is_gone_is_told_so() {
+    let bench = started(1).await;
+    let id = bench.submit(&spec(&bench, "out")).await;
+    let (handle, link) = bench.store.link();
+    let progress = Progress::new();
+    let kv = Embedded::new(handle);
+    let mut following = Following::new(&kv, id.clone(), &progress);
+    following.patience_without_workers = Duration::from_millis(50);
+    following.patience_without_answers = Duration::from_millis(100);
+    let goes = async {
+        bench.wait_state(&id, "tasks", |state| *state != JobState::Submitted).await;
+        link.set(Traffic::Cut);
+    };
+    let (followed, ()) = tokio::join!(following.follow(), goes);
+    let why = followed.unwrap_err().to_string();
+    assert!(why.contains("has not answered") && why.contains(&id.to_string()), "{why}");
+    bench.finish(&id).await.unwrap();
 }
