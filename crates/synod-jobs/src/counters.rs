@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 /// Different names that one job may count under; more are dropped into `counters_dropped`.
 pub const MAX_USER_COUNTERS: usize = 10_000;
 
+/// Where those are counted.
+const DROPPED: &str = "counters_dropped";
+
 /// Built-in counts and those of the job's own functions. Additions saturate.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
@@ -43,10 +46,14 @@ impl Counters {
     pub fn count(&mut self, name: &str, amount: u64) {
         if let Some(value) = self.user.get_mut(name) {
             *value = value.saturating_add(amount);
-        } else if self.user.len() < MAX_USER_COUNTERS {
+            return;
+        }
+        let names = self.user.len() - usize::from(self.user.contains_key(DROPPED));
+        // What a task dropped is added up, and not dropped once more.
+        if names < MAX_USER_COUNTERS || name == DROPPED {
             self.user.insert(name.to_owned(), amount);
         } else {
-            let dropped = self.user.entry("counters_dropped".to_owned()).or_insert(0);
+            let dropped = self.user.entry(DROPPED.to_owned()).or_insert(0);
             *dropped = dropped.saturating_add(1);
         }
     }
@@ -87,5 +94,23 @@ impl Counters {
         for (name, amount) in user {
             self.count(name, *amount);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_beyond_the_limit_are_added_up_as_dropped_through_every_merge() {
+        let mut task = Counters::default();
+        for name in 0..MAX_USER_COUNTERS + 7 {
+            task.count(&format!("{name}"), 1);
+        }
+        let mut job = Counters::default();
+        job.add(&task);
+        job.add(&task);
+        assert_eq!(job.user.len(), MAX_USER_COUNTERS + 1);
+        assert_eq!(job.user[DROPPED], 14);
     }
 }

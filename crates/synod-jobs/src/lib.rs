@@ -31,6 +31,8 @@ pub mod sink;
 pub mod spec;
 pub mod streaming;
 pub mod task;
+#[cfg(feature = "wasm")]
+pub mod wasm;
 
 mod buffer;
 mod merge;

@@ -41,7 +41,11 @@ pub trait JobVisitor {
 macro_rules! registry {
     ($($job:ty,)+) => {
         /// The built-in jobs and what they say of themselves.
-        pub const BUILT_IN: &[JobInfo] = &[$(JobInfo::of::<$job>()),+];
+        pub const BUILT_IN: &[JobInfo] = &[
+            $(JobInfo::of::<$job>(),)+
+            #[cfg(feature = "wasm")]
+            JobInfo::of::<crate::wasm::Wasm<false>>(),
+        ];
 
         /// Finds the job that a spec names, builds it from its options and gives it to `visitor`.
         pub fn with_job<V: JobVisitor>(
@@ -52,6 +56,11 @@ macro_rules! registry {
                 let job = <$job>::from_options(&Options::of::<$job>(spec)?)?;
                 return Ok(visitor.visit(&job));
             })+
+            // The type of this one depends on its module.
+            #[cfg(feature = "wasm")]
+            if spec.job == WASM {
+                return crate::wasm::with_wasm_job(spec, visitor);
+            }
             Err(unknown(spec))
         }
 
@@ -62,6 +71,11 @@ macro_rules! registry {
                 <$job>::prepare(spec)?;
                 return <$job>::passes(spec);
             })+
+            #[cfg(feature = "wasm")]
+            if spec.job == WASM {
+                crate::wasm::Wasm::<false>::prepare(spec)?;
+                return Ok(None);
+            }
             Err(unknown(spec))
         }
     };
@@ -85,7 +99,14 @@ registry! {
     crate::streaming::Streaming,
 }
 
+/// Name of the job whose functions are those of a WebAssembly module.
+pub(crate) const WASM: &str = "wasm";
+
 fn unknown(spec: &JobSpec) -> JobError {
+    if spec.job == WASM {
+        let what = "this program was built without WebAssembly: build it with --features wasm";
+        return JobError::BadSpec { what: what.to_owned() };
+    }
     let shown = BUILT_IN.iter().filter(|job| job.is_shown).map(|job| job.name);
     JobError::UnknownJob { name: spec.job.clone(), known: shown.collect::<Vec<_>>().join(", ") }
 }

@@ -1,0 +1,247 @@
+//! Reads a module, checks what it exports and imports, and compiles it once for the process.
+//!
+//! A few compiled modules are kept, found by the SHA-256 of the file: a thousand tasks compile once, and
+//! nobody gets the code of another job. The one engine of all modules is made here, with every setting
+//! that decides what modules may do.
+
+use super::guest::{Host, linker};
+use crate::error::JobError;
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use wasmtime::{
+    Config, Engine, ExternType, FuncType, InstancePre, Module, OptLevel, RegallocAlgorithm,
+    Strategy, ValType,
+};
+
+/// Longest file of a module.
+const MAX_MODULE_BYTES: u64 = 16 << 20;
+/// Compiled modules that are kept.
+const KEPT: usize = 8;
+/// Stack of a module. The threads of tasks have at least four times as much.
+const STACK_BYTES: usize = 512 << 10;
+/// What every WebAssembly binary begins with; what does not is text.
+const MAGIC: &[u8] = b"\0asm";
+/// Exports of the interface begin like this.
+const PREFIX: &str = "synod_";
+/// Where imports come from.
+pub(super) const IMPORTS_FROM: &str = "synod";
+
+use ValType::{I32, I64};
+
+/// What a module may export for the engine, with its type and whether it must.
+const EXPORTS: [(&str, &[ValType], &[ValType], bool); 10] = [
+    ("synod_abi", &[], &[I32], true),
+    ("synod_buffer", &[I32], &[I32], true),
+    ("synod_map", &[I32, I32], &[I64], true),
+    ("synod_reduce", &[I32, I32], &[I64], false),
+    ("synod_combine", &[I32, I32], &[I64], false),
+    ("synod_combine_add_u64", &[], &[], false),
+    ("synod_init", &[I32], &[], false),
+    ("synod_finish", &[], &[I64], false),
+    ("synod_more", &[], &[I64], false),
+    ("_initialize", &[], &[], false),
+];
+
+/// What a module may import.
+const IMPORTS: [(&str, &[ValType], &[ValType]); 3] = [
+    ("count", &[I32, I32, I64], &[]),
+    ("log", &[I32, I32], &[]),
+    ("config", &[I32, I32, I32, I32], &[I32]),
+];
+
+/// A module that has been checked and compiled.
+pub(super) struct Compiled {
+    hash: [u8; 32],
+    /// Its imports are resolved.
+    pub instance: InstancePre<Host>,
+}
+
+impl Compiled {
+    /// Whether it has a reduce function.
+    pub fn reduces(&self) -> bool {
+        self.exports("synod_reduce")
+    }
+
+    /// Whether it has a combiner.
+    pub fn combines(&self) -> bool {
+        self.exports("synod_combine")
+    }
+
+    /// Whether its values are counts to be added.
+    pub fn adds(&self) -> bool {
+        self.exports("synod_combine_add_u64")
+    }
+
+    fn exports(&self, name: &str) -> bool {
+        self.instance.module().get_export(name).is_some()
+    }
+
+    /// The SHA-256 of its file, in hexadecimal.
+    pub fn hash(&self) -> String {
+        hexadecimal(&self.hash)
+    }
+}
+
+/// Reads and compiles the module at `path`, which must have the SHA-256 `wanted`, if one is given.
+pub(super) fn load(path: &Path, wanted: Option<&str>) -> Result<Arc<Compiled>, JobError> {
+    let bytes = read(path)?;
+    let hash: [u8; 32] = Sha256::digest(&bytes).into();
+    let is = hexadecimal(&hash);
+    if let Some(wanted) = wanted
+        && !wanted.eq_ignore_ascii_case(&is)
+    {
+        return Err(refused(path, &format!("its SHA-256 is {is}, the job wants {wanted}")));
+    }
+    // Others may want another module meanwhile, so the list is not locked while one is compiled.
+    let slot = slot_of(hash);
+    let compiled = slot.get_or_init(|| compile(&bytes, hash).map(Arc::new));
+    compiled.clone().map_err(|what| refused(path, &what))
+}
+
+fn refused(path: &Path, what: &str) -> JobError {
+    JobError::BadSpec { what: format!("module {}: {what}", path.display()) }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, JobError> {
+    let failed = |error| JobError::io("read module", path, error);
+    let file = File::open(path).map_err(failed)?;
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(refused(path, "it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_MODULE_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MAX_MODULE_BYTES {
+        return Err(refused(path, &format!("it is longer than {MAX_MODULE_BYTES} bytes")));
+    }
+    Ok(bytes)
+}
+
+fn hexadecimal(hash: &[u8]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A module by its hash, once it is compiled, or why it cannot be.
+type Slot = Arc<OnceLock<Result<Arc<Compiled>, String>>>;
+
+/// The place of a module among those that are kept, the one used last at the end.
+fn slot_of(hash: [u8; 32]) -> Slot {
+    static SLOTS: Mutex<Vec<([u8; 32], Slot)>> = Mutex::new(Vec::new());
+    let mut slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = match slots.iter().position(|(of, _)| *of == hash) {
+        Some(at) => slots.remove(at),
+        None => (hash, Slot::default()),
+    };
+    if slots.len() >= KEPT {
+        slots.remove(0);
+    }
+    let slot = Arc::clone(&found.1);
+    slots.push(found);
+    slot
+}
+
+/// The engine of all modules.
+pub(super) fn engine() -> Result<&'static Engine, String> {
+    static ENGINE: OnceLock<Result<Engine, String>> = OnceLock::new();
+    let made = ENGINE.get_or_init(|| {
+        let mut config = Config::new();
+        config
+            .strategy(Strategy::Cranelift)
+            .cranelift_opt_level(OptLevel::Speed)
+            .cranelift_regalloc_algorithm(RegallocAlgorithm::Backtracking)
+            // What a module computes must not depend on the machine.
+            .cranelift_nan_canonicalization(true)
+            .wasm_relaxed_simd(false)
+            .wasm_simd(true)
+            .wasm_bulk_memory(true)
+            .wasm_multi_value(true)
+            .wasm_multi_memory(false)
+            .wasm_memory64(false)
+            .wasm_tail_call(false)
+            .max_wasm_stack(STACK_BYTES)
+            .epoch_interruption(true);
+        Engine::new(&config).map_err(|error| format!("WebAssembly cannot run here: {error:#}"))
+    });
+    made.as_ref().map_err(Clone::clone)
+}
+
+fn compile(bytes: &[u8], hash: [u8; 32]) -> Result<Compiled, String> {
+    let binary = if bytes.starts_with(MAGIC) {
+        bytes.into()
+    } else {
+        wat::parse_bytes(bytes)
+            .map_err(|error| format!("it is neither WebAssembly nor its text: {error}"))?
+    };
+    let module = Module::new(engine()?, &*binary).map_err(|error| format!("{error:#}"))?;
+    check_exports(&module)?;
+    check_imports(&module)?;
+    let instance = linker(engine()?).and_then(|linker| linker.instantiate_pre(&module));
+    let instance = instance.map_err(|error| format!("{error:#}"))?;
+    let compiled = Compiled { hash, instance };
+    if compiled.adds() && compiled.combines() {
+        return Err("it exports synod_combine and synod_combine_add_u64; one of them is \
+                    enough"
+            .to_owned());
+    }
+    Ok(compiled)
+}
+
+fn check_exports(module: &Module) -> Result<(), String> {
+    if !matches!(module.get_export("memory"), Some(ExternType::Memory(_))) {
+        return Err("it does not export its memory as `memory`".to_owned());
+    }
+    for (name, parameters, results, must) in EXPORTS {
+        match module.get_export(name) {
+            Some(ExternType::Func(is)) if has_type(&is, parameters, results) => {}
+            Some(_) => {
+                return Err(format!("export {name} is not {}", shown(parameters, results)));
+            }
+            None if must => {
+                return Err(format!("export {name} is missing: {}", shown(parameters, results)));
+            }
+            None => {}
+        }
+    }
+    let unknown = module
+        .exports()
+        .map(|export| export.name())
+        .find(|name| name.starts_with(PREFIX) && !EXPORTS.iter().any(|(known, ..)| known == name));
+    match unknown {
+        Some(name) => Err(format!("export {name} has no meaning: see docs/formats/wasm.md")),
+        None => Ok(()),
+    }
+}
+
+fn check_imports(module: &Module) -> Result<(), String> {
+    for import in module.imports() {
+        let (from, name) = (import.module(), import.name());
+        let known = IMPORTS.iter().find(|(known, ..)| from == IMPORTS_FROM && *known == name);
+        let Some((_, parameters, results)) = known else {
+            let known = IMPORTS.map(|(known, ..)| known).join(", ");
+            return Err(format!(
+                "it imports {from}.{name}: all that there is are {known} of {IMPORTS_FROM}"
+            ));
+        };
+        let ty = import.ty();
+        if !ty.func().is_some_and(|is| has_type(is, parameters, results)) {
+            return Err(format!("import {from}.{name} is {}", shown(parameters, results)));
+        }
+    }
+    Ok(())
+}
+
+fn has_type(is: &FuncType, parameters: &[ValType], results: &[ValType]) -> bool {
+    let equal = |are: &mut dyn Iterator<Item = ValType>, wanted: &[ValType]| {
+        let are: Vec<ValType> = are.collect();
+        are.len() == wanted.len() && are.iter().zip(wanted).all(|(a, b)| ValType::eq(a, b))
+    };
+    equal(&mut is.params(), parameters) && equal(&mut is.results(), results)
+}
+
+fn shown(parameters: &[ValType], results: &[ValType]) -> String {
+    let list =
+        |types: &[ValType]| types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    format!("a function ({}) -> ({})", list(parameters), list(results))
+}
