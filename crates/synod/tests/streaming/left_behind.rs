@@ -17,15 +17,16 @@ fn a_command_that_hangs_does_not_outlive_synod_even_if_that_is_killed() {
     let bench = Bench::with_input("x\n");
     let place = bench.path("").display().to_string();
     let script = format!(
-        "trap '' TERM HUP; sleep 300 & echo $! >'{place}/child'
-         echo $$ >'{place}/leader.new'; mv '{place}/leader.new' '{place}/leader'; wait"
+        "trap '' TERM HUP; sleep 300 & echo $! >'{place}/child'; echo $$ >'{place}/leader'
+         echo ready >&2; wait"
     );
     let hangs = bench.script("hangs.sh", &script);
     let words = bench.words(&["-mapper", &hangs, "-reducer", "NONE"], "out");
     let mut command = bench.command(&[&["streaming"], &words[..]].concat());
     let mut synod = Process::start("synod", &mut command, &bench.path(""));
-    let leader =
-        wait_for("the command", PATIENCE, || fs::read_to_string(bench.path("leader")).ok());
+    // What it says is passed on by who has started it and has set everything up for its end.
+    wait_for("the command", PATIENCE, || synod.stderr().contains("ready").then_some(()));
+    let leader = fs::read_to_string(bench.path("leader")).unwrap();
     let child = fs::read_to_string(bench.path("child")).unwrap();
     assert!(is_alive(&leader) && is_alive(&child) && synod.is_running());
     synod.kill();

@@ -33,6 +33,12 @@ enum Guard {
     Gone,
 }
 
+/// Starts the guard, if nobody has yet. To be called before a command is started, so that little time
+/// passes before its group can be watched.
+pub fn prepare() {
+    GUARD.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(start);
+}
+
 /// From now on the group ends when this process does.
 pub fn watch(group: Pid) {
     tell('+', group);

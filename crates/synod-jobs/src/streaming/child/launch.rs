@@ -1,6 +1,7 @@
 //! Starts a command: finds the program, sets up its group, folder, environment and pipes.
 
 use super::end::Group;
+use super::guard;
 use rustix::event::poll;
 use rustix::fs::OFlags;
 use std::collections::BTreeMap;
@@ -45,6 +46,7 @@ impl Launch {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
+        guard::prepare();
         let mut tries = 0;
         let child = loop {
             match command.spawn() {
