@@ -239,7 +239,8 @@ fn spark_gets_a_driver_and_the_job_and_both_are_gone_afterwards() {
 #[test]
 fn a_job_on_spark_that_is_told_to_stop_tells_spark() {
     let bench = Bench::new();
-    let waits = "trap 'kill $!; exit 9' TERM; sleep 600 & echo ready; wait";
+    // Short sleeps: one that has just been begun might miss a signal, and outlive the test.
+    let waits = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.1; done";
     bench.program("bin/spark-submit", waits);
     let job = ["streaming", "--on", "spark", "-input", "x", "-output", "y", "-mapper", "cat"];
     let mut running = bench.synod(&job).stderr(Stdio::piped()).spawn().unwrap();

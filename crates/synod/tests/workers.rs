@@ -7,13 +7,15 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::cluster::Cluster;
 use support::etcd::Etcd;
 use support::load::{remote, runtime};
+use support::mount::way_to_mount;
 use support::parts::{assert_same, parts};
 use support::process::Process;
 use support::text::Text;
@@ -43,9 +45,33 @@ impl Bench {
     }
 
     fn add_worker(&mut self, name: &str, more: &[&str]) {
+        let command = self.worker(name, more);
+        self.start(name, command);
+    }
+
+    fn worker(&self, name: &str, more: &[&str]) -> Command {
         let mut command = synod(&["worker", "--stop-with-stdin", "--name", name, "--slots", "1"]);
         command.args(["--endpoints", &self.endpoints]).args(more);
         command.arg("--data").arg(self.folder.path().join(name));
+        command
+    }
+
+    /// A worker whose folder is on a disk of its own, of so many KiB; `false` if there can be none here.
+    fn add_worker_on_small_disk(&mut self, name: &str, kib: u32) -> bool {
+        let data = self.path(name);
+        fs::create_dir(&data).unwrap();
+        let data = data.to_str().unwrap();
+        let Some((unshare, _)) = way_to_mount(data) else { return false };
+        let worker = self.worker(name, &[]);
+        let script = format!("mount -t tmpfs -o size={kib}k none '{data}' && exec \"$0\" \"$@\"");
+        let mut command = Command::new("unshare");
+        command.args(unshare).args(["sh", "-c", &script]).arg(worker.get_program());
+        command.args(worker.get_args());
+        self.start(name, command);
+        true
+    }
+
+    fn start(&mut self, name: &str, mut command: Command) {
         let mut worker = Process::start(name, &mut command, self.folder.path());
         worker.wait_for_output(|output| output.contains(" ready"));
         self.workers.push(worker);
@@ -57,8 +83,12 @@ impl Bench {
 
     /// A word count in small splits, here or on the workers.
     fn count(&self, output: &str, on_workers: bool) -> Vec<String> {
+        self.job("wordcount", output, on_workers)
+    }
+
+    fn job(&self, job: &str, output: &str, on_workers: bool) -> Vec<String> {
         let output = self.path(output).to_str().unwrap().to_owned();
-        let job = ["run", "wordcount", "--output", &output, "--split-mib", "1", "--reduces", "4"];
+        let job = ["run", job, "--output", &output, "--split-mib", "1", "--reduces", "4"];
         let endpoints = ["--endpoints", &self.endpoints];
         let words = job.iter().chain(endpoints.iter().filter(|_| on_workers));
         words.map(|word| (*word).to_owned()).chain(self.text.inputs.iter().cloned()).collect()
@@ -163,6 +193,48 @@ fn a_worker_that_is_told_to_leave_serves_its_outputs_first() {
     let report = view.jobs.values().next().unwrap().report().unwrap();
     assert_eq!((report.lost_outputs, report.failed_attempts), (0, 0));
     assert!(winners(&bench).contains("w1"));
+}
+
+#[test]
+fn a_worker_whose_disk_is_full_leaves_the_job_to_the_others() {
+    let cluster = Cluster::start_with(1, &["--jobs", "false"]);
+    let mut bench = Bench::new(1, cluster.endpoints(), TempDir::new().unwrap());
+    if !bench.add_worker_on_small_disk("small", 900) {
+        return;
+    }
+    for (output, on_workers) in [("here", false), ("out", true)] {
+        let arguments = bench.job("sort", output, on_workers);
+        succeed(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    assert_same(&parts(&bench.path("here")), &parts(&bench.path("out")));
+    let view = bench.view();
+    let report = view.jobs.values().next().unwrap().report().unwrap();
+    let on_small = report.failures.iter().filter(|failure| failure.failure.node == "small");
+    let messages: Vec<&String> = on_small.map(|failure| &failure.failure.message).collect();
+    assert!(!messages.is_empty(), "it had room for everything");
+    assert!(messages.iter().all(|why| why.contains("no space left")), "{messages:?}");
+    assert!(bench.workers.iter_mut().all(Process::is_running));
+}
+
+#[test]
+fn a_job_whose_only_worker_has_a_full_disk_fails_with_that_and_leaves_nothing() {
+    let cluster = Cluster::start_with(1, &["--jobs", "false"]);
+    let mut bench = Bench::new(0, cluster.endpoints(), TempDir::new().unwrap());
+    if !bench.add_worker_on_small_disk("small", 900) {
+        return;
+    }
+    let mut arguments = bench.job("sort", "out", true);
+    arguments.push("--quiet".to_owned());
+    let why = refused(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), 1);
+    let expected = "small failed too many tasks (the last one: no space left";
+    assert!(why.contains(expected), "{why}");
+    assert!(!bench.path("out").exists());
+    // The worker itself goes on: a job that fits is done.
+    let small = bench.path("a-small-input");
+    fs::write(&small, "two words\n").unwrap();
+    let (small, out) = (small.to_str().unwrap(), bench.path("out").to_str().unwrap().to_owned());
+    succeed(&["run", "sort", small, "--output", &out, "--endpoints", &bench.endpoints]);
+    assert_eq!(parts(&bench.path("out")).values().map(Vec::len).sum::<usize>(), 10);
 }
 
 #[test]

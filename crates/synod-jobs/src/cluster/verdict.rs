@@ -1,6 +1,6 @@
 //! Why a job cannot succeed, read off its records and put into words.
 
-use crate::cluster::names::JobId;
+use crate::cluster::names::{JobId, WorkerId};
 use crate::cluster::records::{JobRecord, JobState, WorkerRecord, sentence};
 use crate::cluster::view::{JobView, Stamped, View};
 use crate::spec::MAX_ATTEMPTS;
@@ -54,7 +54,8 @@ pub(super) fn no_worker(view: &View, job_view: &JobView, job: &JobRecord) -> Str
     let each = view.workers.iter().map(|(id, worker)| {
         let WorkerRecord { node, build: its, draining, .. } = &worker.record;
         if excluded.contains(id) {
-            format!("{node} failed too many tasks")
+            let why = last_words(job_view, id);
+            format!("{node} failed too many tasks (the last one: {why})")
         } else if *its != *build {
             format!("{node} runs another program ({its}, not {build})")
         } else if *draining {
@@ -64,6 +65,13 @@ pub(super) fn no_worker(view: &View, job_view: &JobView, job: &JobRecord) -> Str
         }
     });
     format!("no worker can take the job: {}", each.collect::<Vec<_>>().join(", "))
+}
+
+/// The error of the newest attempt that a worker has failed.
+fn last_words<'v>(view: &'v JobView, worker: &WorkerId) -> &'v str {
+    let failures = view.troubled().flat_map(|(_, task)| &task.record.failures);
+    let newest = failures.filter(|failure| failure.worker == *worker);
+    newest.max_by_key(|failure| failure.span.ended_ms).map_or("", |failure| &failure.message)
 }
 
 /// What the jobs that must be done first mean for this one.

@@ -17,8 +17,9 @@ use tempfile::TempDir;
 use crate::support::cluster::Node;
 use crate::support::etcdctl::Etcdctl;
 use crate::support::load::{read_all, remote, runtime};
+use crate::support::mount::way_to_mount;
 use crate::support::process::Process;
-use crate::support::{PATIENCE, http, leave_out, refused, succeed, wait_for};
+use crate::support::{PATIENCE, http, refused, succeed, wait_for};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -75,25 +76,6 @@ impl SmallDisk {
     fn make_room(&self) {
         fs::remove_file(self.path("ballast")).expect("it can be removed");
     }
-}
-
-/// How `unshare` gets a namespace in which `folder` can be mounted on, and how `nsenter` enters it: as
-/// root, or as root of a user namespace. `None` if both are refused.
-fn way_to_mount(folder: &str) -> Option<(&'static [&'static str], &'static [&'static str])> {
-    let ways: [(&[&str], &[&str]); 2] =
-        [(&["-m"], &["-m"]), (&["-rm"], &["-U", "-m", "--preserve-credentials"])];
-    let script = format!("mount -t tmpfs -o size=1m none '{folder}'");
-    let mut refusals = Vec::new();
-    for (unshare, enter) in ways {
-        match Command::new("unshare").args(unshare).args(["sh", "-c", &script]).output() {
-            Ok(output) if output.status.success() => return Some((unshare, enter)),
-            Ok(output) => refusals.push(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-            Err(error) => refusals.push(error.to_string()),
-        }
-    }
-    let what = format!("a full disk: nothing can be mounted ({})", refusals.join("; "));
-    leave_out(&what, "SYNOD_TEST_REQUIRE_MOUNT");
-    None
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub mod etcd;
 pub mod etcdctl;
 pub mod http;
 pub mod load;
+pub mod mount;
 pub mod parts;
 pub mod permissions;
 pub mod port;

@@ -39,7 +39,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts `count` nodes on empty folders.
+    /// Starts `count` nodes on empty folders. Synod's say that they are ready before this returns.
     pub fn start(system: System, program: &Path, count: usize, work: &Workplace) -> Result<Self> {
         let folder = work.fresh(system.name())?;
         let addresses = free_addresses(2 * count)?;
@@ -51,7 +51,12 @@ impl Cluster {
                 System::Etcd => etcd_arguments(number, &folder, clients, peers),
             };
             let log = folder.join(format!("{}.log", name(number)));
-            nodes.push(Process::start(program, &arguments, log, Stdio::null())?);
+            let stdout = if system == System::Synod { Stdio::piped() } else { Stdio::null() };
+            nodes.push(Process::start(program, &arguments, log, stdout)?);
+        }
+        // etcd does not say so; see `serves`.
+        if system == System::Synod {
+            nodes.iter_mut().try_for_each(|node| node.wait_until_ready().map(drop))?;
         }
         Ok(Cluster { nodes, endpoints: clients.to_vec() })
     }
