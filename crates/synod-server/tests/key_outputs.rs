@@ -173,6 +173,18 @@ fn whoever_has_lost_the_output_writes_nothing_and_what_a_failed_job_wrote_goes()
 }
 
 #[test]
+fn a_job_that_has_written_nothing_removes_nothing() {
+    let bench = Bench::new(&[lines(0, 5)]);
+    let (stores, output) = (bench.files.stores(), Path::new(OUTPUT));
+    let mark = store(&stores).claim(output, None).unwrap();
+    let put = PutRequest { key: "out/mine".into(), value: "x".into(), ..PutRequest::default() };
+    bench.runtime.block_on(bench.kv.put(put)).unwrap();
+    store(&stores).clean(output, &mark).unwrap();
+    assert_eq!(bench.pairs().len(), 1);
+    assert!(bench.files.publish(&mark, &Progress::new()).is_err(), "the output is its no more");
+}
+
+#[test]
 fn records_that_are_no_pairs_are_refused_before_a_key_is_written() {
     let mut bench = Bench::new(&[lines(0, 150), lines(150, 300)]);
     let stores = bench.files.stores();

@@ -95,7 +95,7 @@ impl<'a, K: Kv> Following<'a, K> {
     async fn look_for_workers(&mut self) -> Result<(), SubmitError> {
         let range = KeyRange::prefix(WORKERS);
         let request = RangeRequest { range, limit: 1, keys_only: true, ..RangeRequest::default() };
-        match self.kv.range(request, Consistency::Serializable).await {
+        match self.kv.range(request, Consistency::Linearizable).await {
             Ok((_, found)) if found.kvs.is_empty() => self.unanswered_since = None,
             Ok(_) => (self.deserted_since, self.unanswered_since) = (None, None),
             Err(error) => return self.bear(&error),

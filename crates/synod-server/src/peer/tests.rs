@@ -286,7 +286,7 @@ async fn a_member_that_one_of_the_others_has_seen_running_does_not_start_anew() 
     let knows = port_listing(vec![member(2, Some("c")), member(3, Some("c"))]).await;
     let others = [lags.clone(), knows.clone()];
     let ran_before = JoinError::RanBefore { peer: knows, member: NodeId(3) };
-    let joined = join_cluster(&["h:3".into()], &others, Duration::ZERO).await;
+    let joined = join_cluster(&["h:3".into()], &others, Duration::from_secs(3)).await;
     assert_eq!(joined.unwrap_err(), ran_before);
     let founds =
         async |cluster, own, others| check_founder(ClusterId(cluster), NodeId(own), others).await;

@@ -65,7 +65,9 @@ pub(super) fn cut_torn_tail(folder: &Path) -> Result<Found, EngineError> {
         }
         all.last = all.last.max(found.last);
         if !found.rest_is_zeros {
-            all.cut = all.cut.or(found.next);
+            // Of a header that is torn itself the number may be anything.
+            let is_next = |next: &u64| all.last.is_none_or(|last| *next > last);
+            all.cut = all.cut.or(found.next.filter(is_next));
             all.had_any = true;
             torn.push((path, found.good_bytes));
         }

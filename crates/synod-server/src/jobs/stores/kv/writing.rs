@@ -152,13 +152,16 @@ impl<K: Kv> OutputStore for KeyRanges<K> {
 
     fn clean(&self, output: &Path, mark: &str) -> Result<(), JobError> {
         let place = self.place(output)?;
-        let began = Instant::now();
+        let mut began = Instant::now();
         loop {
             let (found, revision) = place.mark()?;
-            if !found.is_some_and(|found| found.job == mark && found.manifest.is_none()) {
-                return Ok(());
-            }
-            let first = place.first_keys(KEYS_PER_DELETION)?;
+            let ours = found.filter(|found| found.job == mark && found.manifest.is_none());
+            let Some(ours) = ours else { return Ok(()) };
+            // Before the first pair is written whatever is there is somebody else's.
+            let first = match ours.written == Position::default() {
+                true => Vec::new(),
+                false => place.first_keys(KEYS_PER_DELETION)?,
+            };
             let range = match first.last() {
                 Some(last) => KeyRange { key: place.prefix.clone(), range_end: behind(&last.key) },
                 None => KeyRange::one(place.key.clone()),
@@ -167,6 +170,7 @@ impl<K: Kv> OutputStore for KeyRanges<K> {
             let request = DeleteRangeRequest { range, prev_kv: false };
             deletion.success.push(TxnOp::DeleteRange(request));
             place.write(deletion, began)?;
+            began = Instant::now();
         }
     }
 }

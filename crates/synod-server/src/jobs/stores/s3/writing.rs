@@ -101,7 +101,7 @@ impl OutputStore for Buckets {
             return Ok(());
         }
         if place.published(mark)?.is_none() {
-            place.delete_all_but(TEMPORARY)?;
+            place.delete_direct_but(TEMPORARY)?;
         }
         place.delete(TEMPORARY)
     }
@@ -288,13 +288,17 @@ impl Place<'_> {
         }
     }
 
-    fn delete_all_but(&self, kept: &str) -> Result<(), JobError> {
+    fn delete_direct_but(&self, kept: &str) -> Result<(), JobError> {
         let kept = self.object.beneath(kept);
         let location = self.object.location();
         let folder = Some(&location).filter(|_| !self.object.key.is_empty());
         let delete = async {
             let found: Vec<_> = self.store.list(folder).try_collect().await?;
-            let keys = found.into_iter().map(|meta| meta.location).filter(|key| *key != kept);
+            let ours = |key: &Key| {
+                let mut beneath = key.prefix_match(&location).into_iter().flatten();
+                *key != kept && beneath.next().is_some() && beneath.next().is_none()
+            };
+            let keys = found.into_iter().map(|meta| meta.location).filter(ours);
             let keys = futures_util::stream::iter(keys.map(Ok).collect::<Vec<_>>()).boxed();
             self.store.delete_stream(keys).try_for_each(|_| async { Ok(()) }).await
         };
