@@ -32,20 +32,23 @@ pub(crate) async fn join_cluster(
         return Err(JoinError::NobodyToAsk);
     }
     let deadline = Instant::now() + patience;
+    // Kept from round to round: the last one may have too little time for an answer.
+    let mut ran_before = None;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let answers = ask_all(others, left.min(ASK_TIMEOUT)).await;
         let mut fresh: Vec<(JoinAnswer, Member)> = Vec::new();
         let mut ran: Vec<(&String, NodeId)> = Vec::new();
         let mut last = String::new();
+        let mut all_list_it = true;
         for (other, answer) in others.iter().zip(answers) {
             match answer {
                 Ok(answer) => match find(&answer.members, own_urls) {
                     Some(member) if has_run(&member) => ran.push((other, member.id)),
                     Some(member) => fresh.push((answer, member)),
-                    None => last = format!("{other} does not list it"),
+                    None => (last, all_list_it) = (format!("{other} does not list it"), false),
                 },
-                Err(why) => last = format!("{other}: {why}"),
+                Err(why) => (last, all_list_it) = (format!("{other}: {why}"), false),
             }
         }
         fresh.retain(|(_, member)| ran.iter().all(|(_, id)| *id != member.id));
@@ -54,13 +57,14 @@ pub(crate) async fn join_cluster(
         if agree && let Some(found) = fresh.into_iter().next() {
             return Ok(found);
         }
-        if Instant::now() >= deadline {
-            return Err(match ran.first() {
-                Some((peer, member)) => {
-                    JoinError::RanBefore { peer: (*peer).clone(), member: *member }
-                }
-                None => JoinError::NotFound { urls: own_urls.join(", "), last },
-            });
+        if let Some((peer, member)) = ran.first() {
+            ran_before = Some(JoinError::RanBefore { peer: (*peer).clone(), member: *member });
+        }
+        // Nobody is left who may know better.
+        let is_certain = all_list_it && !ran.is_empty() && agree;
+        if is_certain || Instant::now() >= deadline {
+            let not_found = || JoinError::NotFound { urls: own_urls.join(", "), last };
+            return Err(ran_before.unwrap_or_else(not_found));
         }
         sleep(PAUSE).await;
     }
