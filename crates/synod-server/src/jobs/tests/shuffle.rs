@@ -1,6 +1,7 @@
 //! What can go wrong between a reducer and the worker that has a map output: the output is made again, and
 //! the reducer has not failed.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -63,19 +64,21 @@ pub async fn at_the_gate(machines: &[&str]) -> (Bench, Gate) {
     (bench, gate)
 }
 
-/// Submits, and waits until a reduce stands at the gate; the job, and who has map outputs but none of the
-/// reduces.
+/// Submits, and waits until each worker that can have a reduce stands at the gate with one; the job, and who
+/// has map outputs that another one needs: if possible, who has no reduce.
 pub async fn shuffling(bench: &Bench) -> (JobId, usize) {
     let id = bench.submit(&spec(bench, "out")).await;
+    let standing = bench.workers.len().min(2);
     let giver = bench
         .wait("reduces", |view| {
             let job = view.jobs.get(&id)?;
-            let takers: Vec<_> = job.attempts().map(|(_, _, claim)| &claim.record.worker).collect();
-            let reducing = job.attempts().any(|(task, ..)| task.kind == TaskKind::Reduce);
-            let giver = job.outputs().keys().find(|worker| !takers.contains(worker));
-            let all = takers.len() == 2 || view.workers.len() < 3;
-            let giver = giver.or_else(|| job.outputs().keys().next())?;
-            (reducing && all).then(|| view.node_of(giver))
+            // A map's worker is none of them: it may be asked for the next reduce before the others are.
+            let reduces = job.attempts().filter(|(task, ..)| task.kind == TaskKind::Reduce);
+            let takers: BTreeMap<_, _> =
+                reduces.map(|(task, _, claim)| (task, &claim.record.worker)).collect();
+            let mut givers = job.outputs().keys().collect::<Vec<_>>();
+            givers.sort_by_key(|worker| takers.values().any(|taker| taker == worker));
+            (takers.len() == standing).then(|| view.node_of(givers[0]))
         })
         .await;
     let number = bench.workers.iter().position(|worker| worker.name == giver).unwrap();
