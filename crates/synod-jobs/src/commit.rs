@@ -7,12 +7,14 @@
 use crate::counters::Counters;
 use crate::error::JobError;
 use crate::input::codec::Codec;
+use crate::progress::Progress;
 use crate::reduce_task::ReduceOutput;
 use crate::spec::JobSpec;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// Name of the folder for everything that is not published.
@@ -128,10 +130,19 @@ pub struct OutputFolder {
 impl OutputFolder {
     /// Creates the folder. Of two jobs with the same output one is refused.
     pub fn create(path: &Path) -> Result<OutputFolder, JobError> {
+        OutputFolder::create_with(path, &DirBuilder::new())
+    }
+
+    /// Creates a folder that only this user can look into.
+    pub(crate) fn create_private(path: &Path) -> Result<OutputFolder, JobError> {
+        OutputFolder::create_with(path, &private())
+    }
+
+    fn create_with(path: &Path, builder: &DirBuilder) -> Result<OutputFolder, JobError> {
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             fs::create_dir_all(parent).map_err(|error| JobError::io("create", parent, error))?;
         }
-        fs::create_dir(path).map_err(|error| match error.kind() {
+        builder.create(path).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => JobError::OutputExists { path: path.to_owned() },
             _ => JobError::io("create", path, error),
         })?;
@@ -164,7 +175,8 @@ impl OutputFolder {
         self.path.join(TEMPORARY)
     }
 
-    /// Makes the output visible: what tasks have won with, in the order of their partitions.
+    /// Makes the output visible: what tasks have won with, in the order of their partitions. It can be
+    /// cancelled until `_SUCCESS` is there, and notes each file as a move.
     pub fn publish(
         mut self,
         job: &str,
@@ -172,7 +184,14 @@ impl OutputFolder {
         tasks: &[Publish<'_>],
         counters: &Counters,
         sync: bool,
+        progress: &Progress,
     ) -> Result<Manifest, JobError> {
+        // An earlier try may have come so far: then readers see the output, and it is brought to its end.
+        let is_visible = self.path.join(SUCCESS).exists();
+        let go_on = || {
+            progress.note_move();
+            if is_visible { Ok(()) } else { progress.check_cancelled() }
+        };
         let mut parts = Vec::with_capacity(tasks.len());
         let mut side_files = Vec::new();
         let mut names = BTreeSet::new();
@@ -183,6 +202,7 @@ impl OutputFolder {
             }
         }
         for Publish { part, side: (files, folder) } in tasks {
+            go_on()?;
             if let Some((output, file)) = part
                 && !(naming.lazy && output.records == 0)
             {
@@ -192,6 +212,7 @@ impl OutputFolder {
                 parts.push(Part { name, bytes, records, crc32c });
             }
             for side in *files {
+                go_on()?;
                 let file = folder.join(&side.name);
                 if sync && file.exists() {
                     sync_file(&file)?;
@@ -202,6 +223,7 @@ impl OutputFolder {
         }
         let (job, counters) = (job.to_owned(), counters.clone());
         let manifest = Manifest { job, parts, side_files, counters };
+        go_on()?;
         self.write_success(&manifest, sync)?;
         self.published = true;
         Ok(manifest)
@@ -249,6 +271,13 @@ impl Drop for OutputFolder {
             let _ = fs::remove_dir_all(&self.path);
         }
     }
+}
+
+/// Makes folders that only this user can look into.
+pub(crate) fn private() -> DirBuilder {
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700);
+    builder
 }
 
 fn sync_file(path: &Path) -> Result<(), JobError> {

@@ -11,6 +11,7 @@ use crate::hash::partition_of;
 use crate::map_input::MapInput;
 use crate::reduce_input::{ReduceInput, Values};
 use crate::sink::Sink;
+use crate::spec::MAX_ATTEMPTS;
 use crate::task::TaskContext;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -38,9 +39,14 @@ pub trait Job: Send + Sync + Sized {
     /// Whether [`Job::combine_run`] is to be asked: a combiner whose values have any length.
     const COMBINES_RUNS: bool = false;
 
-    /// How often a task is tried whose function panics or whose program fails.
+    /// How often a task is tried in one process whose function panics or whose program fails.
     fn attempts(&self) -> u32 {
         2
+    }
+
+    /// The same on a cluster, where another worker may do better.
+    fn attempts_on_cluster(&self) -> u32 {
+        MAX_ATTEMPTS
     }
 
     /// Whether keys ascend over all part files, for jobs that know it only from their options.

@@ -26,14 +26,16 @@ pub trait OutputStore: Send + Sync {
 
     /// Makes the files of a published folder visible, the manifest last, then takes the mark away. May be
     /// repeated, also by another process; ends at once if it was done. Fails if the output is not the
-    /// mark's any more.
+    /// mark's any more. It can be cancelled until the manifest is written, and notes each step as a move:
+    /// who publishes without a move for long is given up.
     fn publish(&self, files: &Publication<'_>, progress: &Progress) -> Result<(), JobError>;
 
     /// The manifest of an output that was published under this mark.
     fn published(&self, output: &Path, mark: &str) -> Result<Option<Manifest>, JobError>;
 
-    /// Removes what was written under this mark, and the mark last, unless all of it was published.
-    fn clean(&self, output: &Path, mark: &str) -> Result<(), JobError>;
+    /// Removes what was written under this mark, and the mark last, unless all of it was published. Notes
+    /// moves like `publish`.
+    fn clean(&self, output: &Path, mark: &str, progress: &Progress) -> Result<(), JobError>;
 }
 
 /// What is to be visible.

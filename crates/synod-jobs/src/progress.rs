@@ -27,6 +27,7 @@ pub enum Phase {
 pub struct Progress {
     phase: AtomicU8,
     cancelled: AtomicBool,
+    moves: AtomicU64,
     pub(crate) bytes_total: AtomicU64,
     pub(crate) bytes_read: AtomicU64,
     pub(crate) maps_total: AtomicU64,
@@ -74,6 +75,16 @@ impl Progress {
     /// Fails once somebody has called [`Progress::cancel`].
     pub fn check_cancelled(&self) -> Result<(), JobError> {
         if self.cancelled.load(Relaxed) { Err(JobError::Cancelled) } else { Ok(()) }
+    }
+
+    /// Says that something has happened that no counter shows: whoever watches this work waits on.
+    pub fn note_move(&self) {
+        self.moves.fetch_add(1, Relaxed);
+    }
+
+    /// How often [`Progress::note_move`] was called: only that it changes means something.
+    pub fn moves(&self) -> u64 {
+        self.moves.load(Relaxed)
     }
 
     /// The counters now.

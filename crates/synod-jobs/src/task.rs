@@ -42,6 +42,8 @@ pub struct TaskContext<'a> {
     pub number: u32,
     /// Attempts of the task before this one.
     pub attempt: u32,
+    /// How often a task of this job is tried here.
+    pub attempts: u32,
     /// Map tasks of the job.
     pub maps: u32,
     /// Reduce tasks of the job; with none, map tasks write the part files.
@@ -62,7 +64,7 @@ impl<'a> TaskContext<'a> {
         job_id: &'a str,
         kind: TaskKind,
         number: u32,
-        attempt: u32,
+        (attempt, attempts): (u32, u32),
         tasks: (u32, u32),
         progress: &'a Progress,
         log: &'a dyn TaskLog,
@@ -76,6 +78,7 @@ impl<'a> TaskContext<'a> {
             kind,
             number,
             attempt,
+            attempts,
             maps,
             reduces,
             progress,

@@ -26,7 +26,7 @@ fn store(bench: &Bench, name: &str) -> RunStore {
 
 fn task<'a>(bench: &Bench, kind: TaskKind, number: u32, progress: &'a Progress) -> TaskContext<'a> {
     let folders = (bench.path("scratch"), bench.path("side"));
-    TaskContext::new("job", kind, number, 0, (1, 1), progress, &NoLog, folders)
+    TaskContext::new("job", kind, number, (0, 2), (1, 1), progress, &NoLog, folders)
 }
 
 fn map_to_file<J: Job>(

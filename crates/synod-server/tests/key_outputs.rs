@@ -124,7 +124,7 @@ fn a_publication_that_is_broken_off_is_finished_by_another_process_and_writes_no
     }
     let published = store(&stores).published(output, &mark).unwrap();
     assert_eq!(published.as_ref(), Some(&bench.files.manifest));
-    store(&stores).clean(output, &mark).unwrap();
+    store(&stores).clean(output, &mark, &Progress::new()).unwrap();
     assert_eq!(bench.pairs().len(), 2_950, "what is published stays");
     let error = store(&stores).claim(output, Some(&job(2))).unwrap_err();
     assert!(matches!(error, JobError::OutputExists { .. }), "{error}");
@@ -163,9 +163,9 @@ fn whoever_has_lost_the_output_writes_nothing_and_what_a_failed_job_wrote_goes()
     let error = bench.files.publish(&second, &Progress::new()).unwrap_err();
     assert!(error.to_string().contains("the key out/k00250 is there already"), "{error}");
     assert_eq!(bench.pairs().len(), 201, "all before that transaction, and the key");
-    store(&stores).clean(output, &first).unwrap();
+    store(&stores).clean(output, &first, &Progress::new()).unwrap();
     assert_eq!(bench.pairs().len(), 201, "it is not the first one's any more");
-    store(&stores).clean(output, &second).unwrap();
+    store(&stores).clean(output, &second, &Progress::new()).unwrap();
     assert_eq!(bench.pairs(), []);
     let all = RangeRequest { range: KeyRange::prefix("synod/outputs/"), ..RangeRequest::default() };
     let left = bench.runtime.block_on(bench.kv.range(all, Consistency::Linearizable)).unwrap();
@@ -179,7 +179,7 @@ fn a_job_that_has_written_nothing_removes_nothing() {
     let mark = store(&stores).claim(output, None).unwrap();
     let put = PutRequest { key: "out/mine".into(), value: "x".into(), ..PutRequest::default() };
     bench.runtime.block_on(bench.kv.put(put)).unwrap();
-    store(&stores).clean(output, &mark).unwrap();
+    store(&stores).clean(output, &mark, &Progress::new()).unwrap();
     assert_eq!(bench.pairs().len(), 1);
     assert!(bench.files.publish(&mark, &Progress::new()).is_err(), "the output is its no more");
 }
@@ -237,14 +237,21 @@ fn every_step_of_an_output_on_a_cluster_may_be_repeated_by_another_coordinator()
     // A key in the way breaks the first commit off in the middle.
     let put = PutRequest { key: "out/k00150".into(), ..PutRequest::default() };
     bench.runtime.block_on(bench.kv.put(put)).unwrap();
-    step(&|output| drop(output.commit(&winners, &counters).unwrap_err()));
+    step(&|output| drop(output.commit(&winners, &counters, &Progress::new()).unwrap_err()));
     assert_eq!(bench.pairs().len(), 101);
     let range = KeyRange::one("out/k00150");
     let delete = DeleteRangeRequest { range, prev_kv: false };
     bench.runtime.block_on(bench.kv.delete(delete)).unwrap();
-    for _ in 0..2 {
+    let told_to_end = Progress::new();
+    told_to_end.cancel();
+    // Before that a wish to cancel is heard, afterwards it comes too late.
+    step(&|output| {
+        let error = output.commit(&winners, &counters, &told_to_end).unwrap_err();
+        assert!(matches!(error, JobError::Cancelled), "{error}");
+    });
+    for progress in [Progress::new(), told_to_end] {
         step(&|output| {
-            let manifest = output.commit(&winners, &counters).unwrap();
+            let manifest = output.commit(&winners, &counters, &progress).unwrap();
             assert_eq!(manifest.parts.len(), 2);
         });
         let pairs = bench.pairs();
@@ -265,9 +272,9 @@ fn every_step_of_an_output_on_a_cluster_may_be_repeated_by_another_coordinator()
     output.create().unwrap();
     let mut winners = stage(&spec, &other);
     winners[1].part.as_mut().unwrap().records -= 1;
-    assert!(output.commit(&winners, &counters).is_err());
-    output.clean().unwrap();
-    output.clean().unwrap();
+    assert!(output.commit(&winners, &counters, &Progress::new()).is_err());
+    output.clean(&Progress::new()).unwrap();
+    output.clean(&Progress::new()).unwrap();
     assert_eq!(bench.pairs(), []);
     assert!(!spec.working_folder(&other).exists());
 }

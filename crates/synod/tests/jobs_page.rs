@@ -119,6 +119,7 @@ fn large_record() -> JobRecord {
             input_bytes: 1 << 36,
             plan_pieces: 1,
         },
+        attempts: 4,
         runs_commands: false,
         name: EVIL.into(),
         submitted_ms: 1_700_000_000_000,

@@ -157,14 +157,15 @@ impl Attempt<'_> {
         Ok(folder.join(Naming::of(self.spec).part(partition)))
     }
 
-    fn context<'c>(&'c self, id: &'c str) -> TaskContext<'c> {
+    fn context<'c, J: Job>(&'c self, job: &J, id: &'c str) -> TaskContext<'c> {
         let tasks = (self.plan.splits.len() as u32, self.plan.reduces);
         let (kind, number) = (self.task.kind, self.task.number);
         let output = self.spec.working_folder(self.job);
         let own = output::attempt_path(&output, self.job, self.task, self.number);
         let scratch = self.folder.join(format!("{}-scratch", self.prefix()));
         let folders = (scratch, output::side_folder(&own));
-        TaskContext::new(id, kind, number, self.number, tasks, self.progress, self.log, folders)
+        let attempt = (self.number, job.attempts_on_cluster());
+        TaskContext::new(id, kind, number, attempt, tasks, self.progress, self.log, folders)
     }
 
     /// Begins the names of all files that do not outlive the attempt.
@@ -189,7 +190,7 @@ impl Attempt<'_> {
             skips.insert(split, self.skips.iter().copied().collect());
         }
         let id = self.job.to_string();
-        let task = self.context(&id);
+        let task = self.context(job, &id);
         let context = MapContext {
             job,
             plan: self.plan,
@@ -226,7 +227,7 @@ impl Attempt<'_> {
         let Collected { sources, blame } = shuffle.collect(fetch)?;
         let store = RunStore::new(self.folder, self.prefix(), MemoryBudget::new(0));
         let id = self.job.to_string();
-        let task = self.context(&id);
+        let task = self.context(job, &id);
         let context = ReduceContext {
             job,
             store: &store,

@@ -122,7 +122,7 @@ fn open_to<'v>(
 
 /// One of the waiting tasks. Workers start at different places of the queue, so they seldom want the same
 /// one. Tasks that this worker has failed come last; those that are nearer to others not at all, nor those
-/// whose output was made here and could not be read, as long as another worker may make it.
+/// whose output was made here and could not be read, as long as another worker has room to make it.
 fn pick(
     view: &View,
     job: &JobView,
@@ -133,8 +133,7 @@ fn pick(
     let rank = view.workers.keys().position(|worker| *worker == me.id).unwrap_or(0);
     let start = rank * tasks.len() / view.workers.len().max(1);
     let (before, after) = tasks.split_at(start.min(tasks.len()));
-    let others: Vec<&WorkerId> =
-        view.eligible(job).into_iter().filter(|other| **other != me.id).collect();
+    let others = others_with_room(view, job, me);
     let queue = after.iter().chain(before).copied();
     let queue = queue.filter(|task| !is_better_made_elsewhere(job, *task, me, &others));
     match near {
@@ -145,6 +144,17 @@ fn pick(
             first_not_failed(job, std::iter::once(mine), me)
         }
     }
+}
+
+/// Workers that could take a task of the job now: nothing is left to those that are busy, for who knows how
+/// long.
+fn others_with_room<'v>(view: &'v View, job: &JobView, me: &Identity) -> Vec<&'v WorkerId> {
+    let running = view.running_on();
+    let has_room = |other: &&WorkerId| {
+        let slots = view.workers.get(*other).map_or(0, |found| found.record.slots);
+        **other != me.id && running.get(*other).copied().unwrap_or(0) < slots
+    };
+    view.eligible(job).into_iter().filter(has_room).collect()
 }
 
 fn first_not_failed(
@@ -164,8 +174,8 @@ fn has_failed_at(job: &JobView, task: TaskId, worker: &WorkerId) -> bool {
     task.failures.iter().any(|failed| failed.worker == *worker) || task.lost_at.contains(worker)
 }
 
-/// Whether an output that this worker has made could not be read, and not every other worker has met with
-/// that: whoever cannot be reached would make it again and again.
+/// Whether an output that this worker has made could not be read, and not every other worker with room has
+/// met with that: whoever cannot be reached would make it again and again.
 fn is_better_made_elsewhere(
     job: &JobView,
     task: TaskId,

@@ -47,10 +47,16 @@ impl<'a> Destination<'a> {
         output::create(&self.folder, self.job)
     }
 
-    /// Publishes what the winners have written.
-    pub fn commit(&self, winners: &[Winner], counters: &Counters) -> Result<Manifest, JobError> {
+    /// Publishes what the winners have written. It can be cancelled until readers see the output as
+    /// complete; if they do already it ends well whatever `progress` says.
+    pub fn commit(
+        &self,
+        winners: &[Winner],
+        counters: &Counters,
+        progress: &Progress,
+    ) -> Result<Manifest, JobError> {
         let Some(store) = self.store else {
-            return output::commit(self.spec, self.job, winners, counters);
+            return output::commit(self.spec, self.job, winners, counters, progress);
         };
         let (output, mark) = (self.spec.output.as_path(), self.job.to_string());
         if let Some(manifest) = store.published(output, &mark)? {
@@ -58,22 +64,22 @@ impl<'a> Destination<'a> {
             return Ok(manifest);
         }
         let staged = JobSpec { output: self.folder.clone(), ..self.spec.clone() };
-        let manifest = output::commit(&staged, self.job, winners, counters)?;
+        let manifest = output::commit(&staged, self.job, winners, counters, progress)?;
         let folder = self.folder.as_path();
         let files = Publication { output, mark: &mark, folder, manifest: &manifest };
-        store.publish(&files, &Progress::new())?;
+        store.publish(&files, progress)?;
         self.remove_folder();
         Ok(manifest)
     }
 
     /// Removes what there is of it, if it is the job's own.
-    pub fn clean(&self) -> Result<(), JobError> {
+    pub fn clean(&self, progress: &Progress) -> Result<(), JobError> {
         if let Some(store) = self.store {
             // A commit that failed half way has published the staging folder.
             self.remove_folder();
-            return store.clean(&self.spec.output, &self.job.to_string());
+            return store.clean(&self.spec.output, &self.job.to_string(), progress);
         }
-        output::clean(&self.folder, self.job)
+        output::clean(&self.folder, self.job, progress)
     }
 
     /// The staging folder bears the job's name: it is nobody else's.

@@ -8,6 +8,7 @@ use crate::cluster::names::{JobId, TaskId};
 use crate::commit::{Manifest, Naming, OutputFolder, Publish, SUCCESS, SideFile, TEMPORARY};
 use crate::counters::Counters;
 use crate::error::JobError;
+use crate::progress::Progress;
 use crate::reduce_task::ReduceOutput;
 use crate::spec::JobSpec;
 use std::fs;
@@ -87,12 +88,14 @@ pub fn remove_attempt(output: &Path, job: &JobId, task: TaskId, attempt: u32) {
     let _ = fs::remove_dir_all(attempt_folder(output, job, task, attempt));
 }
 
-/// Publishes the winners' part files. May be repeated, also by another node.
+/// Publishes the winners' part files. May be repeated, also by another node; can be cancelled until
+/// `_SUCCESS` is there.
 pub fn commit(
     spec: &JobSpec,
     job: &JobId,
     winners: &[Winner],
     counters: &Counters,
+    progress: &Progress,
 ) -> Result<Manifest, JobError> {
     if !own_folder(&spec.output, job).is_dir() {
         return committed_before(spec, winners, counters);
@@ -111,7 +114,7 @@ pub fn commit(
         }
         tasks.push(Publish { part, side: (side_files, side_folder(&own)) });
     }
-    folder.publish(&spec.job, naming, &tasks, counters, spec.sync_output)
+    folder.publish(&spec.job, naming, &tasks, counters, spec.sync_output, progress)
 }
 
 /// The job's mark goes after `_SUCCESS` has come: then all was published before, if it is still there. A
@@ -160,13 +163,14 @@ pub fn attempt_path(output: &Path, job: &JobId, task: TaskId, attempt: u32) -> P
 }
 
 /// Removes the output folder of a job without success, if it is the job's own. May be repeated, also after
-/// a crash half way: the mark goes last.
-pub fn clean(output: &Path, job: &JobId) -> Result<(), JobError> {
+/// a crash half way: the mark goes last. Each entry that is gone is noted as a move.
+pub fn clean(output: &Path, job: &JobId, progress: &Progress) -> Result<(), JobError> {
     let own = own_folder(output, job);
     let temporary = output.join(TEMPORARY);
     if own.is_dir() {
-        remove_but(output, &temporary)?;
-        remove_but(&temporary, &own)?;
+        remove_but(output, Some(&temporary), progress)?;
+        remove_but(&temporary, Some(&own), progress)?;
+        remove_but(&own, None, progress)?;
         remove_all(&own)?;
     }
     // Without the mark it is the job's only if nothing is in it, and then nobody misses it.
@@ -186,13 +190,15 @@ fn is_absent_or_used(error: &io::Error) -> bool {
     matches!(error.kind(), DirectoryNotEmpty | NotADirectory | NotFound)
 }
 
-/// Removes what is in a folder but for one entry.
-fn remove_but(folder: &Path, kept: &Path) -> Result<(), JobError> {
+/// Removes what is in a folder, but perhaps for one entry.
+fn remove_but(folder: &Path, kept: Option<&Path>, progress: &Progress) -> Result<(), JobError> {
     let list = |error| JobError::io("list", folder, error);
     for entry in fs::read_dir(folder).map_err(list)? {
         let path = entry.map_err(list)?.path();
-        if path != kept {
+        if kept != Some(&*path) {
+            progress.check_cancelled()?;
             remove_all(&path)?;
+            progress.note_move();
         }
     }
     Ok(())

@@ -12,7 +12,7 @@ use crate::commit::{Manifest, SideFile};
 use crate::counters::Counters;
 use crate::reduce_task::ReduceOutput;
 use crate::run::writer::{RunIndex, Section};
-use crate::spec::JobSpec;
+use crate::spec::{JobSpec, MAX_ATTEMPTS};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,9 @@ pub struct JobRecord {
     /// Whether its tasks run programs of the user: then only workers that allow it take them.
     #[serde(default)]
     pub runs_commands: bool,
+    /// How often one of its tasks is tried; what took its worker along counts apart.
+    #[serde(default = "default_attempts")]
+    pub attempts: u32,
     /// What people call it: the spec's name, or the name of its job.
     #[serde(default)]
     pub name: String,
@@ -47,6 +50,10 @@ pub struct JobRecord {
     /// When it came to its end, by the coordinator's clock.
     #[serde(default)]
     pub ended_ms: u64,
+}
+
+fn default_attempts() -> u32 {
+    MAX_ATTEMPTS
 }
 
 /// Sizes of a planned job.

@@ -5,9 +5,9 @@ use crate::cluster::records::{JobRecord, JobState, WorkerRecord, sentence};
 use crate::cluster::view::{JobView, Stamped, View};
 use crate::spec::MAX_ATTEMPTS;
 
-/// Attempts of one task that may begin, beside one for each lost output: a task that takes its
-/// worker down with it leaves no failure behind.
-const MAX_BEGUN: u32 = 12;
+/// Attempts of one task that may begin for each that may fail, beside one for each lost output: a task that
+/// takes its worker down with it leaves no failure behind.
+const BEGUN_PER_ATTEMPT: u32 = 3;
 /// Outputs of one map task that may be lost.
 const MAX_LOSSES: u32 = 8;
 
@@ -17,7 +17,7 @@ pub(super) fn verdict(view: &JobView, job: &JobRecord) -> Option<String> {
     let mut skipped = 0;
     for (id, task) in view.troubled() {
         let task = &task.record;
-        if let Some(failure) = task.fatal_failure(MAX_ATTEMPTS) {
+        if let Some(failure) = task.fatal_failure(job.attempts) {
             return Some(sentence(id, failure));
         }
         skipped += task.skips.len() as u64;
@@ -32,7 +32,7 @@ pub(super) fn verdict(view: &JobView, job: &JobRecord) -> Option<String> {
             return Some(format!("the output of task {id} was lost {} times", task.losses));
         }
         if task.done.is_none()
-            && task.attempts >= MAX_BEGUN + task.losses + task.backups.len() as u32
+            && task.attempts >= most_begun(job) + task.losses + task.backups.len() as u32
             && !view.is_claimed(id)
         {
             let begun = task.attempts;
@@ -42,6 +42,10 @@ pub(super) fn verdict(view: &JobView, job: &JobRecord) -> Option<String> {
         }
     }
     None
+}
+
+fn most_begun(job: &JobRecord) -> u32 {
+    job.attempts.max(MAX_ATTEMPTS).saturating_mul(BEGUN_PER_ATTEMPT)
 }
 
 /// Why there is nobody who could run a job's tasks.

@@ -14,7 +14,7 @@ mod target;
 use crate::cluster::JobReport;
 use crate::cluster::names::TaskId;
 
-use crate::commit::{Manifest, Naming, OutputFolder, Publish};
+use crate::commit::{Manifest, Naming, OutputFolder, Publish, private};
 use crate::counters::Counters;
 use crate::error::JobError;
 use crate::input::Stores;
@@ -136,7 +136,8 @@ pub fn run_local_with<J: Job>(
     }
     let report = local.diary.report(&counters);
     let sync = spec.sync_output;
-    let manifest = output.publish(&spec.job, Naming::of(spec), &tasks, &counters, sync)?;
+    let naming = Naming::of(spec);
+    let manifest = output.publish(&spec.job, naming, &tasks, &counters, sync, progress)?;
     claimed.publish(&manifest, progress)?;
     progress.enter(Phase::Done);
     Ok(JobSummary { manifest, splits: maps.len(), input_bytes, report })
@@ -272,6 +273,7 @@ impl<J: Job> Local<'_, J> {
         let scratch = self.spill.join(format!("scratch-{letter}{number:06}-{attempt}"));
         let side = self.work.join(format!("side-{letter}{number:06}-{attempt}"));
         let (progress, log) = (self.progress, self.options.log);
+        let attempt = (attempt, self.job.attempts());
         TaskContext::new("local", kind, number, attempt, tasks, progress, log, (scratch, side))
     }
 
@@ -373,7 +375,7 @@ impl SpillFolder {
         loop {
             // Other jobs may spill to the same place: the first free name is ours.
             let path = folder.join(format!("synod-spill-{name}-{number}"));
-            match std::fs::create_dir(&path) {
+            match private().create(&path) {
                 Ok(()) => return Ok(SpillFolder { path, own: true }),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
                 Err(error) => return Err(JobError::io("create", &path, error)),

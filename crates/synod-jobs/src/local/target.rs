@@ -74,21 +74,42 @@ impl Drop for Claimed<'_> {
         let Some((store, mark, folder)) = &self.store else { return };
         if !self.published {
             // The job has failed already; what stays is found by the next one with this output.
-            let _ = store.clean(self.output, mark);
+            let _ = store.clean(self.output, mark, &Progress::new());
         }
         let _ = std::fs::remove_dir_all(folder);
     }
 }
 
 /// The first free name in the staging folder, in the folder for spilled data, or where temporary files are.
+/// Nobody else on this machine may look into it: what is there is not published.
 fn make_staging_folder(spec: &JobSpec) -> Result<OutputFolder, JobError> {
     let parent = spec.staging_folder.clone().or_else(|| spec.spill_folder.clone());
     let parent = parent.unwrap_or_else(std::env::temp_dir);
     let mut number = 0;
     loop {
-        match OutputFolder::create(&parent.join(format!("synod-staging-{number}"))) {
+        match OutputFolder::create_private(&parent.join(format!("synod-staging-{number}"))) {
             Err(JobError::OutputExists { .. }) => number += 1,
             made => return made,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn nobody_else_on_the_machine_can_look_into_the_staging_folder() {
+        let parent = tempfile::tempdir().unwrap();
+        let mut spec = JobSpec::new("sort", ["in"], "kv://out/");
+        spec.staging_folder = Some(parent.path().to_owned());
+        for _ in 0..2 {
+            let folder = make_staging_folder(&spec).unwrap();
+            let mode = folder.path().metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o700);
+            // As after a job that was killed: the next one takes another name.
+            std::mem::forget(folder);
         }
     }
 }

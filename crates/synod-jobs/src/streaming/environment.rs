@@ -139,6 +139,9 @@ fn of_task(properties: &Properties, place: &Place<'_>) -> Properties {
     told.set("mapreduce.task.partition", task.number.to_string());
     told.set("mapreduce.job.maps", task.maps.to_string());
     told.set("mapreduce.job.reduces", task.reduces.to_string());
+    // One number for both: what is true, whatever a property asked for.
+    told.set("mapreduce.map.maxattempts", task.attempts.to_string());
+    told.set("mapreduce.reduce.maxattempts", task.attempts.to_string());
     told.set("mapreduce.task.output.dir", place.output.display().to_string());
     let folder = place.folder.display().to_string();
     told.set("mapreduce.job.local.dir", folder.clone());
@@ -151,8 +154,6 @@ fn of_task(properties: &Properties, place: &Place<'_>) -> Properties {
     for (name, value) in [
         ("mapreduce.job.name", "streamjob"),
         ("mapreduce.task.timeout", "600000"),
-        ("mapreduce.map.maxattempts", "4"),
-        ("mapreduce.reduce.maxattempts", "4"),
         ("mapreduce.job.skiprecords", "false"),
         ("mapreduce.framework.name", "local"),
     ] {

@@ -9,7 +9,7 @@ use super::classes::{OutputClass, PartitionerClass};
 use super::environment;
 use super::partition;
 use super::properties::Properties;
-use super::settings::{Settings, Worker};
+use super::settings::{DEFAULT_ATTEMPTS, Settings, Worker};
 use super::wire::output::LineWriter;
 use super::wire::{Kind, key_number};
 use super::{map, reduce};
@@ -20,6 +20,7 @@ use crate::job::{Job, Record};
 use crate::map_input::MapInput;
 use crate::reduce_input::{ReduceInput, Values};
 use crate::sink::Sink;
+use crate::spec::MAX_ATTEMPTS;
 use crate::task::TaskContext;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -197,7 +198,11 @@ impl Job for Streaming {
     const WRITES_PAIRS: bool = true;
 
     fn attempts(&self) -> u32 {
-        self.settings.attempts
+        self.settings.attempts.unwrap_or(DEFAULT_ATTEMPTS)
+    }
+
+    fn attempts_on_cluster(&self) -> u32 {
+        self.settings.attempts.unwrap_or(MAX_ATTEMPTS)
     }
 
     fn total_order(&self) -> bool {

@@ -31,7 +31,7 @@ pub const CMDENV_PREFIX: &str = "synod.cmdenv.";
 /// Without progress for so long an attempt is ended.
 const DEFAULT_TIMEOUT_MILLIS: u64 = 600_000;
 /// Attempts of a task. Hadoop has four; here a command that fails twice is taken to fail.
-const DEFAULT_ATTEMPTS: u32 = 2;
+pub(super) const DEFAULT_ATTEMPTS: u32 = 2;
 const DEFAULT_SKIP_LIMIT: u64 = 100;
 
 /// What maps or reduces.
@@ -133,8 +133,8 @@ pub struct Settings {
     pub files: Vec<JobFile>,
     /// Archives that are unpacked there.
     pub archives: Vec<JobFile>,
-    /// How often a task is tried.
-    pub attempts: u32,
+    /// How often a task is tried, if the job says so.
+    pub attempts: Option<u32>,
     /// When bad records are left out.
     pub skipping: Option<Skipping>,
     /// Values that `UniqValueCount` keeps.
@@ -358,11 +358,11 @@ fn sort_keys(properties: &Properties) -> Result<SortKeys, JobError> {
     Ok(SortKeys::new(KeyFields::parse(options.as_deref(), &separator)?))
 }
 
-fn attempts(properties: &Properties) -> Result<u32, JobError> {
+fn attempts(properties: &Properties) -> Result<Option<u32>, JobError> {
     let map = properties.number("mapreduce.map.maxattempts")?;
     let reduce = properties.number("mapreduce.reduce.maxattempts")?;
     // One number for both: the larger, so that nobody gets fewer than asked for.
-    Ok(map.into_iter().chain(reduce).max().unwrap_or(DEFAULT_ATTEMPTS).max(1))
+    Ok(map.into_iter().chain(reduce).max().map(|attempts: u32| attempts.max(1)))
 }
 
 fn skipping(properties: &Properties) -> Result<Option<Skipping>, JobError> {
@@ -404,7 +404,7 @@ mod tests {
         assert!(settings.combiner.is_none() && !settings.runs_commands() && settings.compatible);
         assert_eq!(settings.timeout, Some(Duration::from_secs(600)));
         assert_eq!(settings.map_kinds().key, Kind::Number);
-        assert_eq!(settings.attempts, 2);
+        assert_eq!(settings.attempts, None);
     }
 
     #[test]

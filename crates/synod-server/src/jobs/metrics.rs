@@ -195,6 +195,7 @@ mod tests {
             build: String::new(),
             totals: Totals { maps: 2, reduces: 1, input_bytes: 500, plan_pieces: 1 },
             runs_commands: false,
+            attempts: 4,
             name: String::new(),
             submitted_ms: 0,
             started_ms: 0,

@@ -1,6 +1,7 @@
 //! Moments at which a test may hold a thread, to do something to it, or to others meanwhile. Nothing
 //! happens at them otherwise.
 
+use synod_jobs::Stores;
 use synod_jobs::cluster::Work;
 use synod_jobs::cluster::worker::Held;
 
@@ -22,6 +23,9 @@ pub(super) type Act = std::sync::Arc<dyn Fn(Moment<'_>) + Send + Sync>;
 pub(crate) struct Moments {
     #[cfg(test)]
     pub(super) act: Option<Act>,
+    /// A store for outputs that begin with `slow://`.
+    #[cfg(test)]
+    pub(super) slow: Option<std::sync::Arc<dyn synod_jobs::OutputStore>>,
 }
 
 impl std::fmt::Debug for Moments {
@@ -32,6 +36,11 @@ impl std::fmt::Debug for Moments {
 
 #[cfg(not(test))]
 impl Moments {
+    /// What jobs may read and write.
+    pub(super) fn stores(&self, stores: Stores) -> Stores {
+        stores
+    }
+
     /// An attempt is about to run.
     pub(super) fn attempt_begins(&self, _: &Held) {}
 
@@ -50,6 +59,13 @@ impl Moments {
     fn reach(&self, moment: Moment<'_>) {
         if let Some(act) = &self.act {
             act(moment);
+        }
+    }
+
+    pub(super) fn stores(&self, stores: Stores) -> Stores {
+        match &self.slow {
+            Some(slow) => stores.with_output("slow", slow.clone()),
+            None => stores,
         }
     }
 

@@ -14,6 +14,7 @@ use synod_jobs::cluster::names::JobKey;
 use synod_jobs::cluster::records::{Totals, decode, encode};
 use synod_jobs::cluster::{Change, JobId, JobRecord, JobState};
 use synod_jobs::input::{local_path, scheme_of};
+use synod_jobs::spec::MAX_ATTEMPTS;
 use synod_jobs::{Job, JobError, JobSpec, JobSummary, JobVisitor, Progress, with_job};
 use thiserror::Error;
 use tokio::time::Instant;
@@ -55,6 +56,7 @@ pub async fn submit_job<K: Kv>(kv: &K, spec: &JobSpec) -> Result<JobId, SubmitEr
         name: spec.shown_name().to_owned(),
         submitted_ms: unix_ms(),
         runs_commands: false,
+        attempts: MAX_ATTEMPTS,
         started_ms: 0,
         ended_ms: 0,
         spec,
@@ -82,7 +84,7 @@ pub async fn follow_job<K: Kv>(
 /// What came of the wish to cancel a job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cancelling {
-    /// It will end without output, unless it is being published already.
+    /// It will end without output, unless that can be seen already.
     Asked,
     /// It has ended before.
     Ended,

@@ -39,8 +39,8 @@ pub(super) type Results = mpsc::Sender<ThreadResult>;
 pub(super) enum ThreadResult {
     /// An attempt of a task has ended.
     Attempt(EndedAttempt),
-    /// Work of the coordinator has ended.
-    Work(JobId, WorkResult),
+    /// Work of the coordinator has ended; the number tells it from other work on the job.
+    Work(JobId, u64, WorkResult),
 }
 
 /// An attempt that has ended.
@@ -61,7 +61,11 @@ pub(super) enum WorkResult {
     Checked(Result<(), String>),
     Planned(Result<Box<Planned>, String>),
     Committed(Result<Box<Manifest>, String>),
+    /// It was told to end before anybody could see the output, and has.
+    CommitCancelled,
     Cleaned(Result<(), String>),
+    /// It does not move, and does not end when it is told to.
+    Unanswered(Work),
 }
 
 /// A plan, and what was found out about the job beside it.
@@ -69,15 +73,12 @@ pub(super) enum WorkResult {
 pub(super) struct Planned {
     pub plan: JobPlan,
     pub runs_commands: bool,
+    pub attempts: u32,
 }
 
 impl WorkResult {
-    /// Of work that does not come to its end.
-    pub(super) fn unanswered(work: Work) -> WorkResult {
-        WorkResult::failed(work, "the file system does not answer the coordinator's node")
-    }
-
-    fn failed(work: Work, why: &str) -> WorkResult {
+    /// Of work without success.
+    pub(super) fn failed(work: Work, why: &str) -> WorkResult {
         let why = why.to_owned();
         match work {
             Work::Check => WorkResult::Checked(Err(why)),
@@ -87,13 +88,30 @@ impl WorkResult {
         }
     }
 
+    pub(super) fn is_success(&self) -> bool {
+        match self {
+            WorkResult::Checked(result) | WorkResult::Cleaned(result) => result.is_ok(),
+            WorkResult::Planned(result) => result.is_ok(),
+            WorkResult::Committed(result) => result.is_ok(),
+            WorkResult::CommitCancelled | WorkResult::Unanswered(_) => false,
+        }
+    }
+
     /// Whether a job in this state waits for it.
     pub(super) fn fits(&self, state: &JobState) -> bool {
         match self {
-            WorkResult::Checked(_) => matches!(state, JobState::Submitted | JobState::Waiting),
-            WorkResult::Planned(_) => matches!(state, JobState::Preparing),
-            WorkResult::Committed(_) => matches!(state, JobState::Committing),
-            WorkResult::Cleaned(_) => matches!(state, JobState::Ending(_)),
+            WorkResult::Checked(_) | WorkResult::Unanswered(Work::Check) => {
+                matches!(state, JobState::Submitted | JobState::Waiting)
+            }
+            WorkResult::Planned(_) | WorkResult::Unanswered(Work::Plan) => {
+                matches!(state, JobState::Preparing)
+            }
+            WorkResult::Committed(_)
+            | WorkResult::CommitCancelled
+            | WorkResult::Unanswered(Work::Commit) => matches!(state, JobState::Committing),
+            WorkResult::Cleaned(_) | WorkResult::Unanswered(Work::Clean) => {
+                matches!(state, JobState::Ending(_))
+            }
         }
     }
 }
@@ -184,56 +202,65 @@ impl AttemptTask {
     }
 }
 
-/// Does work of the coordinator on a thread of its own. `slots` are those of all workers, `stores` what
-/// the job may read.
-pub(super) fn start_work(
-    work: Work,
-    id: JobId,
-    job: &JobView,
-    (slots, stores): (u32, Stores),
-    moments: Moments,
-    results: Results,
-) -> std::io::Result<()> {
-    let Some(record) = job.job.as_ref().map(|job| job.record.clone()) else { return Ok(()) };
-    let winners = if work == Work::Commit { winners(job) } else { Winners::default() };
-    spawn(move || {
-        let done = AssertUnwindSafe(|| {
-            moments.work_begins(work);
-            let result = do_work(work, &id, &record, &winners, (slots, &stores));
-            moments.work_ended(work);
-            result
-        });
-        let result = catch_unwind(done).unwrap_or_else(|_| {
-            WorkResult::failed(work, "it panicked; the coordinator's log says where")
-        });
-        drop(results.blocking_send(ThreadResult::Work(id, result)));
-    })
+/// What the thread of the coordinator's work takes along.
+#[derive(Debug)]
+pub(super) struct CoordinatorTask {
+    pub work: Work,
+    pub id: JobId,
+    /// Tells it from other work on the job.
+    pub number: u64,
+    /// Slots of all workers.
+    pub slots: u32,
+    /// What the job may read and write.
+    pub stores: Stores,
+    /// Tells whether it moves, and tells it to end.
+    pub progress: Arc<Progress>,
+    pub moments: Moments,
 }
 
-fn do_work(
-    work: Work,
-    id: &JobId,
-    job: &JobRecord,
-    winners: &Winners,
-    with: (u32, &Stores),
-) -> WorkResult {
-    let text = |error: JobError| error.to_string();
-    let destination = || Destination::of(&job.spec, id, with.1);
-    match work {
-        Work::Check => {
-            let checked = destination().and_then(|destination| destination.check_absent());
-            WorkResult::Checked(checked.map_err(text))
-        }
-        Work::Plan => WorkResult::Planned(make_plan(&job.spec, id, with).map_err(text)),
-        Work::Commit => {
-            let Winners { outputs, counters } = winners;
-            let manifest =
-                destination().and_then(|destination| destination.commit(outputs, counters));
-            WorkResult::Committed(manifest.map(Box::new).map_err(text))
-        }
-        Work::Clean => {
-            let cleaned = destination().and_then(|destination| destination.clean());
-            WorkResult::Cleaned(cleaned.map_err(text))
+impl CoordinatorTask {
+    /// Does it on a thread of its own.
+    pub(super) fn start(self, job: &JobView, results: Results) -> std::io::Result<()> {
+        let Some(record) = job.job.as_ref().map(|job| job.record.clone()) else { return Ok(()) };
+        let work = self.work;
+        let winners = if work == Work::Commit { winners(job) } else { Winners::default() };
+        spawn(move || {
+            let done = AssertUnwindSafe(|| {
+                self.moments.work_begins(work);
+                let result = self.run(&record, &winners);
+                self.moments.work_ended(work);
+                result
+            });
+            let result = catch_unwind(done).unwrap_or_else(|_| {
+                WorkResult::failed(work, "it panicked; the coordinator's log says where")
+            });
+            drop(results.blocking_send(ThreadResult::Work(self.id, self.number, result)));
+        })
+    }
+
+    fn run(&self, job: &JobRecord, winners: &Winners) -> WorkResult {
+        let (id, progress, with) = (&self.id, &*self.progress, (self.slots, &self.stores));
+        let text = |error: JobError| error.to_string();
+        let destination = || Destination::of(&job.spec, id, with.1);
+        match self.work {
+            Work::Check => {
+                let checked = destination().and_then(|destination| destination.check_absent());
+                WorkResult::Checked(checked.map_err(text))
+            }
+            Work::Plan => WorkResult::Planned(make_plan(&job.spec, id, with).map_err(text)),
+            Work::Commit => {
+                let Winners { outputs, counters } = winners;
+                let committed = destination()
+                    .and_then(|destination| destination.commit(outputs, counters, progress));
+                match committed {
+                    Err(JobError::Cancelled) => WorkResult::CommitCancelled,
+                    other => WorkResult::Committed(other.map(Box::new).map_err(text)),
+                }
+            }
+            Work::Clean => {
+                let cleaned = destination().and_then(|destination| destination.clean(progress));
+                WorkResult::Cleaned(cleaned.map_err(text))
+            }
         }
     }
 }
@@ -249,7 +276,8 @@ fn make_plan(
         type Output = Result<Planned, JobError>;
         fn visit<J: Job>(self, job: &J) -> Self::Output {
             let plan = plan(job, self.0, self.1, self.2)?;
-            Ok(Planned { plan, runs_commands: J::RUNS_COMMANDS })
+            let attempts = job.attempts_on_cluster();
+            Ok(Planned { plan, runs_commands: J::RUNS_COMMANDS, attempts })
         }
     }
     let made = with_job(spec, MakePlan(spec, slots, stores))??;
@@ -261,7 +289,8 @@ fn make_plan(
 pub(super) fn remove_late_output(spec: JobSpec, id: JobId, stores: Stores) {
     drop(spawn(move || {
         let destination = Destination::of(&spec, &id, &stores);
-        if let Err(error) = destination.and_then(|destination| destination.clean()) {
+        if let Err(error) = destination.and_then(|destination| destination.clean(&Progress::new()))
+        {
             tracing::warn!("jobs: what was made too late for job {id} stays: {error}");
         }
     }));

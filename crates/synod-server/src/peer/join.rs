@@ -6,6 +6,12 @@
 //! What proves that a member has run: the others list addresses for its clients, which a member publishes
 //! only after its first start has come to its end. What this cannot see: a folder lost before that was
 //! replicated, and one lost while nobody who knows better answers.
+//!
+//! If only members that lag answer, a new member may take an id that was removed before it ever ran. That
+//! cannot hurt the cluster: the old id has never voted nor acknowledged anything, so a quorum without it
+//! holds the removal, and whoever stands for election among members that have not heard of it needs the
+//! vote of one of that quorum, who refuses. The node itself waits for a leader in vain, because members that
+//! know drop what a removed one says: empty its folder and start it again.
 
 use std::time::Duration;
 

@@ -59,6 +59,9 @@ fn a_map_task_is_told_who_it_is_and_what_it_reads() {
             ("mapreduce_task_ismap", "true".to_owned()),
             ("mapreduce_task_is_map", "true".to_owned()),
             ("my_own_setting_x", "1 2".to_owned()),
+            // As many as are made here.
+            ("mapreduce_map_maxattempts", "2".to_owned()),
+            ("mapred_reduce_max_attempts", "2".to_owned()),
         ] {
             assert!(has_shape(get(name), &shape), "{name}={}", get(name));
         }

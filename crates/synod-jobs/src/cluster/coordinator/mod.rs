@@ -65,6 +65,8 @@ pub struct Program<'a> {
     pub build: &'a str,
     /// Its functions run programs of the user.
     pub runs_commands: bool,
+    /// How often a task of it is tried.
+    pub attempts: u32,
 }
 
 /// What to do next with a job.
@@ -83,7 +85,8 @@ pub enum Work {
     Check,
     /// Freeze and split the inputs, find cut points, make the output folder.
     Plan,
-    /// Publish the winners' part files.
+    /// Publish the winners' part files. If the job is to be cancelled, only what readers can see already
+    /// is brought to its end.
     Commit,
     /// Remove what a job without success has left.
     Clean,
@@ -240,6 +243,21 @@ impl Coordinator {
         manifest: Manifest,
     ) -> Change {
         self.finished(id, view, job, JobState::Done(manifest))
+    }
+
+    /// After [`Work::Commit`] that was cancelled by wish before readers could see the output.
+    pub fn commit_cancelled(&self, id: &JobId, job: &Stamped<JobRecord>) -> Change {
+        self.moved(id, job, JobState::Ending(Ended::Cancelled))
+    }
+
+    /// After [`Work::Commit`] that does not even end when told to: nobody may touch the output.
+    pub fn commit_unanswered(&self, id: &JobId, view: &View, job: &Stamped<JobRecord>) -> Change {
+        let output = job.record.spec.output.display();
+        let why = format!(
+            "publishing the output neither moves nor ends, and may still go on: look at {output} and \
+             remove it before another job writes there"
+        );
+        self.finished(id, view, job, JobState::Failed(why))
     }
 
     /// After [`Work::Commit`] that fails time and again.

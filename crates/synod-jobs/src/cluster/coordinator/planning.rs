@@ -70,6 +70,7 @@ impl Coordinator {
             state: JobState::Running,
             build: program.build.to_owned(),
             runs_commands: program.runs_commands,
+            attempts: program.attempts,
             totals,
             started_ms: self.unix_ms,
             ..self.signed(job)

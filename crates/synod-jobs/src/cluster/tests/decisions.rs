@@ -126,6 +126,52 @@ fn an_output_that_could_be_read_nowhere_is_made_by_anyone_until_it_was_lost_too_
 }
 
 #[test]
+fn a_worker_that_others_cannot_read_from_makes_a_map_again_if_all_others_are_busy() {
+    let mut desk = Desk::running(1, 1, 2);
+    let map = desk.claim(1).unwrap();
+    assert!(desk.finish(1, &map));
+    let reduce = desk.claim(2).unwrap();
+    let worker = identity(1).id;
+    let report = UnreadableRecord { attempt: 0, worker, message: "gone".to_owned() };
+    assert!(desk.store.apply(worker::unreadable(&reduce, map.task, &report)));
+    assert_eq!(desk.settle(), None);
+    assert!(desk.claim(1).is_none(), "worker 2 has room, and its outputs can be read");
+    // For who knows how long, by another job.
+    occupy(&mut desk, 2);
+    assert_eq!(desk.claim(1).unwrap().task, map.task);
+}
+
+#[test]
+fn a_task_fails_as_often_as_its_job_says_and_may_take_workers_along_three_times_as_often() {
+    for attempts in [1, 2, 6] {
+        let program = Program { attempts, ..PROGRAM };
+        let spec = JobSpec::new("wordcount", ["/in"], "/out");
+        let mut desk = Desk::running_program(spec, 1, 1, 2, program);
+        for number in 0..attempts as i64 {
+            assert_eq!(desk.settle(), None, "{attempts}: after {number} failures");
+            let held = desk.claim(1 + number % 2).unwrap();
+            desk.fail(1 + number % 2, &held, None);
+        }
+        assert_eq!(desk.settle(), Some(Work::Clean), "{attempts}");
+        let last = attempts - 1;
+        assert!(desk.ended_why().contains(&format!("attempt {last} on")), "{}", desk.ended_why());
+    }
+    for (attempts, begun) in [(1, 12), (6, 18)] {
+        let program = Program { attempts, ..PROGRAM };
+        let spec = JobSpec::new("wordcount", ["/in"], "/out");
+        let mut desk = Desk::running_program(spec, 1, 1, 0, program);
+        for number in 1..=begun {
+            desk.register(number, BUILD);
+            assert_eq!(desk.settle(), None, "{attempts}: after {number} lost workers");
+            desk.claim(number).unwrap();
+            desk.store.end_lease(LeaseId(number));
+        }
+        assert_eq!(desk.settle(), Some(Work::Clean), "{attempts}");
+        assert!(desk.ended_why().contains(&format!("begun {begun} times")), "{}", desk.ended_why());
+    }
+}
+
+#[test]
 fn the_fourth_failure_of_a_task_ends_the_job_with_its_error() {
     let mut desk = Desk::running(1, 1, 2);
     for number in 0..4 {

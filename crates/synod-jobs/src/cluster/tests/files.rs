@@ -136,9 +136,13 @@ fn attempts_run_one_by_one_give_the_output_of_a_local_run() {
     }
     let left = fs::read_dir(path("work")).unwrap().count();
     assert_eq!(left, maps.len(), "only map outputs stay");
-    let manifest = output::commit(&spec, &id, &winners, &Counters::default()).unwrap();
+    let manifest =
+        output::commit(&spec, &id, &winners, &Counters::default(), &Progress::new()).unwrap();
     // Publishing may be repeated by another coordinator.
-    assert_eq!(output::commit(&spec, &id, &winners, &Counters::default()).unwrap(), manifest);
+    assert_eq!(
+        output::commit(&spec, &id, &winners, &Counters::default(), &Progress::new()).unwrap(),
+        manifest
+    );
     for part in ["part-00000", "part-00001"] {
         let (here, there) = (path("local").join(part), path("out").join(part));
         assert!(fs::read(here).unwrap() == fs::read(there).unwrap(), "{part}");
@@ -157,9 +161,9 @@ fn only_the_jobs_own_output_is_removed_and_an_attempt_cannot_bring_it_back() {
     assert!(matches!(output::check_absent(&out), Err(JobError::OutputExists { .. })));
     assert!(matches!(output::create(&out, &other), Err(JobError::OutputExists { .. })));
     output::create_attempt(&out, &mine, TaskId::reduce(0), 0).unwrap();
-    output::clean(&out, &other).unwrap();
+    output::clean(&out, &other, &Progress::new()).unwrap();
     assert!(out.exists());
-    output::clean(&out, &mine).unwrap();
+    output::clean(&out, &mine, &Progress::new()).unwrap();
     assert!(!out.exists());
     assert!(output::create_attempt(&out, &mine, TaskId::reduce(0), 0).is_err());
     assert!(!out.exists());
@@ -275,7 +279,7 @@ fn a_commit_that_was_cut_short_after_any_step_is_brought_to_its_end_by_the_next(
     let folder = tempfile::tempdir().unwrap();
     let (spec, id, winners) = about_to_commit(folder.path());
     let counters = Counters { map_records_in: 5, ..Counters::default() };
-    let manifest = output::commit(&spec, &id, &winners, &counters).unwrap();
+    let manifest = output::commit(&spec, &id, &winners, &counters, &Progress::new()).unwrap();
     let whole = contents(&spec.output);
     assert_eq!(whole.len(), 5, "{whole:?}");
     // The steps in their order: what a crash after the first so many of them leaves.
@@ -307,10 +311,44 @@ fn a_commit_that_was_cut_short_after_any_step_is_brought_to_its_end_by_the_next(
         for step in rest.iter().take(steps.saturating_sub(moves.len())) {
             step(&spec.output);
         }
-        let again = output::commit(&spec, &id, &winners, &counters).unwrap();
+        let again = output::commit(&spec, &id, &winners, &counters, &Progress::new()).unwrap();
         assert_eq!(again, manifest, "after {steps} steps");
         assert_eq!(contents(&spec.output), whole, "after {steps} steps");
         fs::remove_dir_all(&spec.output).unwrap();
+    }
+}
+
+#[test]
+fn a_commit_can_be_cancelled_until_success_is_there_and_not_afterwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let counters = Counters::default();
+    let cancelled = Progress::new();
+    cancelled.cancel();
+    // Whatever was moved already: readers must not take it for the output.
+    for moved in [false, true] {
+        let (spec, id, winners) = about_to_commit(folder.path());
+        if moved {
+            let from = spec.output.join("_temporary/01/r000000-1/part-00000");
+            fs::rename(from, spec.output.join("part-00000")).unwrap();
+        }
+        let error = output::commit(&spec, &id, &winners, &counters, &cancelled).unwrap_err();
+        assert!(matches!(error, JobError::Cancelled), "{error}");
+        assert!(!spec.output.join(SUCCESS).exists());
+        let progress = Progress::new();
+        output::clean(&spec.output, &id, &progress).unwrap();
+        assert!(!spec.output.exists());
+        assert!(progress.moves() > 0, "whoever watches sees that it moves");
+    }
+    let (spec, id, winners) = about_to_commit(folder.path());
+    let progress = Progress::new();
+    let manifest = output::commit(&spec, &id, &winners, &counters, &progress).unwrap();
+    assert!(progress.moves() >= 4, "each file is a move");
+    // A coordinator that died between the last two steps.
+    fs::create_dir_all(spec.output.join("_temporary/01")).unwrap();
+    for _ in 0..2 {
+        let again = output::commit(&spec, &id, &winners, &counters, &cancelled).unwrap();
+        assert_eq!(again, manifest);
+        assert_eq!(contents(&spec.output).len(), 5);
     }
 }
 
@@ -319,17 +357,17 @@ fn a_coordinator_that_wakes_up_late_does_not_publish_into_what_is_somebody_elses
     let folder = tempfile::tempdir().unwrap();
     let (spec, id, winners) = about_to_commit(folder.path());
     let counters = Counters::default();
-    output::commit(&spec, &id, &winners, &counters).unwrap();
+    output::commit(&spec, &id, &winners, &counters, &Progress::new()).unwrap();
     // The user has removed the output, and another job writes there.
     fs::remove_dir_all(&spec.output).unwrap();
-    assert!(output::commit(&spec, &id, &winners, &counters).is_err());
+    assert!(output::commit(&spec, &id, &winners, &counters, &Progress::new()).is_err());
     let other: JobId = "02".parse().unwrap();
     output::create(&spec.output, &other).unwrap();
     fs::write(spec.output.join("part-00000"), "2\n").unwrap();
-    assert!(output::commit(&spec, &id, &winners, &counters).is_err());
+    assert!(output::commit(&spec, &id, &winners, &counters, &Progress::new()).is_err());
     fs::write(spec.output.join(SUCCESS), "{\"job\":\"sort\"}").unwrap();
-    assert!(output::commit(&spec, &id, &winners, &counters).is_err());
-    output::clean(&spec.output, &id).unwrap();
+    assert!(output::commit(&spec, &id, &winners, &counters, &Progress::new()).is_err());
+    output::clean(&spec.output, &id, &Progress::new()).unwrap();
     assert!(spec.output.join("_temporary/02").is_dir(), "the other job's mark stays");
     assert_eq!(contents(&spec.output)["part-00000"], "2\n");
 }
@@ -358,8 +396,8 @@ fn a_removal_that_was_cut_short_anywhere_is_brought_to_its_end_by_the_next() {
                 fs::remove_file(path).unwrap();
             }
         }
-        output::clean(&out, &id).unwrap();
+        output::clean(&out, &id, &Progress::new()).unwrap();
         assert!(!out.exists(), "{removed:?}");
-        output::clean(&out, &id).unwrap();
+        output::clean(&out, &id, &Progress::new()).unwrap();
     }
 }

@@ -27,7 +27,7 @@ use synod_base::{LeaseId, Revision};
 use synod_state::kv::{CompareTarget, Event, EventKind, KeyValue, TxnOp};
 
 const BUILD: &str = "1-ab";
-const PROGRAM: Program<'_> = Program { build: BUILD, runs_commands: false };
+const PROGRAM: Program<'_> = Program { build: BUILD, runs_commands: false, attempts: 4 };
 
 /// Keys, and the view that follows them.
 #[derive(Default)]
@@ -143,6 +143,16 @@ impl Desk {
     }
 
     fn running_spec(spec: JobSpec, maps: usize, reduces: u32, workers: i64) -> Desk {
+        Desk::running_program(spec, maps, reduces, workers, PROGRAM)
+    }
+
+    fn running_program(
+        spec: JobSpec,
+        maps: usize,
+        reduces: u32,
+        workers: i64,
+        program: Program<'_>,
+    ) -> Desk {
         let mut desk = Desk::new(spec);
         for number in 1..=workers {
             desk.register(number, BUILD);
@@ -151,7 +161,7 @@ impl Desk {
         assert!(desk.store.apply(desk.coordinator.checked(&desk.id, desk.record(), None)));
         assert_eq!(desk.next(), Some(Step::Work(Work::Plan)));
         let changes =
-            desk.coordinator.planned(&desk.id, desk.record(), &a_plan(maps, reduces), PROGRAM);
+            desk.coordinator.planned(&desk.id, desk.record(), &a_plan(maps, reduces), program);
         for change in changes.unwrap() {
             assert!(desk.store.apply(change));
         }
@@ -263,6 +273,24 @@ impl Desk {
     }
 }
 
+/// Takes a slot of a worker for another job.
+fn occupy(desk: &mut Desk, number: i64) {
+    let me = identity(number);
+    let other: JobId = "00".parse().unwrap();
+    let claim = ClaimRecord {
+        worker: me.id,
+        attempt: 0,
+        activity: 0,
+        bytes_read: 0,
+        started_ms: 0,
+        work_done: 0,
+        work_total: 0,
+    };
+    let key = other.key(JobKey::Claim(TaskId::map(number as u32)));
+    let change = Change::new().put_leased(key, encode(&claim).unwrap(), me.lease);
+    assert!(desk.store.apply(change));
+}
+
 fn map_output(sections: Vec<(u64, u64)>) -> TaskOutput {
     let counters = Counters::default();
     TaskOutput::Map { sections, index_crc32c: 0, counters, side_files: Vec::new() }
@@ -290,6 +318,7 @@ fn submit(store: &mut Store, id: &JobId, spec: JobSpec) {
     let record = JobRecord {
         name: spec.job.clone(),
         runs_commands: false,
+        attempts: 4,
         submitted_ms: 1_000,
         started_ms: 0,
         ended_ms: 0,

@@ -147,21 +147,7 @@ fn a_reduce_does_not_wait_for_a_machine_without_room_nor_longer_than_a_second() 
     let first = desk.claim(1).unwrap();
     desk.fail(1, &first, None);
     // Both workers there are busy now, with another job.
-    let other: JobId = "00".parse().unwrap();
-    for number in [1, 2] {
-        let me = identity(number);
-        let claim = ClaimRecord {
-            worker: me.id,
-            attempt: 0,
-            activity: 0,
-            bytes_read: 0,
-            started_ms: 0,
-            work_done: 0,
-            work_total: 0,
-        };
-        let key = other.key(JobKey::Claim(TaskId::map(number as u32)));
-        let change = Change::new().put_leased(key, encode(&claim).unwrap(), me.lease);
-        assert!(desk.store.apply(change));
-    }
+    occupy(&mut desk, 1);
+    occupy(&mut desk, 2);
     assert_eq!(desk.claim(3).unwrap().task, TaskId::reduce(0));
 }

@@ -3,26 +3,29 @@
 use std::time::Duration;
 
 use synod_client::Kv;
-use synod_jobs::cluster::{Change, Coordinator, JobId, JobState, Program, Step, View};
-use tokio::time::Instant;
+use synod_jobs::cluster::{Change, Coordinator, JobId, JobState, Program, Step, View, Work};
 
+use super::overseeing::{Stop, Verdict, Working};
 use super::{COMMIT_TRIES, JobService};
 use crate::jobs::records::Applied;
-use crate::jobs::threads::{WorkResult, remove_late_output, start_work, unix_ms};
+use crate::jobs::threads::{CoordinatorTask, Planned, WorkResult, remove_late_output, unix_ms};
 
 impl<K: Kv> JobService<K> {
     pub(super) async fn coordinate(&mut self) {
+        if self.coordinator().is_none() {
+            return;
+        }
         let now = self.started.elapsed();
         let ids: Vec<JobId> = self.view.active().map(|(id, ..)| id.clone()).collect();
         for id in ids {
-            if let Some((work, started)) = self.working.get(&id) {
-                if started.elapsed() < self.options.limits.stall {
-                    continue;
+            let cancel = self.view.jobs.get(&id).is_some_and(|job| job.cancel);
+            if let Some(working) = self.working.get_mut(&id) {
+                if working.look(now, self.options.limits.stall, cancel) == Verdict::Leave {
+                    // Nothing can end a thread that waits for a file system; the job need not wait.
+                    let result = WorkResult::Unanswered(working.work);
+                    self.working.remove(&id);
+                    self.after_work(&id, result).await;
                 }
-                // Nothing can end a thread that waits for a file system; the job need not wait.
-                let result = WorkResult::unanswered(*work);
-                self.working.remove(&id);
-                self.after_work(&id, result).await;
                 continue;
             }
             let Some(coordinator) = self.coordinator() else { return };
@@ -32,22 +35,68 @@ impl<K: Kv> JobService<K> {
                 Some(Step::Change(change)) => {
                     self.change(change).await;
                 }
-                Some(Step::Work(work)) => {
-                    let Some(job) = self.view.jobs.get(&id) else { continue };
-                    let slots = self.view.workers.values().map(|worker| worker.record.slots).sum();
-                    let (stores, sender) = (self.stores(), self.sender.clone());
-                    let moments = self.facts.moments.clone();
-                    match start_work(work, id.clone(), job, (slots, stores), moments, sender) {
-                        Ok(()) => drop(self.working.insert(id, (work, Instant::now()))),
-                        Err(error) => tracing::warn!("jobs: cannot start a thread: {error}"),
-                    }
-                }
+                Some(Step::Work(work)) => self.start_work(id, work, now),
             }
         }
         let prune = self.coordinator().and_then(|coordinator| coordinator.prune());
         if let Some(change) = prune {
             self.change(change).await;
         }
+    }
+
+    fn start_work(&mut self, id: JobId, work: Work, now: Duration) {
+        let Some(job) = self.view.jobs.get(&id) else { return };
+        let mut working = Working::new(work, self.works_begun, now);
+        // If its time has come already, a commit only finds out whether another one was in time.
+        working.look(now, self.options.limits.stall, job.cancel);
+        let task = CoordinatorTask {
+            work,
+            id: id.clone(),
+            number: self.works_begun,
+            slots: self.view.workers.values().map(|worker| worker.record.slots).sum(),
+            stores: self.stores(),
+            progress: working.progress(),
+            moments: self.facts.moments.clone(),
+        };
+        match task.start(job, self.sender.clone()) {
+            Ok(()) => {
+                self.works_begun += 1;
+                self.working.insert(id, working);
+            }
+            Err(error) => tracing::warn!("jobs: cannot start a thread: {error}"),
+        }
+    }
+
+    /// Work has ended; if it was given up before, nobody waits for it.
+    pub(super) async fn on_work(&mut self, id: &JobId, number: u64, result: WorkResult) {
+        let known = self.working.get(id).filter(|working| working.number == number);
+        let Some(stop) = known.map(Working::stopped) else {
+            self.remove_if_late(id, &result);
+            return;
+        };
+        let work = self.working.remove(id).map(|working| working.work);
+        let result = match (stop, work) {
+            _ if result.is_success() => result,
+            // Whoever is elected then does it again.
+            (Some(Stop::Deposed), _) => return,
+            (Some(Stop::Stalled), Some(work)) => {
+                let limit = self.options.limits.stall.as_secs();
+                let what = match work {
+                    Work::Check => "looking at the output",
+                    Work::Plan => "planning",
+                    Work::Commit => "publishing the output",
+                    Work::Clean => "removing the output",
+                };
+                WorkResult::failed(work, &format!("{what} did not move for {limit} s"))
+            }
+            _ => result,
+        };
+        self.after_work(id, result).await;
+    }
+
+    /// Tells all work to end, because another coordinator may do it now.
+    pub(super) fn stop_work(&mut self) {
+        self.working.values_mut().for_each(|working| working.stop(Stop::Deposed));
     }
 
     /// The coordinator and what it looks at, if this node is elected.
@@ -58,22 +107,26 @@ impl<K: Kv> JobService<K> {
 
     /// Writes what comes of work that has ended.
     pub(super) async fn after_work(&mut self, id: &JobId, result: WorkResult) {
-        if let WorkResult::Planned(Ok(_)) = &result {
-            let job = self.view.jobs.get(id).and_then(|job| job.job.as_ref());
-            let ended = job.filter(|job| {
-                use JobState::{Cancelled, Ending, Failed};
-                matches!(job.record.state, Ending(_) | Failed(_) | Cancelled)
-            });
-            if let Some(spec) = ended.map(|job| job.record.spec.clone()) {
-                // Another coordinator has ended it while this one's thread stood still.
-                remove_late_output(spec, id.clone(), self.stores());
-            }
-        }
+        self.remove_if_late(id, &result);
         for change in self.changes_after(id, result) {
             if !matches!(self.change(change).await, Applied::Yes(_)) {
                 // It is done again, by this coordinator or the next.
                 return;
             }
+        }
+    }
+
+    /// Removes what planning has made of a job that had ended before.
+    fn remove_if_late(&self, id: &JobId, result: &WorkResult) {
+        let WorkResult::Planned(Ok(_)) = result else { return };
+        let job = self.view.jobs.get(id).and_then(|job| job.job.as_ref());
+        let ended = job.filter(|job| {
+            use JobState::{Cancelled, Ending, Failed};
+            matches!(job.record.state, Ending(_) | Failed(_) | Cancelled)
+        });
+        if let Some(spec) = ended.map(|job| job.record.spec.clone()) {
+            // Another coordinator has ended it while this one's thread stood still.
+            remove_late_output(spec, id.clone(), self.stores());
         }
     }
 
@@ -91,8 +144,9 @@ impl<K: Kv> JobService<K> {
         let change = match result {
             WorkResult::Checked(result) => coordinator.checked(id, job, result.err()),
             WorkResult::Planned(Ok(planned)) => {
-                let program = Program { build: &build, runs_commands: planned.runs_commands };
-                match coordinator.planned(id, job, &planned.plan, program) {
+                let Planned { plan, runs_commands, attempts } = *planned;
+                let program = Program { build: &build, runs_commands, attempts };
+                match coordinator.planned(id, job, &plan, program) {
                     Ok(changes) => return changes,
                     Err(why) => coordinator.not_planned(id, job, why),
                 }
@@ -105,7 +159,17 @@ impl<K: Kv> JobService<K> {
                 return Vec::new();
             }
             WorkResult::Committed(Err(why)) => coordinator.not_committed(id, job, why),
+            WorkResult::CommitCancelled => coordinator.commit_cancelled(id, job),
             WorkResult::Cleaned(result) => coordinator.cleaned(id, view, job, result.err()),
+            WorkResult::Unanswered(work) => {
+                let why = "the file system does not answer the coordinator's node".to_owned();
+                match work {
+                    Work::Check => coordinator.checked(id, job, Some(why)),
+                    Work::Plan => coordinator.not_planned(id, job, why),
+                    Work::Commit => coordinator.commit_unanswered(id, view, job),
+                    Work::Clean => coordinator.cleaned(id, view, job, Some(why)),
+                }
+            }
         };
         vec![change]
     }

@@ -47,6 +47,7 @@ impl<K: Kv> JobService<K> {
             for running in self.running.values() {
                 running.progress.cancel();
             }
+            self.stop_work();
         } else if !idle {
             member.idle_since = None;
             if draining && !member.record.draining {
@@ -127,7 +128,11 @@ impl<K: Kv> JobService<K> {
         member.coordinator = leadership.map(|Leadership { key, revision, .. }| {
             Coordinator::new(Office { key, epoch: revision }, self.options.limits)
         });
+        let is_out = member.coordinator.is_none();
         self.failed_commits.clear();
+        if is_out {
+            self.stop_work();
+        }
     }
 }
 

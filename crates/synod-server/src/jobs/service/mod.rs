@@ -8,6 +8,7 @@
 
 mod coordinating;
 mod membership;
+mod overseeing;
 mod working;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,7 +20,7 @@ use futures_util::FutureExt;
 use synod_base::Revision;
 use synod_client::{ClientError, Consistency, Kv, WatchBatch, Watcher};
 use synod_jobs::cluster::names::PREFIX;
-use synod_jobs::cluster::{Change, Chooser, JobId, TaskId, View, Work, WorkerId};
+use synod_jobs::cluster::{Change, Chooser, JobId, TaskId, View, WorkerId};
 use synod_jobs::{JobSpec, Stores};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -37,6 +38,7 @@ use super::threads::{
 };
 use super::{JobMetrics, JobsOptions};
 use membership::Member;
+use overseeing::Working;
 use working::Running;
 
 /// What the service knows of its node.
@@ -82,8 +84,9 @@ pub(crate) struct JobService<K: Kv> {
     folders: BTreeMap<JobId, JobSpec>,
     /// Jobs that this worker has nothing of but logs.
     logs: BTreeSet<JobId>,
-    /// Jobs on whose files the coordinator works, since when, and failed commits.
-    working: BTreeMap<JobId, (Work, Instant)>,
+    /// What the coordinator does on the files of jobs, how much of that it has begun, and failed commits.
+    working: BTreeMap<JobId, Working>,
+    works_begun: u64,
     failed_commits: BTreeMap<JobId, u32>,
     /// Jobs that this worker leaves alone because its program is another one.
     warned: BTreeSet<JobId>,
@@ -134,6 +137,7 @@ impl<K: Kv> JobService<K> {
             folders: BTreeMap::new(),
             logs: BTreeSet::new(),
             working: BTreeMap::new(),
+            works_begun: 0,
             warned: BTreeSet::new(),
             failed_commits: BTreeMap::new(),
             pool: Pool::default(),
@@ -178,6 +182,7 @@ impl<K: Kv> JobService<K> {
         for running in self.running.values() {
             running.progress.cancel();
         }
+        self.stop_work();
         if let Some(member) = self.member.take() {
             // Others need not wait for the lease to end. If this takes long, they do.
             drop(tokio::time::timeout(LEAVE_TIMEOUT, member.session.close()).await);
@@ -227,7 +232,7 @@ impl<K: Kv> JobService<K> {
 
     /// What one job may read.
     fn stores(&self) -> Stores {
-        stores_of_job(self.kv.clone(), Handle::current())
+        self.facts.moments.stores(stores_of_job(self.kv.clone(), Handle::current()))
     }
 
     /// A person hears of it when it has gone on for a while, once.
@@ -337,10 +342,7 @@ impl<K: Kv> JobService<K> {
                 self.running.remove(&(ended.held.job.clone(), ended.held.task));
                 self.ended.push_back(ended);
             }
-            ThreadResult::Work(id, result) => {
-                self.working.remove(&id);
-                self.after_work(&id, result).await;
-            }
+            ThreadResult::Work(id, number, result) => self.on_work(&id, number, result).await,
         }
     }
 

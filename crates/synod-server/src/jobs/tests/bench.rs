@@ -55,7 +55,7 @@ impl Default for Kind {
 impl Kind {
     /// Does this at the moments of its threads.
     pub fn acting(act: impl Fn(Moment<'_>) + Send + Sync + 'static) -> Kind {
-        Kind { moments: Moments { act: Some(Arc::new(act)) }, ..Kind::default() }
+        Kind { moments: Moments { act: Some(Arc::new(act)), slow: None }, ..Kind::default() }
     }
 }
 

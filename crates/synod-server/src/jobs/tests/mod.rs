@@ -2,6 +2,7 @@
 
 mod bench;
 mod cable;
+mod commits;
 mod kills;
 mod links;
 mod lives;

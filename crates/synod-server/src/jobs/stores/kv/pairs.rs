@@ -8,7 +8,7 @@ use std::path::Path;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use synod_jobs::commit::Manifest;
-use synod_jobs::{JobError, Publication};
+use synod_jobs::{JobError, Progress, Publication};
 
 /// How many pairs have been written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +70,7 @@ fn tab_in(line: &[u8]) -> usize {
 }
 
 /// Sees that every part file has a line for each of its records, and says how many pairs there are.
-pub(super) fn check(files: &Publication<'_>) -> Result<u64, JobError> {
+pub(super) fn check(files: &Publication<'_>, progress: &Progress) -> Result<u64, JobError> {
     let Manifest { parts, side_files, .. } = files.manifest;
     if let Some(side) = side_files.first() {
         let what = format!("a task has written {}: files beside part files are no keys", side.name);
@@ -80,6 +80,10 @@ pub(super) fn check(files: &Publication<'_>) -> Result<u64, JobError> {
     let mut pairs = Pairs::from(files, Position::default())?;
     while let Some((_, _, at)) = pairs.next()? {
         found[at.parts] = at.pairs;
+        if at.pairs.is_multiple_of(PAIRS_PER_MOVE) {
+            progress.check_cancelled()?;
+            progress.note_move();
+        }
     }
     for (part, found) in parts.iter().zip(&found) {
         if part.records != *found {
@@ -98,3 +102,5 @@ fn failed(output: &Path, what: String) -> JobError {
 }
 
 const BUFFER_BYTES: usize = 256 << 10;
+/// Pairs that are looked at before that counts as a move.
+const PAIRS_PER_MOVE: u64 = 10_000;

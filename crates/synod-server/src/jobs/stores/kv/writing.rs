@@ -98,11 +98,10 @@ impl<K: Kv> OutputStore for KeyRanges<K> {
         if manifest.len() > MOST_MANIFEST_BYTES {
             return Err(place.failed("it has too many part files: take fewer reduces".to_owned()));
         }
-        pairs::check(files)?;
+        pairs::check(files, progress)?;
         let mut began = Instant::now();
         let (mut last, mut source) = (None, None);
         loop {
-            progress.check_cancelled()?;
             let (mark, revision) = place.mark()?;
             let ours = mark.filter(|mark| mark.job == files.mark);
             let Some(mark) = ours else {
@@ -111,8 +110,10 @@ impl<K: Kv> OutputStore for KeyRanges<K> {
             if mark.manifest.is_some() {
                 return Ok(());
             }
+            progress.check_cancelled()?;
             let moved = last.replace(revision) != Some(revision);
             if moved {
+                progress.note_move();
                 began = Instant::now();
             }
             let mut pairs = match source.take() {
@@ -150,10 +151,11 @@ impl<K: Kv> OutputStore for KeyRanges<K> {
         Ok(found.filter(|found| found.job == mark).and_then(|found| found.manifest))
     }
 
-    fn clean(&self, output: &Path, mark: &str) -> Result<(), JobError> {
+    fn clean(&self, output: &Path, mark: &str, progress: &Progress) -> Result<(), JobError> {
         let place = self.place(output)?;
         let mut began = Instant::now();
         loop {
+            progress.check_cancelled()?;
             let (found, revision) = place.mark()?;
             let ours = found.filter(|found| found.job == mark && found.manifest.is_none());
             let Some(ours) = ours else { return Ok(()) };
@@ -170,6 +172,7 @@ impl<K: Kv> OutputStore for KeyRanges<K> {
             let request = DeleteRangeRequest { range, prev_kv: false };
             deletion.success.push(TxnOp::DeleteRange(request));
             place.write(deletion, began)?;
+            progress.note_move();
             began = Instant::now();
         }
     }

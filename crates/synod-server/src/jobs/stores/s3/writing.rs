@@ -95,13 +95,13 @@ impl OutputStore for Buckets {
         self.place(output)?.published(mark)
     }
 
-    fn clean(&self, output: &Path, mark: &str) -> Result<(), JobError> {
+    fn clean(&self, output: &Path, mark: &str, progress: &Progress) -> Result<(), JobError> {
         let place = self.place(output)?;
         if place.mark()?.as_deref() != Some(mark) {
             return Ok(());
         }
         if place.published(mark)?.is_none() {
-            place.delete_direct_but(TEMPORARY)?;
+            place.delete_direct_but(TEMPORARY, progress)?;
         }
         place.delete(TEMPORARY)
     }
@@ -202,6 +202,7 @@ impl Place<'_> {
         progress: &Progress,
     ) -> Result<(), JobError> {
         progress.check_cancelled()?;
+        progress.note_move();
         let key = self.object.beneath(name);
         if let Some(crc32c) = &crc32c
             && self.is_there(&key, bytes, crc32c)?
@@ -249,7 +250,9 @@ impl Place<'_> {
         let wait = |part: tokio::task::JoinHandle<Result<(), Error>>| {
             let ended = self.runtime.block_on(part);
             let gone = |_| self.failed("the process is about to stop".to_owned());
-            ended.map_err(gone)?.map_err(|error| self.told(&error))
+            ended.map_err(gone)?.map_err(|error| self.told(&error))?;
+            progress.note_move();
+            Ok(())
         };
         loop {
             progress.check_cancelled()?;
@@ -288,7 +291,7 @@ impl Place<'_> {
         }
     }
 
-    fn delete_direct_but(&self, kept: &str) -> Result<(), JobError> {
+    fn delete_direct_but(&self, kept: &str, progress: &Progress) -> Result<(), JobError> {
         let kept = self.object.beneath(kept);
         let location = self.object.location();
         let folder = Some(&location).filter(|_| !self.object.key.is_empty());
@@ -300,9 +303,18 @@ impl Place<'_> {
             };
             let keys = found.into_iter().map(|meta| meta.location).filter(ours);
             let keys = futures_util::stream::iter(keys.map(Ok).collect::<Vec<_>>()).boxed();
-            self.store.delete_stream(keys).try_for_each(|_| async { Ok(()) }).await
+            let mut gone = self.store.delete_stream(keys);
+            while let Some(deleted) = gone.next().await {
+                deleted?;
+                progress.note_move();
+                if progress.check_cancelled().is_err() {
+                    break;
+                }
+            }
+            Ok(())
         };
-        self.runtime.block_on(delete).map_err(|error: Error| self.told(&error))
+        self.runtime.block_on(delete).map_err(|error: Error| self.told(&error))?;
+        progress.check_cancelled()
     }
 
     fn exists(&self) -> JobError {

@@ -1,0 +1,225 @@
+//! Publishing and removing outputs in a store that is slow, stands still, hangs, or is told to stop.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use synod_jobs::cluster::{JobId, JobState};
+use synod_jobs::commit::Manifest;
+use synod_jobs::{JobError, JobSpec, OutputStore, Progress, Publication};
+
+use super::bench::{Bench, Kind, text};
+use crate::jobs::moments::Moments;
+use crate::jobs::{Cancelling, cancel_job};
+
+/// Nothing takes this long.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long work may stand still here.
+const STALL: Duration = Duration::from_secs(3);
+
+type Publishing = dyn Fn(u32, &Progress) -> Result<(), JobError> + Send + Sync;
+
+/// A store that publishes as a test says, and notes who does what.
+struct Scripted {
+    /// What is done by each try to publish, by its number.
+    publishing: Box<Publishing>,
+    tries: AtomicU32,
+    /// Threads inside that change something, and whether two ever met.
+    inside: AtomicU32,
+    met: AtomicBool,
+    cleaned: AtomicU32,
+    manifest: Mutex<Option<Manifest>>,
+}
+
+impl Scripted {
+    fn new(
+        publishing: impl Fn(u32, &Progress) -> Result<(), JobError> + Send + Sync + 'static,
+    ) -> Arc<Scripted> {
+        Arc::new(Scripted {
+            publishing: Box::new(publishing),
+            tries: AtomicU32::new(0),
+            inside: AtomicU32::new(0),
+            met: AtomicBool::new(false),
+            cleaned: AtomicU32::new(0),
+            manifest: Mutex::new(None),
+        })
+    }
+
+    fn change<T>(&self, body: impl FnOnce() -> T) -> T {
+        if self.inside.fetch_add(1, SeqCst) > 0 {
+            self.met.store(true, SeqCst);
+        }
+        let result = body();
+        self.inside.fetch_sub(1, SeqCst);
+        result
+    }
+
+    fn counts(&self) -> (u32, u32) {
+        assert!(!self.met.load(SeqCst), "two threads worked on one output at the same time");
+        (self.tries.load(SeqCst), self.cleaned.load(SeqCst))
+    }
+}
+
+impl OutputStore for Scripted {
+    fn check(&self, _: &JobSpec) -> Result<(), JobError> {
+        Ok(())
+    }
+
+    fn check_absent(&self, _: &Path) -> Result<(), JobError> {
+        Ok(())
+    }
+
+    fn claim(&self, _: &Path, job: Option<&JobId>) -> Result<String, JobError> {
+        Ok(job.expect("a job on a cluster has a name").to_string())
+    }
+
+    fn publish(&self, files: &Publication<'_>, progress: &Progress) -> Result<(), JobError> {
+        self.change(|| {
+            (self.publishing)(self.tries.fetch_add(1, SeqCst), progress)?;
+            *self.manifest.lock().unwrap() = Some(files.manifest.clone());
+            Ok(())
+        })
+    }
+
+    fn published(&self, _: &Path, _: &str) -> Result<Option<Manifest>, JobError> {
+        Ok(self.manifest.lock().unwrap().clone())
+    }
+
+    fn clean(&self, _: &Path, _: &str, _: &Progress) -> Result<(), JobError> {
+        self.change(|| self.cleaned.fetch_add(1, SeqCst));
+        Ok(())
+    }
+}
+
+/// Waits on a thread that may block.
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn wait_cancelled(progress: &Progress) -> JobError {
+    wait_until("it is told to end", || progress.check_cancelled().is_err());
+    JobError::Cancelled
+}
+
+/// A worker over that store, and a job with its output there.
+async fn with_job(store: &Arc<Scripted>) -> (Bench, JobId) {
+    let mut bench = Bench::new(0).await;
+    fs::write(bench.path("in"), text(10_000, 3)).unwrap();
+    let mut kind = Kind::default();
+    kind.limits.stall = STALL;
+    kind.moments = Moments { slow: Some(store.clone()), ..Moments::default() };
+    bench.add(kind).await;
+    let spec = JobSpec {
+        staging_folder: Some(bench.path("staging")),
+        sync_output: false,
+        ..JobSpec::new("sort", [bench.path("in")], "slow://out")
+    };
+    let id = bench.submit(&spec).await;
+    (bench, id)
+}
+
+async fn end_of(bench: &Bench, id: &JobId) -> JobState {
+    bench.wait_state(id, "an end", JobState::is_final).await;
+    bench.view().await.jobs[id].job.clone().unwrap().record.state
+}
+
+#[tokio::test]
+async fn a_commit_that_moves_may_take_longer_than_anything_may_stand_still() {
+    let store = Scripted::new(|_, progress| {
+        let began = Instant::now();
+        while began.elapsed() < STALL * 5 / 2 {
+            progress.check_cancelled()?;
+            progress.note_move();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    });
+    let (bench, id) = with_job(&store).await;
+    let state = end_of(&bench, &id).await;
+    assert!(matches!(state, JobState::Done(_)), "{state:?}");
+    assert_eq!(store.counts(), (1, 0));
+}
+
+#[tokio::test]
+async fn a_commit_that_stands_still_is_begun_again_only_when_it_has_ended() {
+    let store = Scripted::new(|number, progress| match number {
+        0 => {
+            let told = wait_cancelled(progress);
+            // On its way out it is still at work.
+            std::thread::sleep(Duration::from_millis(500));
+            Err(told)
+        }
+        _ => Ok(()),
+    });
+    let (bench, id) = with_job(&store).await;
+    let state = end_of(&bench, &id).await;
+    assert!(matches!(state, JobState::Done(_)), "{state:?}");
+    assert_eq!(store.counts(), (2, 0));
+}
+
+#[tokio::test]
+async fn what_is_left_is_removed_only_when_the_last_commit_has_ended() {
+    let store = Scripted::new(|_, progress| {
+        let told = wait_cancelled(progress);
+        std::thread::sleep(Duration::from_millis(500));
+        Err(told)
+    });
+    let (bench, id) = with_job(&store).await;
+    let state = end_of(&bench, &id).await;
+    let JobState::Failed(why) = state else { panic!("{state:?}") };
+    assert_eq!(why, "publishing the output did not move for 3 s");
+    assert_eq!(store.counts(), (3, 1));
+}
+
+#[tokio::test]
+async fn an_output_that_a_hanging_commit_may_still_write_is_left_alone_and_named() {
+    let let_go = Arc::new(AtomicBool::new(false));
+    let released = let_go.clone();
+    let store = Scripted::new(move |_, _| {
+        wait_until("it is let go", || released.load(SeqCst));
+        Ok(())
+    });
+    let (bench, id) = with_job(&store).await;
+    let state = end_of(&bench, &id).await;
+    let JobState::Failed(why) = &state else { panic!("{state:?}") };
+    assert!(why.contains("neither moves nor ends") && why.contains("slow://out"), "{why}");
+    assert_eq!(store.counts(), (1, 0));
+    let_go.store(true, SeqCst);
+    let ended = store.clone();
+    let wait = move || wait_until("it has ended", || ended.inside.load(SeqCst) == 0);
+    tokio::task::spawn_blocking(wait).await.unwrap();
+    // What it says comes too late; another job is run as ever.
+    let other = JobSpec::new("sort", [bench.path("in")], bench.path("out"));
+    bench.run(&other).await.unwrap();
+    assert_eq!(end_of(&bench, &id).await, state);
+    assert_eq!(store.counts(), (1, 0));
+}
+
+#[tokio::test]
+async fn a_job_can_be_cancelled_while_it_is_published_and_what_is_there_is_removed_then() {
+    for too_late in [false, true] {
+        let store = Scripted::new(move |_, progress| {
+            let told = wait_cancelled(progress);
+            if too_late { Ok(()) } else { Err(told) }
+        });
+        let (bench, id) = with_job(&store).await;
+        let begun = store.clone();
+        let wait = move || wait_until("it publishes", || begun.tries.load(SeqCst) > 0);
+        tokio::task::spawn_blocking(wait).await.unwrap();
+        assert_eq!(cancel_job(&bench.kv, &id).await.unwrap(), Cancelling::Asked);
+        let state = end_of(&bench, &id).await;
+        if too_late {
+            assert!(matches!(state, JobState::Done(_)), "{state:?}");
+            assert_eq!(store.counts(), (1, 0));
+        } else {
+            assert_eq!(state, JobState::Cancelled);
+            assert_eq!(store.counts(), (1, 1));
+        }
+    }
+}
