@@ -99,7 +99,7 @@ impl<'a> MapInput<'a> {
             offset: lines.offset,
             first_number: self.next_number,
             file: &self.file.path,
-            framing: &plan.format.framing,
+            framing: if lines.are_lines { &Framing::Line } else { &plan.format.framing },
             skips,
             long: lines.has_long.then_some((plan.format.long_records, limit)),
         };

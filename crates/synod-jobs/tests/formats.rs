@@ -114,6 +114,12 @@ fn every_record_is_read_once_for_every_framing_and_every_split_size() {
         cases.push((Framing::AnyLine, text.clone()));
         cases.push((delimiter(b"\r\n"), text));
     }
+    // Without a carriage return anywhere, or with the first one far behind the first buffer.
+    for end in ["", "x", "\n", "\r", "a\rb\n\r\nc", "a\rb"] {
+        let mut text = b"ab\n\ncde\n".repeat(70);
+        text.extend_from_slice(end.as_bytes());
+        cases.push((Framing::AnyLine, text));
+    }
     for (index, (framing, text)) in cases.iter().enumerate() {
         let path = bench.file(&format!("in{index}"), text);
         let mut spec = spec(&bench, framing.clone(), &[&path]);

@@ -131,6 +131,23 @@ fn a_command_that_fails_or_hangs_fails_the_job_and_says_why() {
 }
 
 #[test]
+fn a_command_that_leaves_input_in_a_wide_pipe_fails_like_any_other() {
+    let place = tempfile::tempdir().unwrap();
+    let line = b"seven!\n";
+    std::fs::write(place.path().join("in.txt"), line.repeat(3_000_000 / line.len())).unwrap();
+    let one_split = ["-D", "mapreduce.input.fileinputformat.split.minsize=100000000"];
+    // Of 3 MB it leaves a half: more than an ordinary pipe holds, and less than it was given room for.
+    let early = [&one_split[..], &["-mapper", "head -c 2500000", "-reducer", "NONE"]].concat();
+    let error = run(place.path(), &early).unwrap_err().to_string();
+    assert!(error.contains("all its input"), "{error}");
+    // One that takes its time, and its input by the byte, reads all of it.
+    let script = "sh -c \"head -c 2999000; read line; echo $line; cat\"";
+    let slow = [&one_split[..], &["-mapper", script, "-reducer", "NONE"]].concat();
+    let summary = run(place.path(), &slow).unwrap();
+    assert_eq!(summary.manifest.counters.reduce_records_out, 3_000_000 / line.len() as u64);
+}
+
+#[test]
 fn a_command_may_print_before_it_reads_or_leave_its_pipe_to_a_child() {
     let place = tempfile::tempdir().unwrap();
     std::fs::write(place.path().join("in.txt"), b"x\n".repeat(300_000)).unwrap();

@@ -160,11 +160,7 @@ impl<'s> Feeder<'s> {
             && self.settings.input == InputClass::Text
             && block.skips.is_none()
             && block.long.is_none()
-            && match block.framing {
-                Framing::Line => true,
-                Framing::AnyLine => memchr::memchr(b'\r', block.bytes).is_none(),
-                _ => false,
-            }
+            && *block.framing == Framing::Line
     }
 
     /// Appends what the command reads of a record.

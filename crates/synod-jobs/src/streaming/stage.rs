@@ -94,6 +94,7 @@ impl<'a> Stage<'a> {
         }
         let enough = self.task.kind == TaskKind::Map
             && settings.enough_output.is_some_and(|enough| outcome.pairs >= enough);
+        let closed = closed || outcome.left_input;
         if closed && offered > HADOOP_BUFFER_BYTES && settings.unread_is_failure && !enough {
             return Err(self.failed(&format!(
                 "it ended with code {} before it had read all its input, which counts as a \

@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// What a pipe holds at most; less if the system allows an ordinary user no more.
-const PIPE_BYTES: usize = 1 << 20;
+/// What a wide pipe holds.
+pub const WIDE_PIPE_BYTES: usize = 1 << 20;
+/// What a pipe holds that is left as it is.
+pub const PIPE_BYTES: usize = 64 << 10;
 /// A file that was just copied may be open for writing in another thread's child for a moment.
 const BUSY_RETRIES: u32 = 50;
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
@@ -76,14 +78,10 @@ impl Launch {
                 program: program.clone(),
                 source: error.into(),
             })?;
-            // A smaller pipe works as well. Little goes through stderr; and a large stdin would hide that
-            // a command ended without having read it.
-            #[cfg(target_os = "linux")]
+            // Little goes through stderr; and what a wide stdin needs, `pump.rs` says.
             if at == 1 {
-                let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES);
+                widen(pipe);
             }
-            #[cfg(not(target_os = "linux"))]
-            let _ = (at, PIPE_BYTES);
         }
         Ok(group)
     }
@@ -107,6 +105,17 @@ impl Launch {
             .map(|folder| folder.join(path))
             .find(|file| file.is_file());
         found.ok_or_else(|| LaunchError::NotFound { name: name.to_owned() })
+    }
+}
+
+/// Makes a pipe wide, if the system allows it. A smaller one works as well.
+pub fn widen(pipe: impl AsFd) -> bool {
+    #[cfg(target_os = "linux")]
+    return rustix::pipe::fcntl_setpipe_size(pipe, WIDE_PIPE_BYTES).is_ok();
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = pipe;
+        false
     }
 }
 

@@ -4,11 +4,16 @@
 //! reading, closes one, leaves one to a child of its own), the others keep moving. The thread writes
 //! as long as the pipe takes bytes, so that most reads find a pipe full of output.
 //!
+//! A command with much to read gets a wide pipe, and the thread looks at the pipes less often. What is
+//! in a pipe looks as if it had been read; so, lest a command that ends without reading its input go
+//! unnoticed, a wide pipe is closed when no more is in it than an ordinary one holds.
+//!
 //! Progress is a byte that moves in any pipe. Without any for the job's timeout the command is ended.
 //! Time that this thread spends elsewhere, sorting or reading input, does not count.
 
 use super::end::{Group, code_of, timespec};
-use super::launch::Launch;
+use super::launch::{Launch, PIPE_BYTES, WIDE_PIPE_BYTES, widen};
+use super::pace::Pace;
 use crate::error::JobError;
 use crate::streaming::report::Reports;
 use crate::streaming::wire::reader::PairReader;
@@ -23,8 +28,14 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_millis(100);
 /// How long output is waited for when the command has ended but somebody holds its pipes.
 const ORPHANS_DELAY: Duration = Duration::from_millis(250);
+/// Input after which a command gets a wide pipe.
+const WIDE_AFTER_BYTES: u64 = 1 << 20;
+/// Between the first two looks whether a command has read the rest of its input.
+const DRAIN_PAUSE: Duration = Duration::from_millis(1);
 /// Bytes of stderr taken at once.
 const STDERR_BYTES: usize = 64 << 10;
+/// Bytes of stdout taken before the other pipes have their turn.
+const STDOUT_BYTES: usize = WIDE_PIPE_BYTES;
 
 /// Takes the pairs that a command prints.
 pub type TakePair<'t> = dyn FnMut(&[u8], &[u8]) -> Result<(), JobError> + 't;
@@ -45,6 +56,8 @@ pub struct Outcome {
     pub code: i32,
     /// Pairs that it printed.
     pub pairs: u64,
+    /// Whether it ended, or closed the pipe, with more to read than an ordinary pipe holds.
+    pub left_input: bool,
 }
 
 /// A running command.
@@ -62,6 +75,11 @@ pub struct Command<'a> {
     idle: Duration,
     pairs: u64,
     errors: Vec<u8>,
+    /// Bytes that it was given.
+    fed: u64,
+    /// Whether it reads from a wide pipe; none before there is a reason to ask for one.
+    wide: Option<bool>,
+    pace: Pace,
 }
 
 impl<'a> Command<'a> {
@@ -94,6 +112,9 @@ impl<'a> Command<'a> {
             idle: Duration::ZERO,
             pairs: 0,
             errors: vec![0; STDERR_BYTES],
+            fed: 0,
+            wide: None,
+            pace: Pace::new(),
         })
     }
 
@@ -111,13 +132,15 @@ impl<'a> Command<'a> {
                 Ok(written) => {
                     rest = &rest[written..];
                     self.idle = Duration::ZERO;
+                    self.fed += written as u64;
+                    self.pace.wrote(written);
+                    if self.wide.is_none() && self.fed > WIDE_AFTER_BYTES {
+                        self.wide = Some(widen(stdin));
+                    }
                 }
                 Err(Errno::AGAIN) => {
                     self.turn(true, TICK, take)?;
-                    if !self.idle.is_zero() && self.group.has_ended() {
-                        // A child of it holds the pipe, and nobody reads.
-                        self.stdin = None;
-                    }
+                    self.let_go_if_orphaned();
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::PIPE) => self.stdin = None,
@@ -127,8 +150,40 @@ impl<'a> Command<'a> {
         Ok(Fed::All)
     }
 
+    /// A pipe that a child of the command holds, and nobody reads from, is no pipe to it.
+    fn let_go_if_orphaned(&mut self) {
+        if !self.idle.is_zero() && self.group.has_ended() {
+            self.stdin = None;
+        }
+    }
+
+    /// Waits until a wide pipe holds no more than an ordinary one. Whether it came to that.
+    fn drain(&mut self, take: &mut TakePair<'_>) -> Result<Fed, JobError> {
+        let (mut before, mut pause) = (WIDE_PIPE_BYTES as u64, DRAIN_PAUSE);
+        while self.wide == Some(true) {
+            let Some(stdin) = &self.stdin else { return Ok(Fed::Closed) };
+            // A system that does not tell has no wide pipes either.
+            let unread = rustix::io::ioctl_fionread(stdin).unwrap_or(0);
+            if unread <= PIPE_BYTES as u64 {
+                break;
+            }
+            let read = before.saturating_sub(unread);
+            if read > 0 {
+                self.idle = Duration::ZERO;
+            }
+            if read < PIPE_BYTES as u64 {
+                pause = (pause * 2).min(TICK);
+            }
+            before = unread;
+            self.turn(false, pause, take)?;
+            self.let_go_if_orphaned();
+        }
+        Ok(Fed::All)
+    }
+
     /// Lets it see the end of its input, takes the rest of what it prints, and ends its group.
     pub fn finish(mut self, take: &mut TakePair<'_>) -> Result<Outcome, JobError> {
+        let left_input = self.drain(take)? == Fed::Closed;
         self.stdin = None;
         let mut orphaned = Duration::ZERO;
         while self.stdout.is_some() || self.stderr.is_some() {
@@ -154,7 +209,7 @@ impl<'a> Command<'a> {
         self.take_pairs(take)?;
         let log = self.task.log;
         self.reports.end(&mut |line| log.line(line));
-        Ok(Outcome { code: code_of(status), pairs: self.pairs })
+        Ok(Outcome { code: code_of(status), pairs: self.pairs, left_input })
     }
 
     fn turn(
@@ -173,10 +228,15 @@ impl<'a> Command<'a> {
         most: Duration,
         take: &mut TakePair<'_>,
     ) -> Result<Duration, JobError> {
+        let before = Instant::now();
+        self.nap()?;
         let mut fds = Vec::with_capacity(3);
-        if let Some(stdin) = self.stdin.as_ref().filter(|_| wants_to_write) {
-            fds.push(PollFd::new(stdin, PollFlags::OUT));
-        }
+        let stdin_at = self.stdin.as_ref().map(|stdin| {
+            // Without a flag it is looked at for its end alone.
+            let flags = if wants_to_write { PollFlags::OUT } else { PollFlags::empty() };
+            fds.push(PollFd::new(stdin, flags));
+            fds.len() - 1
+        });
         let stdout_at = self.stdout.as_ref().map(|stdout| {
             fds.push(PollFd::new(stdout, PollFlags::IN));
             fds.len() - 1
@@ -185,7 +245,6 @@ impl<'a> Command<'a> {
             fds.push(PollFd::new(stderr, PollFlags::IN));
             fds.len() - 1
         });
-        let before = Instant::now();
         match poll(&mut fds, Some(&timespec(most))) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(self.broken("wait for", error)),
@@ -194,7 +253,11 @@ impl<'a> Command<'a> {
         let moves = |at: Option<usize>| at.is_some_and(|at| !fds[at].revents().is_empty());
         let (out, err) = (moves(stdout_at), moves(stderr_at));
         let any = fds.iter().any(|fd| !fd.revents().is_empty());
+        let closed = stdin_at.is_some_and(|at| fds[at].revents().contains(PollFlags::ERR));
         drop(fds);
+        if closed {
+            self.stdin = None;
+        }
         if out {
             self.read_output(take)?;
         }
@@ -207,6 +270,21 @@ impl<'a> Command<'a> {
             self.pass_idle(waited)?;
         }
         Ok(waited)
+    }
+
+    /// Lets a command that has much to read go on for a moment, unless it closes a pipe.
+    fn nap(&mut self) -> Result<(), JobError> {
+        if self.wide != Some(true) {
+            return Ok(());
+        }
+        let ends = PollFlags::empty();
+        let stdin = self.stdin.as_ref().map(|pipe| PollFd::new(pipe, ends));
+        let stdout = self.stdout.as_ref().map(|pipe| PollFd::new(pipe, ends));
+        let mut fds: Vec<PollFd<'_>> = stdin.into_iter().chain(stdout).collect();
+        match poll(&mut fds, Some(&timespec(self.pace.next_nap()))) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(self.broken("wait for", error)),
+        }
     }
 
     /// Nothing has moved for so long. Fails if that was too long, or the job is to stop.
@@ -227,16 +305,28 @@ impl<'a> Command<'a> {
         }
     }
 
+    /// Reads what is in the pipe, a pipe full at most.
     fn read_output(&mut self, take: &mut TakePair<'_>) -> Result<(), JobError> {
-        let Some(stdout) = &self.stdout else { return Ok(()) };
-        match rustix::io::read(stdout.as_fd(), self.reader.room()) {
-            Ok(0) => self.stdout = None,
-            Ok(read) => {
-                self.reader.filled(read);
-                self.take_pairs(take)?;
+        let mut taken = 0;
+        while taken < STDOUT_BYTES
+            && let Some(stdout) = &self.stdout
+        {
+            let room = self.reader.room();
+            let offered = room.len();
+            match rustix::io::read(stdout.as_fd(), room) {
+                Ok(0) => self.stdout = None,
+                Ok(read) => {
+                    self.pace.read(read);
+                    self.reader.filled(read);
+                    self.take_pairs(take)?;
+                    taken += read;
+                    if read < offered {
+                        break;
+                    }
+                }
+                Err(Errno::AGAIN | Errno::INTR) => break,
+                Err(error) => return Err(self.broken("read from", error)),
             }
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(error) => return Err(self.broken("read from", error)),
         }
         Ok(())
     }
