@@ -25,6 +25,7 @@ mod tidy;
         cargo xtask fix                        rewrite what can be rewritten\n  \
         cargo xtask sim --seeds 200            simulate 200 clusters under faults\n  \
         cargo xtask sim --planted              is every planted bug still found?\n  \
+        cargo xtask planted-jobs               do the tests of jobs find theirs?\n  \
         cargo xtask bench                      beside a real etcd and hand-written jobs"
 )]
 struct Arguments {
@@ -40,10 +41,23 @@ enum Command {
     Check(check::Arguments),
     /// Formats, and applies the lints' suggestions.
     Fix,
+    /// Builds the tests of jobs with each bug of crates/synod-jobs/planted, and demands that they find it.
+    PlantedJobs(PlantedJobs),
     /// Simulates clusters under faults, one per seed, and checks every promise.
     Sim(sim::Arguments),
     /// Looks at the house rules alone.
     Tidy,
+}
+
+/// Which bugs.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    cargo xtask planted-jobs                 every bug of crates/synod-jobs/planted\n  \
+    cargo xtask planted-jobs --only winners  those that have this in their name")]
+struct PlantedJobs {
+    /// Only those whose name contains this.
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -51,6 +65,9 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::bench(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Fix => check::fix(),
+        Command::PlantedJobs(PlantedJobs { only }) => {
+            planted::planted(planted::Noticing::JobTests, only.as_deref())
+        }
         Command::Sim(arguments) => sim::sim(&arguments),
         Command::Tidy => tidy::tidy(&step::root()),
     };

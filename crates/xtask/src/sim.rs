@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use synod_sim::cli::{SimArgs, run_seeds};
 
-use crate::planted;
+use crate::planted::{Noticing, planted};
 
 /// Which seeds.
 #[derive(clap::Args)]
@@ -33,7 +33,7 @@ pub struct Arguments {
 /// Runs the seeds, or the planted bugs.
 pub fn sim(arguments: &Arguments) -> Result<()> {
     if arguments.planted {
-        return planted::planted(arguments.only.as_deref());
+        return planted(Noticing::Simulator, arguments.only.as_deref());
     }
     let Arguments { seeds, first, verbose, .. } = *arguments;
     if first.checked_add(seeds).is_none() {
