@@ -13,6 +13,8 @@ pub(super) enum Moment<'a> {
     AttemptEnded(&'a Held),
     WorkBegins(Work),
     WorkEnded(Work),
+    /// Of the worker: it has a connection to the one of this node.
+    Minds(&'a str),
 }
 
 #[cfg(test)]
@@ -52,6 +54,9 @@ impl Moments {
 
     /// It is done, and nobody knows yet.
     pub(super) fn work_ended(&self, _: Work) {}
+
+    /// The worker has a connection to its neighbour, of this node.
+    pub(super) fn minds(&self, _: &str) {}
 }
 
 #[cfg(test)]
@@ -83,5 +88,9 @@ impl Moments {
 
     pub(super) fn work_ended(&self, work: Work) {
         self.reach(Moment::WorkEnded(work));
+    }
+
+    pub(super) fn minds(&self, node: &str) {
+        self.reach(Moment::Minds(node));
     }
 }

@@ -1,6 +1,6 @@
 //! Joining while there is a job, standing for election, leaving when there is none.
 
-use synod_base::LeaseId;
+use synod_base::{LeaseId, Revision};
 use synod_client::election::{self, Leadership};
 use synod_client::{ClientError, Kv, Session};
 use synod_jobs::cluster::names::ELECTION;
@@ -11,17 +11,21 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::neighbour::{self, MINDED, Neighbour, neighbours_of};
 use super::{FOLLOW_PAUSE, JobService};
 use crate::jobs::records::Applied;
 
 /// Registered and standing for election, as long as the session lives.
 pub(super) struct Member<K: Kv> {
     pub(super) session: Session<K>,
+    /// When it was registered.
+    since: Revision,
     pub(super) identity: Identity,
     /// What it has registered.
     pub(super) record: WorkerRecord,
-    /// Ends with this value.
-    _candidacy: JoinSet<()>,
+    /// The candidacy, and who minds the neighbours; they end with this value.
+    _tasks: JoinSet<()>,
+    neighbours: [watch::Sender<Option<Neighbour>>; MINDED],
     pub(super) elected: watch::Receiver<Option<Leadership>>,
     pub(super) coordinator: Option<Coordinator>,
     /// Since when there is no job.
@@ -41,7 +45,10 @@ impl<K: Kv> JobService<K> {
             }
             return;
         };
-        if member.session.is_lost() {
+        let is_known =
+            self.view.revision() < member.since || self.view.workers.contains_key(&self.id);
+        // The registration goes with the lease, and is missed before the next keep-alive.
+        if member.session.is_lost() || !is_known {
             tracing::warn!("jobs: the worker's lease was lost; its tasks go to others");
             self.member = None;
             for running in self.running.values() {
@@ -50,6 +57,14 @@ impl<K: Kv> JobService<K> {
             self.stop_work();
         } else if !idle {
             member.idle_since = None;
+            for (sender, next) in member.neighbours.iter().zip(neighbours_of(&self.id, &self.view))
+            {
+                sender.send_if_modified(|minded| {
+                    let changes = *minded != next;
+                    *minded = next;
+                    changes
+                });
+            }
             if draining && !member.record.draining {
                 self.announce_drain().await;
             }
@@ -80,16 +95,23 @@ impl<K: Kv> JobService<K> {
             runs_commands: self.facts.runs_commands,
             draining: false,
         };
-        self.kv.txn(registration(&self.id, &record, lease).into_txn()).await?;
+        let (header, _) = self.kv.txn(registration(&self.id, &record, lease).into_txn()).await?;
         let (sender, elected) = watch::channel(None);
         let candidate = stand_for_election(self.kv.clone(), lease, self.id.to_string(), sender);
-        let mut candidacy = JoinSet::new();
-        candidacy.spawn(candidate);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(candidate);
+        let neighbours = [(); MINDED].map(|()| {
+            let (neighbour, minded) = watch::channel(None);
+            tasks.spawn(neighbour::mind(self.kv.clone(), minded, self.facts.moments.clone()));
+            neighbour
+        });
         Ok(Member {
             session,
+            since: header.revision,
             record,
             identity: Identity { id: self.id.clone(), lease, node: self.facts.name.clone() },
-            _candidacy: candidacy,
+            _tasks: tasks,
+            neighbours,
             elected,
             coordinator: None,
             idle_since: None,

@@ -4,10 +4,12 @@
 //! untouched. With the first job it takes a lease, registers, and stands for election; some seconds
 //! after the last one it leaves. Everything decided here comes from the view; after a change of its
 //! own the service waits until the view has it. Joining and leaving is in `membership.rs`, the
-//! coordinator's part in `coordinating.rs`, the worker's in `working.rs`.
+//! coordinator's part in `coordinating.rs`, the worker's in `working.rs`, minding the next worker in
+//! `neighbour.rs`.
 
 mod coordinating;
 mod membership;
+mod neighbour;
 mod overseeing;
 mod working;
 

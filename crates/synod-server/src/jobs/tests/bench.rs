@@ -38,6 +38,7 @@ pub struct Kind {
     pub machine: String,
     pub moments: Moments,
     pub limits: Limits,
+    pub lease_seconds: i64,
 }
 
 impl Default for Kind {
@@ -48,7 +49,13 @@ impl Default for Kind {
             slow_after: Duration::from_millis(300),
             finished_kept: 10,
         };
-        Kind { slots: 2, machine: String::new(), moments: Moments::default(), limits }
+        Kind {
+            slots: 2,
+            machine: String::new(),
+            moments: Moments::default(),
+            limits,
+            lease_seconds: 2,
+        }
     }
 }
 
@@ -120,7 +127,7 @@ impl Bench {
         };
         let options = JobsOptions {
             slots: Some(kind.slots),
-            lease_seconds: 2,
+            lease_seconds: kind.lease_seconds,
             tell_interval: Duration::from_millis(50),
             limits: kind.limits,
             ..JobsOptions::default()
@@ -179,6 +186,21 @@ impl Bench {
         let id: WorkerId = String::from_utf8(leader?.value.to_vec()).ok()?.parse().ok()?;
         let node = self.view().await.node_of(&id);
         self.workers.iter().position(|worker| worker.name == node)
+    }
+
+    /// Waits until so many workers stand for election or are elected.
+    pub async fn wait_candidates(&self, count: usize) {
+        let range = KeyRange::prefix(ELECTION);
+        let request = synod_state::kv::RangeRequest { range, ..Default::default() };
+        let began = std::time::Instant::now();
+        loop {
+            let found = self.kv.range(request.clone(), Consistency::Linearizable).await.unwrap().1;
+            if found.kvs.len() >= count {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "{} of {count} candidates", found.kvs.len());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// Tells a worker to leave when nobody needs it.

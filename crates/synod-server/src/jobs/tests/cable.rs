@@ -42,8 +42,7 @@ impl Cable {
         let task = tokio::spawn(async move {
             let mut streams = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = socket.accept().await {
-                count.fetch_add(1, Ordering::Relaxed);
-                streams.spawn(carry(stream, to, now.clone(), harms.clone()));
+                streams.spawn(carry(stream, to, now.clone(), harms.clone(), count.clone()));
             }
         });
         Cable { address, damage, connections, harmed, task }
@@ -52,6 +51,11 @@ impl Cable {
     /// What others connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// From now on the port refuses connections, and those that stood are closed, as when a process ends.
+    pub fn unplug(&self) {
+        self.task.abort();
     }
 
     pub fn damage(&self, damage: Damage) {
@@ -63,7 +67,7 @@ impl Cable {
         self.harmed.load(Ordering::Relaxed)
     }
 
-    /// Connections that were made.
+    /// Connections over which something was asked.
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
     }
@@ -80,6 +84,7 @@ async fn carry(
     to: SocketAddr,
     damage: Arc<Mutex<Damage>>,
     harmed: Arc<AtomicU64>,
+    connections: Arc<AtomicU64>,
 ) {
     let now = || *damage.lock().unwrap_or_else(PoisonError::into_inner);
     if now() == Damage::Refuse {
@@ -87,11 +92,14 @@ async fn carry(
     }
     let Ok(mut server) = TcpStream::connect(to).await else { return };
     let (mut up, mut down) = (vec![0; 4_096], vec![0; 4_096]);
-    let mut carried = 0;
+    let (mut carried, mut asked) = (0, false);
     loop {
         tokio::select! {
             read = client.read(&mut up) => match read {
                 Ok(bytes) if bytes > 0 => {
+                    if !std::mem::replace(&mut asked, true) {
+                        connections.fetch_add(1, Ordering::Relaxed);
+                    }
                     // Each answer is counted from its beginning.
                     carried = 0;
                     if now() == Damage::Refuse || server.write_all(&up[..bytes]).await.is_err() {

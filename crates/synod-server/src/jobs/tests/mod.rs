@@ -6,6 +6,7 @@ mod commits;
 mod kills;
 mod links;
 mod lives;
+mod neighbours;
 mod phases;
 mod shuffle;
 mod store;

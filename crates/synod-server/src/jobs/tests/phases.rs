@@ -37,7 +37,7 @@ fn hold_at(work: Work, at: At) -> (Kind, Hold) {
         let is_it = match moment {
             Moment::WorkBegins(begun) => at == At::Beginning && begun == work,
             Moment::WorkEnded(ended) => at == At::End && ended == work,
-            Moment::AttemptBegins(_) | Moment::AttemptEnded(_) => false,
+            Moment::AttemptBegins(_) | Moment::AttemptEnded(_) | Moment::Minds(_) => false,
         };
         let first = if is_it { once.lock().unwrap().take() } else { None };
         if let Some((tell, released)) = first {
@@ -253,8 +253,9 @@ async fn a_folder_made_by_a_coordinator_that_wakes_up_after_the_end_goes_again()
     let first = bench.add(kind).await;
     let id = bench.submit(&spec(&bench, "out")).await;
     let release = hold.wait_reached().await;
-    bench.end_lease(first).await;
     bench.add(Kind::default()).await;
+    bench.wait_candidates(2).await;
+    bench.end_lease(first).await;
     cancel_job(&bench.kv, &id).await.unwrap();
     bench.wait_state(&id, "an end", |state| *state == JobState::Cancelled).await;
     assert!(!bench.path("out").exists());
