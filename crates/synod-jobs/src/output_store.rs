@@ -8,9 +8,10 @@
 use crate::cluster::names::JobId;
 use crate::commit::Manifest;
 use crate::error::JobError;
+use crate::input::{local_path, scheme_of};
 use crate::progress::Progress;
 use crate::spec::JobSpec;
-use std::path::Path;
+use std::path::{Component, Path};
 
 /// Where the outputs of one scheme go. Calls block.
 pub trait OutputStore: Send + Sync {
@@ -58,6 +59,108 @@ impl JobSpec {
         match &self.staging_folder {
             Some(staging) if self.output_is_in_store() => staging.join(job.to_string()),
             _ => self.output.clone(),
+        }
+    }
+}
+
+/// Whether two outputs are the same, or one of them lies within the other, as their names say it: folders by
+/// their components, prefixes of keys (`kv`) byte by byte, and in any other store by what is between slashes.
+pub fn are_nested(one: &Path, other: &Path) -> bool {
+    let (one, other) = (Parts::of(one), Parts::of(other));
+    one.scheme == other.scheme && (one.begins(&other) || other.begins(&one))
+}
+
+/// Where an output is, from the whole to the part.
+struct Parts<'a> {
+    scheme: &'a str,
+    parts: Vec<Vec<u8>>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(name: &'a Path) -> Parts<'a> {
+        let scheme = scheme_of(name).unwrap_or("file");
+        let text = name.to_str().and_then(|text| text.split_once("://")).map(|(_, rest)| rest);
+        let mut parts = Vec::new();
+        match (scheme, text) {
+            ("kv", Some(text)) => {
+                parts = unescaped(text).into_iter().map(|byte| vec![byte]).collect()
+            }
+            ("file", _) | (_, None) => {
+                for component in local_path(name).components() {
+                    match component {
+                        Component::CurDir => {}
+                        Component::ParentDir => drop(parts.pop()),
+                        part => parts.push(part.as_os_str().as_encoded_bytes().to_vec()),
+                    }
+                }
+            }
+            (_, Some(text)) => {
+                let between = text.split('/').filter(|part| !part.is_empty());
+                parts = between.map(|part| part.as_bytes().to_vec()).collect();
+            }
+        }
+        Parts { scheme, parts }
+    }
+
+    fn begins(&self, other: &Parts<'_>) -> bool {
+        other.parts.starts_with(&self.parts)
+    }
+}
+
+/// The bytes of a name in which `%` and two digits stand for any byte.
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, behind)) = rest.split_first() {
+        let digits = behind.get(..2).and_then(|digits| str::from_utf8(digits).ok());
+        let escaped = digits.filter(|_| byte == b'%');
+        match escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(escaped) => {
+                bytes.push(escaped);
+                rest = &behind[2..];
+            }
+            None => {
+                bytes.push(byte);
+                rest = behind;
+            }
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_are_nested_if_one_is_the_other_or_within_it_whatever_store_they_are_in() {
+        for (one, other) in [
+            ("/a/out", "/a/out"),
+            ("/a/out", "/a/./out//sub/"),
+            ("/a/out", "/a/b/../out/x"),
+            ("file:///a/out", "/a/out/b"),
+            ("/", "/a"),
+            ("kv://a", "kv://ab"),
+            ("kv://a%2f", "kv://a/b"),
+            ("kv://%zz", "kv://%zz1"),
+            ("s3://b/out", "s3://b/out/"),
+            ("s3://b", "s3://b/a/b"),
+            ("s3://b/out/", "s3://b/out/sub"),
+        ] {
+            assert!(are_nested(Path::new(one), Path::new(other)), "{one} {other}");
+            assert!(are_nested(Path::new(other), Path::new(one)), "{other} {one}");
+        }
+        for (one, other) in [
+            ("/a/out", "/a/out2"),
+            ("/a/out", "/b/out"),
+            ("kv://a/", "kv://ab"),
+            ("s3://b/out", "s3://b/out2"),
+            ("s3://b/out", "s3://c/out"),
+            ("s3://a/out", "kv://a/out"),
+            ("/a", "s3://a"),
+        ] {
+            assert!(!are_nested(Path::new(one), Path::new(other)), "{one} {other}");
+            assert!(!are_nested(Path::new(other), Path::new(one)), "{other} {one}");
         }
     }
 }

@@ -6,15 +6,18 @@ mod common;
 
 use std::path::Path;
 
-use common::lone_server;
+use common::PATIENCE;
+use synod_base::LeaseId;
 use synod_client::{Consistency, Kv, Remote, RemoteOptions};
 use synod_jobs::cluster::destination::Destination;
+use synod_jobs::cluster::names::JobKey;
 use synod_jobs::cluster::output::{Winner, create_attempt};
-use synod_jobs::cluster::{JobId, TaskId};
+use synod_jobs::cluster::records::{Totals, encode};
+use synod_jobs::cluster::{JobId, JobRecord, JobState, TaskId};
 use synod_jobs::commit::{Manifest, Part};
 use synod_jobs::reduce_task::ReduceOutput;
 use synod_jobs::{Counters, JobError, JobSpec, OutputStore, Progress, Publication, Stores};
-use synod_server::{Server, local_stores};
+use synod_server::{Server, ServerOptions, local_stores};
 use synod_state::kv::{DeleteRangeRequest, KeyRange, KeyValue, PutRequest, RangeRequest};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -53,7 +56,11 @@ impl Bench {
     /// With part files of these contents.
     fn new(parts: &[String]) -> Bench {
         let data = TempDir::new().unwrap();
-        let server = lone_server(data.path());
+        let mut options = ServerOptions::new(data.path(), "n1");
+        // The records of jobs are written here, and nobody else is to act on them.
+        options.jobs.enabled = false;
+        let server = Server::start(options).unwrap();
+        assert!(server.wait_ready(PATIENCE));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let address = server.info().client_addresses[0].to_string();
         let _inside = runtime.enter();
@@ -73,7 +80,11 @@ impl Bench {
     }
 
     fn pairs(&self) -> Vec<KeyValue> {
-        let request = RangeRequest { range: KeyRange::prefix("out/"), ..RangeRequest::default() };
+        self.under("out/")
+    }
+
+    fn under(&self, prefix: &'static str) -> Vec<KeyValue> {
+        let request = RangeRequest { range: KeyRange::prefix(prefix), ..RangeRequest::default() };
         self.runtime.block_on(self.kv.range(request, Consistency::Linearizable)).unwrap().1.kvs
     }
 }
@@ -170,6 +181,79 @@ fn whoever_has_lost_the_output_writes_nothing_and_what_a_failed_job_wrote_goes()
     let all = RangeRequest { range: KeyRange::prefix("synod/outputs/"), ..RangeRequest::default() };
     let left = bench.runtime.block_on(bench.kv.range(all, Consistency::Linearizable)).unwrap();
     assert_eq!(left.1.kvs, [], "no mark is left");
+}
+
+/// Fails to claim an output, for this reason.
+fn refused(bench: &Bench, output: &str, id: Option<&JobId>, why: &str) {
+    let error = store(&bench.files.stores()).claim(Path::new(output), id).unwrap_err();
+    assert!(error.is_permanent() && error.to_string().contains(why), "{error}");
+}
+
+#[test]
+fn an_output_that_a_living_job_has_claimed_is_not_taken_though_nothing_is_written_yet() {
+    let bench = Bench::new(&[lines(0, 5)]);
+    let (stores, output) = (bench.files.stores(), Path::new(OUTPUT));
+    // One in a single process.
+    let mark = store(&stores).claim(output, None).unwrap();
+    refused(&bench, OUTPUT, None, &format!("is being written by job {mark}"));
+    refused(&bench, OUTPUT, Some(&job(1)), &format!("is being written by job {mark}"));
+    // Neither what it lies in, nor what lies in it; what only looks like it is free.
+    refused(&bench, "kv://o", None, "kv://out/, which has keys in common with it, is being");
+    refused(&bench, "kv://out/sub/", None, "kv://out/, which has keys in common with it, is");
+    let beside = store(&stores).claim(Path::new("kv://out2/"), None).unwrap();
+    store(&stores).clean(Path::new("kv://out2/"), &beside, &Progress::new()).unwrap();
+    let (folder, manifest) = (bench.files.folder.path(), &bench.files.manifest);
+    let files = Publication { output, mark: &mark, folder, manifest };
+    store(&stores).publish(&files, &Progress::new()).unwrap();
+    assert_eq!(bench.pairs().len(), 5);
+    assert_eq!(bench.under("synod/output-owners/"), [], "a job that has ended leaves no owner");
+    // It is nobody's way any more.
+    let within = Path::new("kv://out/sub/");
+    let mark = store(&stores).claim(within, None).unwrap();
+    store(&stores).clean(within, &mark, &Progress::new()).unwrap();
+    assert_eq!(bench.under("synod/output-owners/"), []);
+
+    // A process that is killed is known to be dead once its lease has ended.
+    let mark = store(&stores).claim(within, None).unwrap();
+    refused(&bench, "kv://out/sub/", None, &mark);
+    let owner = &bench.under("synod/output-owners/")[0];
+    assert_ne!(owner.lease, LeaseId::NONE);
+    bench.runtime.block_on(bench.kv.lease_revoke(owner.lease)).unwrap();
+    assert_ne!(store(&bench.files.stores()).claim(within, None).unwrap(), mark);
+}
+
+#[test]
+fn an_output_that_a_job_of_a_cluster_has_claimed_is_free_once_its_record_says_that_it_has_ended() {
+    let bench = Bench::new(&[]);
+    let (stores, output) = (bench.files.stores(), Path::new(OUTPUT));
+    let record = |state: JobState| {
+        let record = JobRecord {
+            name: "test".to_owned(),
+            spec: JobSpec::new("wordcount", ["in"], OUTPUT),
+            state,
+            epoch: 0,
+            build: String::new(),
+            runs_commands: false,
+            submitted_ms: 1,
+            started_ms: 0,
+            ended_ms: 0,
+            totals: Totals::default(),
+            attempts: 4,
+        };
+        let (key, value) = (job(1).key(JobKey::Record), encode(&record).unwrap());
+        let put = PutRequest { key: key.into(), value: value.into(), ..PutRequest::default() };
+        bench.runtime.block_on(bench.kv.put(put)).unwrap();
+    };
+    record(JobState::Preparing);
+    let mark = store(&stores).claim(output, Some(&job(1))).unwrap();
+    for state in [JobState::Preparing, JobState::Running, JobState::Committing] {
+        record(state);
+        refused(&bench, OUTPUT, Some(&job(2)), "is being written by job");
+        refused(&bench, "kv://out/sub/", None, "is being written by job");
+    }
+    record(JobState::Cancelled);
+    let next = store(&stores).claim(output, Some(&job(2))).unwrap();
+    assert_ne!(mark, next);
 }
 
 #[test]

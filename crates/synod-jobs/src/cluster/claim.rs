@@ -16,6 +16,7 @@ use crate::cluster::records::{
 use crate::cluster::seat::Seat;
 use crate::cluster::view::{JobView, Stamped, View};
 use crate::cluster::worker::Identity;
+use crate::spec::MAX_ATTEMPTS;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use synod_base::Revision;
@@ -121,8 +122,7 @@ fn open_to<'v>(
 }
 
 /// One of the waiting tasks. Workers start at different places of the queue, so they seldom want the same
-/// one. Tasks that this worker has failed come last; those that are nearer to others not at all, nor those
-/// whose output was made here and could not be read, as long as another worker has room to make it.
+/// one. Those that are nearer to others are not taken, nor those that are better made elsewhere.
 fn pick(
     view: &View,
     job: &JobView,
@@ -135,13 +135,12 @@ fn pick(
     let (before, after) = tasks.split_at(start.min(tasks.len()));
     let others = others_with_room(view, job, me);
     let queue = after.iter().chain(before).copied();
-    let queue = queue.filter(|task| !is_better_made_elsewhere(job, *task, me, &others));
+    let queue = queue.filter(|task| !is_better_made_elsewhere(view, job, *task, me, &others));
     match near {
         None => first_not_failed(job, queue, me),
         Some(near) => {
             let mut looked_at = queue.take(NEAR_LOOKS);
-            let mine = looked_at.find(|task| near.suits(job, task.number))?;
-            first_not_failed(job, std::iter::once(mine), me)
+            looked_at.find(|task| near.suits(job, task.number))
         }
     }
 }
@@ -157,6 +156,7 @@ fn others_with_room<'v>(view: &'v View, job: &JobView, me: &Identity) -> Vec<&'v
     view.eligible(job).into_iter().filter(has_room).collect()
 }
 
+/// What every worker has failed comes last.
 fn first_not_failed(
     job: &JobView,
     mut queue: impl Iterator<Item = TaskId>,
@@ -174,16 +174,29 @@ fn has_failed_at(job: &JobView, task: TaskId, worker: &WorkerId) -> bool {
     task.failures.iter().any(|failed| failed.worker == *worker) || task.lost_at.contains(worker)
 }
 
-/// Whether an output that this worker has made could not be read, and not every other worker with room has
-/// met with that: whoever cannot be reached would make it again and again.
+/// Whether a task should be left to another worker. One with room for it is asked before this one makes an
+/// output anew that could not be read, or tries once more what it has failed; and half the attempts are kept
+/// for workers that have not tried, also while they are busy: what this machine lacks, a right, say, it would
+/// lack each time, and end the job.
 fn is_better_made_elsewhere(
+    view: &View,
     job: &JobView,
     task: TaskId,
     me: &Identity,
-    others: &[&WorkerId],
+    with_room: &[&WorkerId],
 ) -> bool {
-    let Some(lost_at) = job.tasks.get(&task).map(|task| &task.record.lost_at) else { return false };
-    lost_at.contains(&me.id) && others.iter().any(|other| !lost_at.contains(other))
+    let Some(record) = job.tasks.get(&task).map(|task| &task.record) else { return false };
+    let lost_at = &record.lost_at;
+    if lost_at.contains(&me.id) && with_room.iter().any(|other| !lost_at.contains(other)) {
+        return true;
+    }
+    if !record.failures.iter().any(|failure| failure.worker == me.id) {
+        return false;
+    }
+    let attempts = job.job.as_ref().map_or(MAX_ATTEMPTS, |job| job.record.attempts);
+    let is_untried = |other: &&WorkerId| !has_failed_at(job, task, other);
+    with_room.iter().any(is_untried)
+        || record.failures.len() as u32 >= attempts / 2 && view.eligible(job).iter().any(is_untried)
 }
 
 /// A task that may be run a second time, here.

@@ -3,6 +3,7 @@
 use crate::cluster::names::{JobId, WorkerId};
 use crate::cluster::records::{JobRecord, JobState, WorkerRecord, sentence};
 use crate::cluster::view::{JobView, Stamped, View};
+use crate::output_store::are_nested;
 use crate::spec::MAX_ATTEMPTS;
 
 /// Attempts of one task that may begin for each that may fail, beside one for each lost output: a task that
@@ -109,18 +110,26 @@ pub(super) fn precedence(view: &View, job: &JobRecord) -> Precedence {
     all
 }
 
-/// Another job that writes to the same folder.
-pub(super) fn same_output<'v>(
-    view: &'v View,
-    id: &JobId,
-    job: &Stamped<JobRecord>,
-) -> Option<&'v JobId> {
-    let started = |state: &JobState| !matches!(state, JobState::Submitted | JobState::Waiting);
-    view.active()
-        .find(|(other, _, theirs)| {
-            *other != id
-                && started(&theirs.record.state)
-                && theirs.record.spec.output == job.record.spec.output
-        })
-        .map(|(other, ..)| other)
+/// Why a job may not write its output: another one writes there, above it or within it. Of two that are
+/// found out only when both prepare, the one that was submitted first goes on.
+pub(super) fn output_in_use(view: &View, id: &JobId, job: &Stamped<JobRecord>) -> Option<String> {
+    let ours = &job.record.spec.output;
+    let preparing = job.record.state == JobState::Preparing;
+    let (other, theirs) = view.active().find_map(|(other, _, record)| {
+        let is_ahead = match record.record.state {
+            JobState::Submitted | JobState::Waiting => false,
+            JobState::Preparing => !preparing || other < id,
+            _ => true,
+        };
+        let theirs = &record.record.spec.output;
+        (other != id && is_ahead && are_nested(ours, theirs)).then_some((other, theirs))
+    })?;
+    let (ours, shown) = (ours.display(), theirs.display());
+    Some(match job.record.spec.output == *theirs {
+        true => format!("output {ours} is being written by job {other}"),
+        false => format!(
+            "output {ours} and {shown}, which job {other} is writing, lie one within the other: choose one \
+             that is apart from it"
+        ),
+    })
 }

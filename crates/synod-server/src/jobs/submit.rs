@@ -20,6 +20,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::following::Following;
+use super::stores::local_stores;
 use super::threads::unix_ms;
 
 /// Why a submitted job has no result.
@@ -137,6 +138,10 @@ fn for_cluster(spec: &JobSpec) -> Result<JobSpec, JobError> {
     with_job(spec, Known)?;
     if spec.output_is_in_store() && spec.staging_folder.is_none() {
         return Err(no_staging_folder(spec));
+    }
+    // What is wrong with its name alone need not wait for the cluster.
+    if let Ok(Some(store)) = local_stores(&[]).output_of(&spec.output) {
+        store.check(spec)?;
     }
     let absolute = |path: &PathBuf| match scheme_of(path) {
         // Its name is the same everywhere.

@@ -14,6 +14,8 @@ pub enum Fault {
     Forbid(&'static str),
     /// The first answer breaks off after so many bytes.
     Break(&'static str, usize),
+    /// The first answer stops behind the first byte of its body, and its connection stays open.
+    Stall(&'static str),
     /// From it on nobody answers any more.
     Vanish(&'static str),
 }
@@ -103,8 +105,8 @@ impl State {
             .lock()
             .expect("no thread panics with it")
             .extend([client.try_clone(), server.try_clone()].into_iter().flatten());
-        // Bytes that answers on this connection may have from now on.
-        let left = Arc::new(Mutex::new(None::<usize>));
+        // Where the answers on this connection end from now on.
+        let left = Arc::new(Mutex::new(None::<Cut>));
         let answers = std::thread::spawn({
             let left = left.clone();
             move || pass_answers(server, client, &left)
@@ -136,7 +138,12 @@ impl State {
                 Fault::Break(chosen, bytes)
                     if text.contains(chosen) && !self.happened.swap(true, SeqCst) =>
                 {
-                    *left.lock().expect("no thread panics with it") = Some(bytes);
+                    *left.lock().expect("no thread panics with it") = Some(Cut::After(bytes));
+                }
+                Fault::Stall(chosen)
+                    if text.contains(chosen) && !self.happened.swap(true, SeqCst) =>
+                {
+                    *left.lock().expect("no thread panics with it") = Some(Cut::Body(Vec::new()));
                 }
                 _ => {}
             }
@@ -150,15 +157,44 @@ impl State {
     }
 }
 
-fn pass_answers(mut server: TcpStream, mut client: TcpStream, left: &Mutex<Option<usize>>) {
+/// Where an answer ends.
+#[derive(Debug)]
+enum Cut {
+    /// After so many bytes; then the connection does, too.
+    After(usize),
+    /// Within its body. What has come of its head.
+    Body(Vec<u8>),
+}
+
+fn pass_answers(mut server: TcpStream, mut client: TcpStream, cut: &Mutex<Option<Cut>>) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(read @ 1..) = server.read(&mut buffer) {
         let mut passed = read;
-        if let Some(left) = &mut *left.lock().expect("no thread panics with it") {
-            passed = read.min(*left);
-            *left -= passed;
+        let mut stalls = false;
+        match &mut *cut.lock().expect("no thread panics with it") {
+            None => {}
+            Some(Cut::After(left)) => {
+                passed = read.min(*left);
+                *left -= passed;
+            }
+            Some(Cut::Body(head)) => {
+                let before = head.len();
+                head.extend_from_slice(&buffer[..read]);
+                let end = head.windows(4).position(|window| window == b"\r\n\r\n");
+                if let Some(end) = end.map(|at| at + 4).filter(|&end| end < head.len()) {
+                    passed = end + 1 - before.min(end);
+                    stalls = true;
+                }
+            }
         }
-        if client.write_all(&buffer[..passed]).is_err() || passed < read {
+        if client.write_all(&buffer[..passed]).is_err() {
+            break;
+        }
+        if stalls {
+            // Who asks ends the connection.
+            return;
+        }
+        if passed < read {
             break;
         }
     }

@@ -17,7 +17,7 @@ use crate::cluster::change::Change;
 use crate::cluster::names::{JobId, JobKey, TaskId, TaskKind};
 use crate::cluster::records::{Ended, JobRecord, JobState, TaskRecord, Totals, encode};
 use crate::cluster::report::JobReport;
-use crate::cluster::verdict::{Precedence, no_worker, precedence, same_output, verdict};
+use crate::cluster::verdict::{Precedence, no_worker, output_in_use, precedence, verdict};
 use crate::cluster::view::{JobView, Stamped, View};
 use crate::commit::Manifest;
 use bytes::Bytes;
@@ -133,7 +133,11 @@ impl Coordinator {
                 return self.next_of_new(view, id, job);
             }
             JobState::Preparing if job_view.cancel => self.end(id, job, Ended::Cancelled),
-            JobState::Preparing => Step::Work(Work::Plan),
+            JobState::Preparing => match output_in_use(view, id, job) {
+                // Both were looked at before either was known to write.
+                Some(why) => self.end(id, job, Ended::Failed(why)),
+                None => Step::Work(Work::Plan),
+            },
             JobState::Running => return self.next_of_running(view, id, job_view, job, now),
             JobState::Committing => Step::Work(Work::Commit),
             JobState::Ending(_) => Step::Work(Work::Clean),
@@ -154,9 +158,8 @@ impl Coordinator {
             }
             Precedence::Done => {}
         }
-        if let Some(other) = same_output(view, id, job) {
-            let output = job.record.spec.output.display();
-            return fail(format!("output {output} is being written by job {other}"));
+        if let Some(why) = output_in_use(view, id, job) {
+            return fail(why);
         }
         Some(Step::Work(Work::Check))
     }

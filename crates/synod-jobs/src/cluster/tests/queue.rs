@@ -151,3 +151,76 @@ fn a_reduce_does_not_wait_for_a_machine_without_room_nor_longer_than_a_second() 
     occupy(&mut desk, 2);
     assert_eq!(desk.claim(3).unwrap().task, TaskId::reduce(0));
 }
+
+#[test]
+fn what_a_worker_has_failed_waits_for_one_that_has_not() {
+    let mut desk = Desk::running(1, 1, 2);
+    let held = desk.claim(1).unwrap();
+    desk.fail(1, &held, None);
+    // The other one has room.
+    assert!(desk.claim(1).is_none());
+    let held = desk.claim(2).unwrap();
+    assert_eq!(held.attempt(), 1);
+    desk.fail(2, &held, None);
+    // Now it is the same with everybody.
+    let held = desk.claim(1).unwrap();
+    desk.fail(1, &held, None);
+    desk.store.end_lease(identity(2).lease);
+    assert_eq!(desk.claim(1).unwrap().attempt(), 3);
+}
+
+#[test]
+fn half_the_attempts_are_kept_for_workers_that_are_busy_and_have_not_tried() {
+    let slots = registration(2, BUILD).slots;
+    let mut desk = Desk::running(1 + slots as usize, 1, 2);
+    let busy: Vec<Held> = (0..slots).map(|_| desk.claim(2).unwrap()).collect();
+    for _ in 0..2 {
+        // Without a right, say, it would fail all the attempts there are.
+        let held = desk.claim(1).unwrap();
+        desk.fail(1, &held, None);
+    }
+    assert!(desk.claim(1).is_none());
+    assert_eq!(desk.settle(), None);
+    assert!(desk.finish(2, &busy[0]));
+    assert_eq!(desk.claim(2).unwrap().attempt(), 2);
+}
+
+/// Two jobs with these outputs, as far as both can be before either knows of the other.
+fn both_preparing(first: &str, second: &str) -> (Desk, JobId) {
+    let mut desk = Desk::new(JobSpec::new("wordcount", ["/in"], first));
+    let id: JobId = "02".parse().unwrap();
+    submit(&mut desk.store, &id, JobSpec::new("wordcount", ["/in"], second));
+    assert_eq!(desk.next(), Some(Step::Work(Work::Check)));
+    assert_eq!(next_of(&mut desk, &id), Some(Step::Work(Work::Check)));
+    for job in [desk.id.clone(), id.clone()] {
+        let record = desk.store.view.jobs[&job].job.clone().unwrap();
+        assert!(desk.store.apply(desk.coordinator.checked(&job, &record, None)));
+    }
+    (desk, id)
+}
+
+#[test]
+fn an_output_within_the_output_of_a_running_job_is_refused_whichever_was_first() {
+    for (first, second) in [
+        ("/out", "/out/sub"),
+        ("/out/sub", "/out"),
+        ("kv://out/", "kv://out/sub/"),
+        ("s3://jobs/out/sub", "s3://jobs/out/"),
+        ("/out", "/out/"),
+    ] {
+        let mut desk = Desk::running_spec(JobSpec::new("wordcount", ["/in"], first), 1, 1, 1);
+        let id: JobId = "02".parse().unwrap();
+        submit(&mut desk.store, &id, JobSpec::new("wordcount", ["/in"], second));
+        do_change(&mut desk, &id);
+        let JobState::Failed(why) = state_of(&desk, &id) else { panic!("it is refused") };
+        assert!(why.contains(first) && why.contains("01"), "{why}");
+
+        let (mut desk, id) = both_preparing(first, second);
+        assert_eq!(desk.next(), Some(Step::Work(Work::Plan)), "the first one goes on");
+        do_change(&mut desk, &id);
+        assert!(matches!(state_of(&desk, &id), JobState::Ending(_)), "{first} {second}");
+    }
+    let (mut desk, id) = both_preparing("/out/a", "/out/ab");
+    assert_eq!(desk.next(), Some(Step::Work(Work::Plan)));
+    assert_eq!(next_of(&mut desk, &id), Some(Step::Work(Work::Plan)));
+}

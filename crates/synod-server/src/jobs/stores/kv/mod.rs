@@ -1,15 +1,18 @@
 //! `kv://..`: ranges of keys of a replicated store, as inputs and outputs of jobs.
 //!
 //! What names mean is in `name.rs`, how a range is cut in `cutting.rs`, how a piece is read in
-//! `reading.rs`, how output is written in `writing.rs`. Reads are repeated while the store has no leader or
-//! is not reachable, within a limit: a read at a revision is the same whenever it is done.
+//! `reading.rs`, who may write output in `claiming.rs`, how it is written in `writing.rs`. Reads are repeated
+//! while the store has no leader or is not reachable, within a limit: a read at a revision is the same
+//! whenever it is done.
 
+mod claiming;
 mod cutting;
 mod name;
 mod pairs;
 mod reading;
 mod writing;
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
@@ -17,7 +20,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use synod_base::Revision;
-use synod_client::{Advice, ClientError, Consistency, Header, Kv};
+use synod_client::{Advice, ClientError, Consistency, Header, Kv, Session};
 use synod_jobs::input::{InputFile, InputStore};
 use synod_jobs::{Framing, InputFormat, JobError};
 use synod_node::RequestError;
@@ -29,12 +32,14 @@ use name::KeysName;
 pub(in crate::jobs) use name::SCHEME;
 
 /// The key ranges that one job reads.
-pub(in crate::jobs) struct KeyRanges<K> {
+pub(in crate::jobs) struct KeyRanges<K: Kv> {
     open: Open<K>,
     /// The store, once it was needed.
     kv: OnceLock<(K, Handle)>,
     /// The revision of every range that has none of its own, once the first one was cut.
     frozen: Mutex<Option<Revision>>,
+    /// What shows that the jobs of this process live that are writing, by their names.
+    claims: Mutex<BTreeMap<String, Session<K>>>,
 }
 
 /// Gives a store, and the runtime that its client needs, for the name that is to be read.
@@ -44,7 +49,8 @@ impl<K: Kv> KeyRanges<K> {
     pub(in crate::jobs) fn new(
         open: impl Fn(&Path) -> Result<(K, Handle), JobError> + Send + Sync + 'static,
     ) -> Self {
-        KeyRanges { open: Box::new(open), kv: OnceLock::new(), frozen: Mutex::new(None) }
+        let (kv, frozen, claims) = (OnceLock::new(), Mutex::default(), Mutex::default());
+        KeyRanges { open: Box::new(open), kv, frozen, claims }
     }
 
     fn store(&self, name: &Path) -> Result<(K, Handle), JobError> {

@@ -90,6 +90,11 @@ fn or_zero(end: Bytes) -> Bytes {
     if end.is_empty() { Bytes::from_static(&[0]) } else { end }
 }
 
+/// The name of all keys that begin with these bytes.
+pub(super) fn name_of_prefix(prefix: &[u8]) -> String {
+    format!("kv://{}", escaped(prefix))
+}
+
 /// The text that stands for these bytes in a name.
 fn escaped(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());

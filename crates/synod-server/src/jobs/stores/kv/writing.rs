@@ -1,10 +1,10 @@
 //! Writes the output of a job as keys: `kv://PREFIX`, each pair under the prefix and its key.
 //!
-//! A job claims its output by a key of its own beside the prefix, `synod/outputs/PREFIX`: its name, and how
-//! many pairs are written. Every transaction that writes pairs moves that number on and is bound to what it
-//! was, so each pair is written once whoever publishes, and who comes late writes nothing. Every pair's
-//! key must be new: two records with the same key fail the job instead of one getting lost. In the end the
-//! manifest takes the number's place: that is `_SUCCESS`.
+//! A job claims its output (`claiming.rs`) by a key of its own beside the prefix, `synod/outputs/PREFIX`: its
+//! name, and how many pairs are written. Every transaction that writes pairs moves that number on and is
+//! bound to what it was, so each pair is written once whoever publishes, and who comes late writes nothing.
+//! Every pair's key must be new: two records with the same key fail the job instead of one getting lost. In
+//! the end the manifest takes the number's place: that is `_SUCCESS`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -34,20 +34,20 @@ const MOST_MANIFEST_BYTES: usize = 1 << 20;
 /// Keys that are deleted at once.
 const KEYS_PER_DELETION: i64 = 5_000;
 /// Where the marks are.
-const MARKS: &[u8] = b"synod/outputs/";
+pub(super) const MARKS: &[u8] = b"synod/outputs/";
 /// Keys that are the system's own begin with this.
 const RESERVED: &[u8] = b"synod/";
 
 /// What stands at a mark.
 #[derive(Debug, Serialize, Deserialize)]
-struct Mark {
+pub(super) struct Mark {
     /// Whose the output is.
-    job: String,
+    pub job: String,
     /// How many pairs are written.
-    written: Position,
+    pub written: Position,
     /// All are, and this is what they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    manifest: Option<Manifest>,
+    pub manifest: Option<Manifest>,
 }
 
 impl<K: Kv> OutputStore for KeyRanges<K> {
@@ -72,24 +72,18 @@ impl<K: Kv> OutputStore for KeyRanges<K> {
 
     fn claim(&self, output: &Path, job: Option<&JobId>) -> Result<String, JobError> {
         let place = self.place(output)?;
-        let job = match job {
-            Some(job) => job.to_string(),
-            None => format!("local-{:016x}", fastrand::u64(..)),
-        };
-        let began = Instant::now();
-        loop {
-            let (mark, revision) = place.mark()?;
-            if mark.is_some_and(|mark| mark.job == job && mark.manifest.is_none()) {
-                return Ok(job);
+        let (job, session) = match job {
+            Some(job) => (job.to_string(), None),
+            None => {
+                let (name, session) = place.begin_local()?;
+                (name, Some(session))
             }
-            place.check_absent()?;
-            // A mark without keys is of a job that was killed, or whose output was removed since.
-            let mark = Mark { job: job.clone(), written: Position::default(), manifest: None };
-            place.write(
-                place.change(revision).put(place.key.clone(), text(&mark)).into_txn(),
-                began,
-            )?;
+        };
+        place.claim(&job, session.as_ref())?;
+        if let Some(session) = session {
+            self.lock_claims().insert(job.clone(), session);
         }
+        Ok(job)
     }
 
     fn publish(&self, files: &Publication<'_>, progress: &Progress) -> Result<(), JobError> {
@@ -108,6 +102,7 @@ impl<K: Kv> OutputStore for KeyRanges<K> {
                 return Err(place.failed("somebody else has taken this output".to_owned()));
             };
             if mark.manifest.is_some() {
+                self.end_local(&place, files.mark);
                 return Ok(());
             }
             progress.check_cancelled()?;
@@ -158,7 +153,10 @@ impl<K: Kv> OutputStore for KeyRanges<K> {
             progress.check_cancelled()?;
             let (found, revision) = place.mark()?;
             let ours = found.filter(|found| found.job == mark && found.manifest.is_none());
-            let Some(ours) = ours else { return Ok(()) };
+            let Some(ours) = ours else {
+                self.end_local(&place, mark);
+                return Ok(());
+            };
             // Before the first pair is written whatever is there is somebody else's.
             let first = match ours.written == Position::default() {
                 true => Vec::new(),
@@ -188,13 +186,13 @@ impl<K: Kv> KeyRanges<K> {
 }
 
 /// Where the keys of an output are.
-struct Place<'a, K> {
-    output: &'a Path,
-    prefix: Bytes,
+pub(super) struct Place<'a, K> {
+    pub output: &'a Path,
+    pub prefix: Bytes,
     /// The mark's.
-    key: Bytes,
-    kv: K,
-    runtime: Handle,
+    pub key: Bytes,
+    pub kv: K,
+    pub runtime: Handle,
 }
 
 /// Pairs with their whole keys, each with the position behind it.
@@ -202,23 +200,27 @@ type Batch = Vec<(Bytes, Bytes, Position)>;
 
 impl<K: Kv> Place<'_, K> {
     /// The mark and when it was written; revision 0 if there is none.
-    fn mark(&self) -> Result<(Option<Mark>, Revision), JobError> {
-        let found = self.get(self.key.clone())?;
-        let Some(found) = found else { return Ok((None, Revision(0))) };
-        let mark = serde_json::from_slice(&found.value);
-        let mark = mark.map_err(|_| {
-            let key = String::from_utf8_lossy(&self.key).into_owned();
-            self.failed(format!("the key {key} is no mark of an output"))
-        })?;
-        Ok((Some(mark), found.mod_revision))
+    pub(super) fn mark(&self) -> Result<(Option<Mark>, Revision), JobError> {
+        match self.get(self.key.clone())? {
+            Some(found) => Ok((Some(self.read_mark(&found)?), found.mod_revision)),
+            None => Ok((None, Revision(0))),
+        }
     }
 
-    fn get(&self, key: Bytes) -> Result<Option<KeyValue>, JobError> {
+    /// What a key says that is a mark.
+    pub(super) fn read_mark(&self, found: &KeyValue) -> Result<Mark, JobError> {
+        serde_json::from_slice(&found.value).map_err(|_| {
+            let key = found.key.escape_ascii();
+            self.failed(format!("the key {key} is no mark of an output"))
+        })
+    }
+
+    pub(super) fn get(&self, key: Bytes) -> Result<Option<KeyValue>, JobError> {
         let request = RangeRequest { range: KeyRange::one(key), ..RangeRequest::default() };
         Ok(self.range(request)?.into_iter().next())
     }
 
-    fn range(&self, request: RangeRequest) -> Result<Vec<KeyValue>, JobError> {
+    pub(super) fn range(&self, request: RangeRequest) -> Result<Vec<KeyValue>, JobError> {
         let found = self.runtime.block_on(read(&self.kv, request));
         found.map(|(_, found)| found.kvs).map_err(|error| told(self.output, &error))
     }
@@ -229,7 +231,7 @@ impl<K: Kv> Place<'_, K> {
         self.range(RangeRequest { range, limit, keys_only: true, ..RangeRequest::default() })
     }
 
-    fn check_absent(&self) -> Result<(), JobError> {
+    pub(super) fn check_absent(&self) -> Result<(), JobError> {
         match self.first_keys(1)?.is_empty() {
             true => Ok(()),
             false => Err(JobError::OutputExists { path: self.output.to_owned() }),
@@ -237,13 +239,13 @@ impl<K: Kv> Place<'_, K> {
     }
 
     /// A change that happens only if the mark is as it was.
-    fn change(&self, mark: Revision) -> Change {
+    pub(super) fn change(&self, mark: Revision) -> Change {
         Change::new().if_unchanged(self.key.clone(), mark)
     }
 
     /// Tries to write. Whether it was done is seen by the mark: a write that failed, or whose outcome nobody
     /// knows, is not an error unless it can never be done, or for too long could not.
-    fn write(&self, txn: TxnRequest, began: Instant) -> Result<(), JobError> {
+    pub(super) fn write(&self, txn: TxnRequest, began: Instant) -> Result<(), JobError> {
         let error = match self.runtime.block_on(self.kv.txn(txn)) {
             Ok(_) => return Ok(()),
             Err(error) => error,
@@ -298,11 +300,11 @@ impl<K: Kv> Place<'_, K> {
         JobError::Store { name: self.output.to_owned(), what, permanent }
     }
 
-    fn failed(&self, what: String) -> JobError {
+    pub(super) fn failed(&self, what: String) -> JobError {
         JobError::Store { name: self.output.to_owned(), what, permanent: true }
     }
 }
 
-fn text(value: &impl Serialize) -> Vec<u8> {
+pub(super) fn text(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("it has only string keys")
 }

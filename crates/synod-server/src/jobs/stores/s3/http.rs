@@ -1,19 +1,23 @@
 //! HTTP for the client of object stores: hyper, with TLS by rustls and ring and the certificates that this
 //! machine trusts. Who may be spoken to without TLS is said by `AWS_ALLOW_HTTP`.
 //!
-//! Which failures are tried again is decided by the client, by the kind of error it is given here.
+//! Which failures are tried again is decided by the client, by the kind of error it is given here. It does so
+//! for requests, and for few bodies: so an answer is one only when all of it is there. Nobody asks for more
+//! than some MiB in one.
 
 use std::error::Error as _;
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use object_store::client::{
     ClientConfigKey, HttpClient, HttpConnector as Connector, HttpError, HttpErrorKind, HttpRequest,
-    HttpRequestBody, HttpResponse, HttpResponseBody, HttpService,
+    HttpRequestBody, HttpResponse, HttpService,
 };
 use object_store::{ClientOptions, Result};
 use tonic::async_trait;
@@ -22,6 +26,13 @@ use tonic::async_trait;
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// From the first byte of a request to the first of its answer; a part of an upload is a request.
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
+/// From one piece of an answer to the next one. Twice this is within the patience of the client.
+const PIECE_LIMIT: Duration = Duration::from_secs(12);
+/// What an answer says of its own length is believed up to this.
+const MOST_RESERVED: u64 = 8 << 20;
+/// A connection on which nothing comes is asked after this, in the same distance again, and given up after
+/// the third question.
+const KEEPALIVE: Duration = Duration::from_secs(10);
 /// Connections that nobody uses are closed after this: servers close theirs, too.
 const IDLE_LIMIT: Duration = Duration::from_secs(20);
 
@@ -37,6 +48,9 @@ impl Connector for Http {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_LIMIT));
+        tcp.set_keepalive(Some(KEEPALIVE));
+        tcp.set_keepalive_interval(Some(KEEPALIVE));
+        tcp.set_keepalive_retries(Some(3));
         let tls = HttpsConnectorBuilder::new().with_native_roots();
         Ok(match tls {
             Ok(tls) => {
@@ -71,13 +85,26 @@ impl<C: Connect + Clone + std::fmt::Debug + Send + Sync + 'static> HttpService f
         let answer = tokio::time::timeout(ANSWER_LIMIT, self.client.request(request)).await;
         let answer = answer.map_err(|late| HttpError::new(HttpErrorKind::Timeout, late))?;
         let (head, body) = answer.map_err(failed)?.into_parts();
-        let body = body.map_err(|error| {
-            // What breaks off may be asked for again.
-            let broken = error.is_incomplete_message() || error.is_body_write_aborted();
-            let kind = if broken { HttpErrorKind::Interrupted } else { HttpErrorKind::Request };
-            HttpError::new(kind, error)
-        });
-        Ok(HttpResponse::from_parts(head, HttpResponseBody::new(body)))
+        Ok(HttpResponse::from_parts(head, whole(body).await?.into()))
+    }
+}
+
+/// All bytes of an answer. One that breaks off or stands still may be asked for again: if asking twice does
+/// no harm, which the client knows.
+async fn whole(mut body: Incoming) -> Result<Bytes, HttpError> {
+    let length = body.size_hint().lower().min(MOST_RESERVED);
+    let mut bytes = BytesMut::with_capacity(usize::try_from(length).unwrap_or_default());
+    loop {
+        let next = tokio::time::timeout(PIECE_LIMIT, body.frame()).await.map_err(|_| {
+            let what = format!("its answer stopped: nothing came for {} s", PIECE_LIMIT.as_secs());
+            HttpError::new(HttpErrorKind::Timeout, Unanswered(what))
+        })?;
+        let Some(frame) = next else { return Ok(bytes.freeze()) };
+        let frame = frame.map_err(|error| HttpError::new(HttpErrorKind::Interrupted, error))?;
+        // Trailers say nothing that is needed.
+        if let Ok(piece) = frame.into_data() {
+            bytes.extend_from_slice(&piece);
+        }
     }
 }
 

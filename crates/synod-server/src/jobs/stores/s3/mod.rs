@@ -64,12 +64,9 @@ impl Buckets {
         if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"))
             && found.get_config_value(&allowed).as_deref() != Some("true")
         {
-            let what = format!(
-                "{}: AWS_ENDPOINT_URL begins with http://: if keys and data may go there without TLS, set \
-                 AWS_ALLOW_HTTP=true",
-                name.display()
-            );
-            return Err(JobError::BadSpec { what });
+            let what = "AWS_ENDPOINT_URL begins with http://: if keys and data may go there without TLS, \
+                        set AWS_ALLOW_HTTP=true";
+            return Err(failed(name, what.to_owned()));
         }
         let client = found
             .with_bucket_name(&object.bucket)
@@ -91,7 +88,7 @@ impl InputStore for Buckets {
 
     fn open(&self, input: &InputFile, range: Range<u64>) -> Result<Box<dyn Read + Send>, JobError> {
         let object = ObjectName::parse(&input.path)?;
-        let bucket = self.bucket(&input.path, &object)?;
+        let bucket = self.bucket(&input.path, &object).map_err(not_here)?;
         Ok(Box::new(reading::ObjectReader::new(bucket, input, object.location(), range)))
     }
 
@@ -99,6 +96,10 @@ impl InputStore for Buckets {
         // Each piece was asked for as what it was when the job was planned.
         Ok(())
     }
+}
+
+fn failed(name: &Path, what: String) -> JobError {
+    JobError::Store { name: name.to_owned(), what, permanent: true }
 }
 
 /// What a person should read.
@@ -122,6 +123,15 @@ fn told(name: &Path, error: &Error) -> JobError {
         _ => (format!("the store cannot be used: {text}"), false),
     };
     JobError::Store { name: name.to_owned(), what, permanent }
+}
+
+/// What a task that reads fails with where the store cannot be used: it could when the job was planned, so
+/// another worker, whose environment is its own, may well be able to.
+fn not_here(error: JobError) -> JobError {
+    match error {
+        JobError::Store { name, what, .. } => JobError::Store { name, what, permanent: false },
+        error => error,
+    }
 }
 
 /// A request is tried again for so long,

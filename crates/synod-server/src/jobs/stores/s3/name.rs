@@ -34,7 +34,11 @@ impl ObjectName {
             return Err(bad("after s3:// comes the name of a bucket"));
         }
         let is_folder = key.is_empty() || key.ends_with('/');
-        let key = key.strip_suffix('/').unwrap_or(key);
+        let (whole, key) = (key, key.strip_suffix('/').unwrap_or(key));
+        // The client's keys would lose a slash at either end.
+        if !whole.is_empty() && key.split('/').any(str::is_empty) {
+            return Err(bad("between two slashes, and behind the bucket's, there must be a name"));
+        }
         Key::parse(key).map_err(|error| bad(&error.to_string()))?;
         Ok(ObjectName { bucket: bucket.to_owned(), key: key.to_owned(), is_folder })
     }
@@ -44,11 +48,27 @@ impl ObjectName {
         Key::parse(&self.key).expect("it was tried when the name was read")
     }
 
-    /// What lies beneath it, or one key more.
-    pub(super) fn beneath(&self, name: &str) -> Key {
+    /// What lies beneath it under the name of a file. Not every name can be one: tasks choose those of
+    /// their side files, and control characters are in no key.
+    pub(super) fn beneath(&self, name: &str) -> Result<Key, JobError> {
         let key =
             if self.key.is_empty() { name.to_owned() } else { format!("{}/{name}", self.key) };
-        Key::parse(key).expect("names of part files are sound")
+        Key::parse(&key).map_err(|_| JobError::Store {
+            name: format!("s3://{}/{}", self.bucket, self.key).into(),
+            what: format!("no object can be named `{}`", name.escape_debug()),
+            permanent: true,
+        })
+    }
+
+    /// The folders that it lies in, the nearest first, the whole bucket last.
+    pub(super) fn above(&self) -> impl Iterator<Item = ObjectName> {
+        let ends: Vec<usize> = self.key.match_indices('/').map(|(at, _)| at).collect();
+        let bucket = (!self.key.is_empty()).then_some(0);
+        ends.into_iter().rev().chain(bucket).map(|end| ObjectName {
+            bucket: self.bucket.clone(),
+            key: self.key[..end].to_owned(),
+            is_folder: true,
+        })
     }
 
     /// The name of a key in the same bucket.
@@ -89,6 +109,33 @@ mod tests {
         for bad in ["s3:/b/a", "s3://", "s3:///a", "s3://b?x/a", "s3://b/a//b", "s3://b/../a"] {
             assert_eq!(parsed(bad), None, "{bad}");
         }
+        for bad in ["s3://b//", "s3://b//a", "s3://b/a//", "s3://b/a///", "s3://b/a\nb/"] {
+            assert_eq!(parsed(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_file_whose_name_no_key_can_hold_is_an_error_and_not_a_panic() {
+        for folder in ["s3://b", "s3://b/", "s3://b/out/"] {
+            let folder = ObjectName::parse(Path::new(folder)).unwrap();
+            assert!(folder.beneath("part-00000").is_ok());
+            for bad in ["a\nb", "a\x7f", "..", "."] {
+                let error = folder.beneath(bad).unwrap_err();
+                assert!(error.is_permanent());
+                assert!(error.to_string().contains(&bad.escape_debug().to_string()), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_knows_the_folders_it_lies_in() {
+        let above = |name: &str| {
+            let name = ObjectName::parse(Path::new(name)).unwrap();
+            name.above().map(|above| above.key).collect::<Vec<_>>()
+        };
+        assert_eq!(above("s3://b/a/b c/d/"), ["a/b c", "a", ""]);
+        assert_eq!(above("s3://b/a"), [""]);
+        assert_eq!(above("s3://b"), [""; 0]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use synod_jobs::input::InputFile;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::told;
+use super::{not_here, told};
 
 /// Bytes of a piece: two of them are held.
 const PIECE_BYTES: u64 = 4 << 20;
@@ -122,7 +122,7 @@ impl Source {
             Ok(found) => found,
             Err(Error::NotFound { .. }) => return Err(self.changed("it is gone")),
             Err(Error::Precondition { .. }) => return Err(self.changed("its ETag is another one")),
-            Err(error) => return Err(told(&self.name, &error)),
+            Err(error) => return Err(not_here(told(&self.name, &error))),
         };
         self.compare(&meta)?;
         if bytes.len() as u64 != wanted {

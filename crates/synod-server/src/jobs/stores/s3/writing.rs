@@ -52,41 +52,48 @@ impl OutputStore for Buckets {
             Some(job) => job.to_string(),
             None => format!("local-{:016x}", fastrand::u64(..)),
         };
-        place.check_absent(&[TEMPORARY])?;
+        place.check_free()?;
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match place.put(TEMPORARY, mark.clone().into_bytes(), options) {
-            Ok(()) => Ok(mark),
-            Err(Error::AlreadyExists { .. }) if place.mark()?.as_ref() == Some(&mark) => Ok(mark),
-            Err(Error::AlreadyExists { .. }) => Err(place.exists()),
-            Err(error) => Err(place.told(&error)),
+        match place.put(&place.object.beneath(TEMPORARY)?, mark.clone().into_bytes(), options) {
+            Ok(()) => {}
+            Err(Error::AlreadyExists { .. }) if place.mark()?.as_ref() == Some(&mark) => {}
+            Err(Error::AlreadyExists { .. }) => return Err(place.exists()),
+            Err(error) => return Err(place.told(&error)),
         }
+        // Somebody may have claimed what is above or beneath in the same moment, and looked before this
+        // mark was there. Then both give way, or this one.
+        if let Err(error) = place.check_free() {
+            place.delete(TEMPORARY)?;
+            return Err(error);
+        }
+        Ok(mark)
     }
 
     fn publish(&self, files: &Publication<'_>, progress: &Progress) -> Result<(), JobError> {
         let place = self.place(files.output)?;
         if place.published(files.mark)?.is_none() {
             place.check_mark(files.mark)?;
-            for part in &files.manifest.parts {
-                let crc = Some(format!("{:08x}", part.crc32c));
-                place.upload(
-                    &files.folder.join(&part.name),
-                    (&part.name, part.bytes),
-                    crc,
-                    progress,
-                )?;
-            }
-            for side in &files.manifest.side_files {
-                let named = (side.name.as_str(), side.bytes);
-                place.upload(&files.folder.join(&side.name), named, None, progress)?;
+            let parts = files.manifest.parts.iter();
+            let parts = parts.map(|part| (&part.name, part.bytes, Some(part.crc32c)));
+            let side = files.manifest.side_files.iter();
+            let side = side.map(|side| (&side.name, side.bytes, None));
+            // A name that cannot be is found before anything is sent.
+            let named = parts.chain(side).map(|(name, bytes, crc32c)| {
+                Ok((name, place.object.beneath(name)?, bytes, crc32c))
+            });
+            for (name, key, bytes, crc32c) in named.collect::<Result<Vec<_>, JobError>>()? {
+                let crc32c = crc32c.map(|crc32c| format!("{crc32c:08x}"));
+                place.upload(&files.folder.join(name), (key, bytes), crc32c, progress)?;
             }
             progress.check_cancelled()?;
             place.check_mark(files.mark)?;
+            let success_key = place.object.beneath(SUCCESS)?;
             let success = files.folder.join(SUCCESS);
             let text =
                 std::fs::read(&success).map_err(|error| JobError::io("read", &success, error))?;
             let attributes = Attributes::from_iter([(JOB, files.mark.to_owned())]);
             let options = PutOptions { attributes, ..PutOptions::default() };
-            place.put(SUCCESS, text, options).map_err(|error| place.told(&error))?;
+            place.put(&success_key, text, options).map_err(|error| place.told(&error))?;
         }
         place.delete(TEMPORARY)
     }
@@ -126,7 +133,8 @@ struct Place<'a> {
 impl Place<'_> {
     /// Fails if anything is there but these names.
     fn check_absent(&self, but: &[&str]) -> Result<(), JobError> {
-        let but: Vec<Key> = but.iter().map(|name| self.object.beneath(name)).collect();
+        let but = but.iter().map(|name| self.object.beneath(name));
+        let but: Vec<Key> = but.collect::<Result<_, _>>()?;
         let location = self.object.location();
         let look = async {
             if !self.object.key.is_empty() {
@@ -150,9 +158,31 @@ impl Place<'_> {
         }
     }
 
+    /// Fails if there is anything but a mark, or if this lies within the output of another job.
+    fn check_free(&self) -> Result<(), JobError> {
+        self.check_absent(&[TEMPORARY])?;
+        for above in self.object.above() {
+            let key = above.beneath(TEMPORARY)?;
+            match self.runtime.block_on(self.store.head(&key)) {
+                Err(Error::NotFound { .. }) => {}
+                Err(error) => return Err(self.told(&error)),
+                Ok(_) => {
+                    let above = above.location();
+                    return Err(self.failed(format!(
+                        "it lies within s3://{}/{above}, the output of another job that is being \
+                         written, or was when that was killed: take another one, or remove \
+                         s3://{}/{key} if nobody writes there any more",
+                        self.object.bucket, self.object.bucket
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Whose output this is.
     fn mark(&self) -> Result<Option<String>, JobError> {
-        let key = self.object.beneath(TEMPORARY);
+        let key = self.object.beneath(TEMPORARY)?;
         let read = async { self.store.get(&key).await?.bytes().await };
         match self.runtime.block_on(read) {
             Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
@@ -170,7 +200,7 @@ impl Place<'_> {
     }
 
     fn published(&self, mark: &str) -> Result<Option<Manifest>, JobError> {
-        let key = self.object.beneath(SUCCESS);
+        let key = self.object.beneath(SUCCESS)?;
         let read = async {
             let found = self.store.get(&key).await?;
             let job = found.attributes.get(&JOB).map(|job| job.to_string());
@@ -187,9 +217,8 @@ impl Place<'_> {
         }
     }
 
-    fn put(&self, name: &str, bytes: Vec<u8>, options: PutOptions) -> Result<(), Error> {
-        let key = self.object.beneath(name);
-        let put = self.store.put_opts(&key, bytes.into(), options);
+    fn put(&self, key: &Key, bytes: Vec<u8>, options: PutOptions) -> Result<(), Error> {
+        let put = self.store.put_opts(key, bytes.into(), options);
         self.runtime.block_on(put).map(drop)
     }
 
@@ -197,18 +226,18 @@ impl Place<'_> {
     fn upload(
         &self,
         file: &Path,
-        (name, bytes): (&str, u64),
+        (key, bytes): (Key, u64),
         crc32c: Option<String>,
         progress: &Progress,
     ) -> Result<(), JobError> {
         progress.check_cancelled()?;
         progress.note_move();
-        let key = self.object.beneath(name);
         if let Some(crc32c) = &crc32c
             && self.is_there(&key, bytes, crc32c)?
         {
             return Ok(());
         }
+        let known = crc32c.clone();
         let read = |error| JobError::io("read", file, error);
         let mut input = File::open(file).map_err(read)?;
         let found = input.metadata().map_err(read)?.len();
@@ -221,7 +250,7 @@ impl Place<'_> {
             let mut all = Vec::new();
             input.read_to_end(&mut all).map_err(read)?;
             let options = PutOptions { attributes, ..PutOptions::default() };
-            return self.put(name, all, options).map_err(|error| self.told(&error));
+            return self.put(&key, all, options).map_err(|error| self.told(&error));
         }
         let options = PutMultipartOptions { attributes, ..PutMultipartOptions::default() };
         let begun = self.runtime.block_on(self.store.put_multipart_opts(&key, options));
@@ -229,9 +258,15 @@ impl Place<'_> {
         let part_bytes = PART_BYTES.max(bytes.div_ceil(MOST_PARTS));
         let sent = self.send_parts(&mut *upload, input.take(bytes), part_bytes, file, progress);
         let done = sent.and_then(|()| {
-            self.runtime.block_on(upload.complete()).map_err(|error| self.told(&error))
+            let done = self.runtime.block_on(upload.complete());
+            match (done.map_err(|error| self.told(&error)), known) {
+                (Ok(_), _) => Ok(()),
+                // Its answer may have been lost, and who asks again is told that there is no such upload.
+                (Err(_), Some(crc32c)) if self.is_there(&key, bytes, &crc32c)? => Ok(()),
+                (Err(error), _) => Err(error),
+            }
         });
-        done.map(drop).inspect_err(|_| {
+        done.inspect_err(|_| {
             // It failed already; what cannot be aborted is never seen.
             drop(self.runtime.block_on(upload.abort()));
         })
@@ -285,14 +320,15 @@ impl Place<'_> {
 
     /// Removes an object, if it is there.
     fn delete(&self, name: &str) -> Result<(), JobError> {
-        match self.runtime.block_on(self.store.delete(&self.object.beneath(name))) {
+        let key = self.object.beneath(name)?;
+        match self.runtime.block_on(self.store.delete(&key)) {
             Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(self.told(&error)),
         }
     }
 
     fn delete_direct_but(&self, kept: &str, progress: &Progress) -> Result<(), JobError> {
-        let kept = self.object.beneath(kept);
+        let kept = self.object.beneath(kept)?;
         let location = self.object.location();
         let folder = Some(&location).filter(|_| !self.object.key.is_empty());
         let delete = async {

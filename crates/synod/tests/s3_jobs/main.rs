@@ -1,10 +1,13 @@
 //! Jobs over the objects of a real server of S3's protocol, by the real binary: in this process and on a
 //! cluster, and what is left when the network, the server or the process fails. A job gives the bytes that
-//! the same job over the same files gives.
+//! the same job over the same files gives. What one node, one answer or one name does is in `faults.rs`.
 
 #![cfg_attr(not(feature = "s3"), allow(dead_code, unused_imports, reason = "those need it"))]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[cfg(feature = "s3")]
+mod faults;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::collections::BTreeMap;
