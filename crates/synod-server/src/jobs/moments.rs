@@ -5,6 +5,8 @@ use synod_jobs::Stores;
 use synod_jobs::cluster::Work;
 use synod_jobs::cluster::worker::Held;
 
+use super::threads::unix_ms;
+
 /// A moment in the life of a thread.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +30,12 @@ pub(crate) struct Moments {
     /// A store for outputs that begin with `slow://`.
     #[cfg(test)]
     pub(super) slow: Option<std::sync::Arc<dyn synod_jobs::OutputStore>>,
+    /// A store for inputs that begin with `disk://`.
+    #[cfg(test)]
+    pub(super) disk: Option<std::sync::Arc<dyn synod_jobs::input::InputStore>>,
+    /// How far the machine's clock is set wrong, in milliseconds.
+    #[cfg(test)]
+    pub(super) clock_error_ms: std::sync::Arc<std::sync::atomic::AtomicI64>,
 }
 
 impl std::fmt::Debug for Moments {
@@ -41,6 +49,11 @@ impl Moments {
     /// What jobs may read and write.
     pub(super) fn stores(&self, stores: Stores) -> Stores {
         stores
+    }
+
+    /// The machine's clock, see [`unix_ms`].
+    pub(super) fn unix_ms(&self) -> u64 {
+        unix_ms()
     }
 
     /// An attempt is about to run.
@@ -68,10 +81,19 @@ impl Moments {
     }
 
     pub(super) fn stores(&self, stores: Stores) -> Stores {
-        match &self.slow {
+        let stores = match &self.slow {
             Some(slow) => stores.with_output("slow", slow.clone()),
             None => stores,
+        };
+        match &self.disk {
+            Some(disk) => stores.with("disk", disk.clone()),
+            None => stores,
         }
+    }
+
+    pub(super) fn unix_ms(&self) -> u64 {
+        let error = self.clock_error_ms.load(std::sync::atomic::Ordering::SeqCst);
+        unix_ms().saturating_add_signed(error)
     }
 
     pub(super) fn attempt_begins(&self, held: &Held) {

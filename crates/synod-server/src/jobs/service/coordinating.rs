@@ -8,7 +8,7 @@ use synod_jobs::cluster::{Change, Coordinator, JobId, JobState, Program, Step, V
 use super::overseeing::{Stop, Verdict, Working};
 use super::{COMMIT_TRIES, JobService};
 use crate::jobs::records::Applied;
-use crate::jobs::threads::{CoordinatorTask, Planned, WorkResult, remove_late_output, unix_ms};
+use crate::jobs::threads::{CoordinatorTask, Planned, WorkResult, remove_late_output};
 
 impl<K: Kv> JobService<K> {
     pub(super) async fn coordinate(&mut self) {
@@ -28,8 +28,9 @@ impl<K: Kv> JobService<K> {
                 }
                 continue;
             }
+            let unix_ms = self.facts.moments.unix_ms();
             let Some(coordinator) = self.coordinator() else { return };
-            coordinator.coordinator.tell_time(unix_ms());
+            coordinator.coordinator.tell_time(unix_ms);
             match coordinator.next(now, &id) {
                 None => {}
                 Some(Step::Change(change)) => {
@@ -133,10 +134,11 @@ impl<K: Kv> JobService<K> {
     fn changes_after(&mut self, id: &JobId, result: WorkResult) -> Vec<Change> {
         let build = self.build.clone();
         let failed = self.failed_commits.get(id).copied().unwrap_or(0) + 1;
+        let unix_ms = self.facts.moments.unix_ms();
         let Some(Seat { coordinator, view }) = self.coordinator() else { return Vec::new() };
         let Some(job_view) = view.jobs.get(id) else { return Vec::new() };
         let Some(job) = &job_view.job else { return Vec::new() };
-        coordinator.tell_time(unix_ms());
+        coordinator.tell_time(unix_ms);
         if !result.fits(&job.record.state) {
             // It comes too late: the job has been moved on without it.
             return Vec::new();

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::JobService;
 use crate::jobs::records::Applied;
 use crate::jobs::threads::{
-    AttemptTask, EndedAttempt, Place, StoredPlan, folder_of, map_locations, unix_ms,
+    AttemptTask, EndedAttempt, Place, StoredPlan, folder_of, map_locations,
 };
 
 /// An attempt whose thread has not ended.
@@ -153,7 +153,7 @@ impl<K: Kv> JobService<K> {
         while self.running.len() < self.slots as usize {
             let Some(member) = &self.member else { return };
             let (me, mine) = (&member.identity, &member.record);
-            let (now, unix_ms) = (self.started.elapsed(), unix_ms());
+            let (now, unix_ms) = (self.started.elapsed(), self.facts.moments.unix_ms());
             let ask = Asking { me, mine, busy: &busy, now, unix_ms };
             let Some(claim) = self.chooser.next(&self.view, ask) else { return };
             // Lost or not, it is not tried again before the view is newer.

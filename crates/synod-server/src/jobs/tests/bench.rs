@@ -62,7 +62,10 @@ impl Default for Kind {
 impl Kind {
     /// Does this at the moments of its threads.
     pub fn acting(act: impl Fn(Moment<'_>) + Send + Sync + 'static) -> Kind {
-        Kind { moments: Moments { act: Some(Arc::new(act)), slow: None }, ..Kind::default() }
+        Kind {
+            moments: Moments { act: Some(Arc::new(act)), ..Moments::default() },
+            ..Kind::default()
+        }
     }
 }
 

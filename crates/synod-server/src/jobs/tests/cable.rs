@@ -91,6 +91,10 @@ async fn carry(
         return;
     }
     let Ok(mut server) = TcpStream::connect(to).await else { return };
+    // As on both ends of it: else small pieces wait for each other.
+    if client.set_nodelay(true).is_err() || server.set_nodelay(true).is_err() {
+        return;
+    }
     let (mut up, mut down) = (vec![0; 4_096], vec![0; 4_096]);
     let (mut carried, mut asked) = (0, false);
     loop {

@@ -2,11 +2,14 @@
 
 mod bench;
 mod cable;
+mod clocks;
 mod commits;
+mod disks;
 mod kills;
 mod links;
 mod lives;
 mod neighbours;
 mod phases;
 mod shuffle;
+mod sizes;
 mod store;

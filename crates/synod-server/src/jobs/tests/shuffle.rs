@@ -138,9 +138,9 @@ async fn an_answer_that_breaks_off_and_a_bit_that_turns_over_on_the_way_change_n
 }
 
 #[tokio::test]
-async fn a_turned_bit_a_cut_end_and_a_missing_file_on_disk_are_made_again() {
+async fn a_turned_bit_a_cut_end_a_missing_file_and_one_that_cannot_be_read_are_made_again() {
     type Harm = fn(&PathBuf);
-    let harms: [(&str, Harm); 4] = [
+    let harms: [(&str, Harm); 5] = [
         ("a turned bit", |path| {
             let mut bytes = fs::read(path).unwrap();
             bytes[20] ^= 4;
@@ -152,6 +152,11 @@ async fn a_turned_bit_a_cut_end_and_a_missing_file_on_disk_are_made_again() {
         }),
         ("nothing left", |path| fs::write(path, "").unwrap()),
         ("gone", |path| fs::remove_file(path).unwrap()),
+        ("errors of the disk", |path| {
+            // Long enough, and no byte of it can be read: nothing is at the beginning of a process's memory.
+            fs::remove_file(path).unwrap();
+            std::os::unix::fs::symlink("/proc/self/mem", path).unwrap();
+        }),
     ];
     for (what, harm) in harms {
         // Read by the worker itself, by a neighbour that opens the file, and over the network.
