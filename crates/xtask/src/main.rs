@@ -37,6 +37,9 @@ struct Arguments {
 enum Command {
     /// Measures Synod beside etcd, and its jobs beside hand-written ones, under the same load.
     Bench(bench::Arguments),
+    /// A job as one would write it by hand; what `bench` measures built-in ones against.
+    #[command(hide = true)]
+    ByHand(bench::mapreduce::handwritten::Arguments),
     /// Looks at format, lints, house rules and tests, and changes nothing.
     Check(check::Arguments),
     /// Formats, and applies the lints' suggestions.
@@ -63,6 +66,7 @@ struct PlantedJobs {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Bench(arguments) => bench::bench(&arguments),
+        Command::ByHand(arguments) => bench::mapreduce::handwritten::run(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Fix => check::fix(),
         Command::PlantedJobs(PlantedJobs { only }) => {

@@ -7,7 +7,7 @@
 
 mod kills;
 mod kv;
-mod mapreduce;
+pub mod mapreduce;
 mod process;
 mod statistics;
 mod table;

@@ -60,13 +60,6 @@ pub fn build_synod() -> Result<PathBuf> {
     built(&["release", "synod"])
 }
 
-/// Builds a program that a job of Synod is measured against.
-pub fn build_handwritten(name: &str) -> Result<PathBuf> {
-    let arguments = ["build", "--release", "--quiet", "-p", "synod-jobs", "--example", name];
-    step::run(&format!("build {name}"), &mut step::cargo(&arguments))?;
-    built(&["release", "examples", name])
-}
-
 /// A program of the search path.
 pub fn installed(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;

@@ -5,6 +5,7 @@
 //! that are not installed are named.
 
 pub mod answers;
+pub mod handwritten;
 pub mod input;
 mod measure;
 pub mod peers;

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::Result;
 
+use super::handwritten::ByHand;
 use super::measure::{Cpu, Program};
 use crate::bench::workplace::installed;
 use crate::step;
@@ -105,12 +106,12 @@ fn folder() -> PathBuf {
     step::root().join("crates/xtask/src/bench/mapreduce/peers")
 }
 
-/// A program written by hand, which is given an input and a folder to make.
-pub fn by_hand(program: &Path, input: &Path) -> Program {
-    let (program, input) = (program.to_owned(), input.to_owned());
+/// A program written by hand: this binary, called anew.
+pub fn by_hand(work: ByHand, input: &Path) -> Program {
+    let input = input.to_owned();
     let command = move |output: &Path| {
-        let mut command = Command::new(&program);
-        command.arg(&input).arg(output).stdout(Stdio::null());
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["by-hand", work.name()]).arg(&input).arg(output).stdout(Stdio::null());
         Ok(command)
     };
     Program { name: BY_HAND, command: Box::new(command), cpu: Cpu::Own }

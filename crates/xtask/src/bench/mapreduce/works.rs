@@ -10,11 +10,12 @@ use clap::ValueEnum;
 
 use super::JobOptions;
 use super::answers::Form;
+use super::handwritten::ByHand;
 use super::input::Input;
 use super::measure::{Cpu, Program};
 use super::peers::{Engine, Python, by_hand, gnu_sort, mawk, shell};
 use super::workers::Workers;
-use crate::bench::workplace::{Workplace, build_handwritten};
+use crate::bench::workplace::Workplace;
 
 /// A work, by its name on the command line and in figures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -94,14 +95,14 @@ impl Maker<'_> {
         work.programs = match name {
             Name::Wordcount => {
                 let mut programs = self.synod_run("wordcount", &input, &[]);
-                programs.push(by_hand(&build_handwritten("handwritten_wordcount")?, &input));
+                programs.push(by_hand(ByHand::Wordcount, &input));
                 programs.extend(mawk(WORDS_AWK, &input));
                 programs.extend(self.engines(&Engine::ALL, "wordcount", &input));
                 programs
             }
             Name::Fieldcount => {
                 let mut programs = self.synod_run("fieldcount", &input, &[]);
-                programs.push(by_hand(&build_handwritten("handwritten_fieldcount")?, &input));
+                programs.push(by_hand(ByHand::Fieldcount, &input));
                 programs.extend(mawk(FIELD_AWK, &input));
                 programs.extend(self.engines(&Engine::ALL, "fieldcount", &input));
                 programs

@@ -22,14 +22,13 @@ pub const PADDING: usize = 64;
 /// Counts the keys of one file into a folder of part files. `cut` is given pieces that begin where
 /// a key or a line begins and end behind `ends`, padded by [`PADDING`] bytes of `ends`.
 pub fn run(
-    usage: &str,
+    input: &Path,
+    output: &Path,
     ends: fn(u8) -> bool,
     cut: fn(&[u8], usize, &mut Cutter),
-) -> Result<(), Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let (input, output) = (arguments.next().ok_or(usage)?, arguments.next().ok_or(usage)?);
+) -> io::Result<()> {
     let start = Instant::now();
-    std::fs::create_dir(&output)?;
+    std::fs::create_dir(output)?;
     let file = File::open(input)?;
     let length = file.metadata()?.len();
     let next = AtomicU64::new(0);
@@ -53,7 +52,7 @@ pub fn run(
     std::thread::scope(|scope| {
         let shards: Vec<_> = (0..THREADS)
             .map(|shard| {
-                let path = Path::new(&output).join(format!("part-{shard:05}"));
+                let path = output.join(format!("part-{shard:05}"));
                 let tables = &tables;
                 scope.spawn(move || write_shard(tables, shard, &path))
             })

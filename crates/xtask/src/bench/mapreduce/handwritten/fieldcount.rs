@@ -1,18 +1,19 @@
 //! The count of lines per value of their first field that one would write by hand for one machine
 //! with two cores, as a yardstick:
-//! `cargo run --release -p synod-jobs --example handwritten_fieldcount -- INPUT OUTPUT`.
+//! `cargo xtask by-hand fieldcount INPUT OUTPUT`.
 //!
 //! Fields are separated by spaces and tabs, as awk has it; lines of nothing else are left out. The
 //! first field is found by its first blank in the sixteen bytes where a line begins, and only
-//! longer ones by a search. What is left out to be fast, `handwritten/mod.rs` says.
+//! longer ones by a search. What is left out to be fast, `lines.rs` says.
 
-mod handwritten;
+use std::io;
+use std::path::Path;
 
-use handwritten::Cutter;
+use super::lines::{self, Cutter};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+pub fn run(input: &Path, output: &Path) -> io::Result<()> {
     let is_end = |byte: u8| byte == b'\n';
-    handwritten::run("usage: handwritten_fieldcount INPUT OUTPUT", is_end, count)
+    lines::run(input, output, is_end, count)
 }
 
 /// Counts the first fields of the lines in `bytes[..length]`, the last of which is ended.

@@ -1,17 +1,18 @@
 //! The word count that one would write by hand for one machine with two cores, as a yardstick:
-//! `cargo run --release -p synod-jobs --example handwritten_wordcount -- INPUT OUTPUT`.
+//! `cargo xtask by-hand wordcount INPUT OUTPUT`.
 //!
 //! Words are runs of bytes that are not ASCII whitespace. 64 bytes at a time become a mask of
 //! whitespace; the places where it changes are starts and ends of words in turn. What is left out
-//! to be fast, `handwritten/mod.rs` says.
+//! to be fast, `lines.rs` says.
 
-mod handwritten;
+use std::io;
+use std::path::Path;
 
-use handwritten::{BLOCK, Cutter};
+use super::lines::{self, BLOCK, Cutter};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+pub fn run(input: &Path, output: &Path) -> io::Result<()> {
     let is_blank = |byte: u8| byte.is_ascii_whitespace();
-    handwritten::run("usage: handwritten_wordcount INPUT OUTPUT", is_blank, count)
+    lines::run(input, output, is_blank, count)
 }
 
 /// Counts the words of `bytes[..length]`, which end with whitespace.
