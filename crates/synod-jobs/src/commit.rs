@@ -9,6 +9,7 @@ use crate::error::JobError;
 use crate::input::codec::Codec;
 use crate::progress::Progress;
 use crate::reduce_task::ReduceOutput;
+use crate::side_files::SideFile;
 use crate::spec::JobSpec;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -33,15 +34,6 @@ pub struct Part {
     pub records: u64,
     /// CRC32C of its bytes.
     pub crc32c: u32,
-}
-
-/// A file that a task has written beside its part file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SideFile {
-    /// Name within the output folder.
-    pub name: String,
-    /// Its length.
-    pub bytes: u64,
 }
 
 /// What is to be published of one task.
@@ -75,35 +67,6 @@ impl Naming {
             Some(codec) => format!("part-{partition:05}.{}", codec.extension()),
         }
     }
-}
-
-/// The files that a task has left in its side folder, which may not be there.
-pub(crate) fn side_files(folder: &Path) -> Result<Vec<SideFile>, JobError> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(|error| JobError::io("list", folder, error))?,
-    };
-    let mut files = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|error| JobError::io("list", folder, error))?;
-        let bad = |what: &str| JobError::Task {
-            message: format!("side file {}: {what}", entry.path().display()),
-            permanent: true,
-            bad_record: None,
-        };
-        let name = entry.file_name().into_string().map_err(|_| bad("its name is not UTF-8"))?;
-        if name.starts_with("part-") || name.starts_with('_') {
-            return Err(bad("names that begin with part- or _ are the job's own"));
-        }
-        let metadata =
-            entry.metadata().map_err(|error| JobError::io("examine", &entry.path(), error))?;
-        if !metadata.is_file() {
-            return Err(bad("it is not a regular file, and only files are published"));
-        }
-        files.push(SideFile { name, bytes: metadata.len() });
-    }
-    files.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(files)
 }
 
 /// Content of `_SUCCESS`.

@@ -6,11 +6,12 @@
 use crate::counters::Counters;
 use crate::error::JobError;
 use crate::framing::{Framing, LongRecords};
-use crate::input::{InputFile, Stores};
-use crate::job::Block;
+use crate::input::InputFile;
 use crate::plan::JobPlan;
 use crate::progress::Progress;
 use crate::reader::SplitReader;
+use crate::record::Block;
+use crate::stores::Stores;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;

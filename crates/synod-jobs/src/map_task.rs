@@ -5,11 +5,9 @@
 //! [`run_map_only_task`] writes what the job emits. All are plain functions: they start no thread and
 //! know no scheduler.
 
-use crate::commit::{SideFile, side_files};
 use crate::counters::Counters;
 use crate::emit::Emitter;
 use crate::error::{JobError, panic_message};
-use crate::input::Stores;
 use crate::input::codec::Codec;
 use crate::job::Job;
 use crate::map_input::MapInput;
@@ -18,7 +16,9 @@ use crate::plan::JobPlan;
 use crate::reduce_task::{ReduceOutput, part_of};
 use crate::run::store::{Run, RunStore, write_run_file};
 use crate::run::writer::RunIndex;
+use crate::side_files::{SideFile, side_files};
 use crate::sink::Sink;
+use crate::stores::Stores;
 use crate::task::TaskContext;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};

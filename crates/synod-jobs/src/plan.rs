@@ -6,13 +6,14 @@
 
 use crate::error::JobError;
 use crate::framing::{Framing, InputFormat};
-use crate::input::{InputFile, Stores};
+use crate::input::InputFile;
 use crate::job::Job;
 use crate::reader::SplitReader;
 use crate::sample::{Sampled, cut_points};
 use crate::spec::{
     BYTES_PER_REDUCE, DEFAULT_SPLIT_BYTES, JobSpec, MAX_REDUCES, MIN_AUTO_SPLIT_BYTES,
 };
+use crate::stores::Stores;
 use serde::{Deserialize, Serialize};
 
 /// A job without a split size in its spec gets at least this many splits per slot.

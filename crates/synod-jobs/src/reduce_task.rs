@@ -3,7 +3,6 @@
 //! The sources may be memory of this process, local files or other workers. How pairs reach the
 //! reduce function is in `reduce_input.rs`.
 
-use crate::commit::{SideFile, side_files};
 use crate::counters::Counters;
 use crate::error::{JobError, panic_message};
 use crate::input::codec::Codec;
@@ -12,6 +11,7 @@ use crate::merge::limit_fan_in;
 use crate::reduce_input::ReduceInput;
 use crate::run::RunSource;
 use crate::run::store::RunStore;
+use crate::side_files::{SideFile, side_files};
 use crate::sink::{Sink, Written};
 use crate::task::TaskContext;
 use serde::{Deserialize, Serialize};

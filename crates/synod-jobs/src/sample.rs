@@ -7,10 +7,12 @@
 use crate::emit::Emitter;
 use crate::error::JobError;
 use crate::framing::InputFormat;
-use crate::input::{InputFile, Stores};
-use crate::job::{Block, Job};
+use crate::input::InputFile;
+use crate::job::Job;
 use crate::plan::is_splittable;
 use crate::reader::SplitReader;
+use crate::record::Block;
+use crate::stores::Stores;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Places that are looked at, at most.

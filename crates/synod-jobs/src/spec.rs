@@ -28,8 +28,6 @@ pub const LARGEST_MAX_RECORD_BYTES: u64 = 1 << 30;
 pub const MAX_REDUCES: u32 = 10_000;
 /// Input bytes per reduce task when the spec leaves their number open.
 pub const BYTES_PER_REDUCE: u64 = 64 << 20;
-/// Attempts of one task before the job fails, on a cluster and if the job does not say otherwise.
-pub const MAX_ATTEMPTS: u32 = 4;
 
 const _: () = assert!(DEFAULT_MAX_RECORD_BYTES * 4 <= DEFAULT_MEMORY_BYTES);
 const _: () = assert!(LARGEST_MAX_RECORD_BYTES < u32::MAX as u64 / 2);

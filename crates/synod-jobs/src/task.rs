@@ -8,6 +8,9 @@ use crate::progress::Progress;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+/// Attempts of one task before the job fails, on a cluster and if the job does not say otherwise.
+pub const MAX_ATTEMPTS: u32 = 4;
+
 /// Maps come before reduces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TaskKind {

@@ -7,7 +7,8 @@ use crate::builtin::field::{Field, SEPARATOR, WITHOUT_FIELD};
 use crate::builtin::options::{BuiltIn, JobOption, Options};
 use crate::emit::Emitter;
 use crate::error::JobError;
-use crate::job::{Job, Record};
+use crate::job::Job;
+use crate::record::Record;
 use crate::reduce_input::Values;
 use crate::sink::Sink;
 

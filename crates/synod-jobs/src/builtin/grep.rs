@@ -14,7 +14,8 @@
 use crate::builtin::options::{BuiltIn, JobOption, Options};
 use crate::emit::Emitter;
 use crate::error::JobError;
-use crate::job::{Block, Job, Record};
+use crate::job::Job;
+use crate::record::{Block, Record};
 use crate::reduce_input::Values;
 use crate::sink::Sink;
 use crate::spec::JobSpec;

@@ -12,7 +12,8 @@ use crate::builtin::options::{BuiltIn, JobOption, Options};
 use crate::builtin::sums::{self, ONE, number};
 use crate::emit::Emitter;
 use crate::error::JobError;
-use crate::job::{Job, Record};
+use crate::job::Job;
+use crate::record::Record;
 use crate::reduce_input::Values;
 use crate::sink::Sink;
 

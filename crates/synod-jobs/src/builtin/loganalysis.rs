@@ -10,7 +10,8 @@ use crate::builtin::access_log::{LogLine, LogTime};
 use crate::builtin::options::{BuiltIn, Options};
 use crate::emit::Emitter;
 use crate::error::JobError;
-use crate::job::{Job, Record};
+use crate::job::Job;
+use crate::record::Record;
 use crate::reduce_input::Values;
 use crate::sink::Sink;
 

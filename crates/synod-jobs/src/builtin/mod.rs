@@ -21,11 +21,11 @@ pub mod top_k;
 pub mod wordcount;
 
 use crate::error::JobError;
-use crate::input::Stores;
 use crate::job::Job;
 use crate::local::{JobSummary, LocalOptions, run_local_with};
 use crate::progress::Progress;
 use crate::spec::JobSpec;
+use crate::stores::Stores;
 use crate::task::NoLog;
 use options::{BuiltIn, JobInfo, Options};
 use passes::{Passes, run_passes};

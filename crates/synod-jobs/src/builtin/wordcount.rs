@@ -11,7 +11,8 @@ use crate::builtin::options::{BuiltIn, Options};
 use crate::builtin::sums::{self, ONE, number};
 use crate::emit::Emitter;
 use crate::error::JobError;
-use crate::job::{Block, Job, Record};
+use crate::job::Job;
+use crate::record::{Block, Record};
 use crate::reduce_input::Values;
 use crate::sink::Sink;
 

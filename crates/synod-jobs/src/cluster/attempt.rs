@@ -11,7 +11,6 @@ use crate::cluster::shuffle::{Collected, Fetch, MapLocation, Shuffle, map_file_n
 use crate::cluster::worker::Identity;
 use crate::commit::Naming;
 use crate::error::JobError;
-use crate::input::Stores;
 use crate::job::Job;
 use crate::local::{MIN_BUFFER_BYTES, fan_in};
 use crate::map_task::{MapContext, Skips, run_map_only_task, run_map_task_to_file};
@@ -20,6 +19,7 @@ use crate::progress::Progress;
 use crate::reduce_task::{ReduceContext, run_reduce_task};
 use crate::run::store::{MemoryBudget, RunStore};
 use crate::spec::JobSpec;
+use crate::stores::Stores;
 use crate::task::{TaskContext, TaskLog};
 use std::fs;
 use std::path::{Path, PathBuf};

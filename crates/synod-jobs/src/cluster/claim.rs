@@ -16,7 +16,7 @@ use crate::cluster::records::{
 use crate::cluster::seat::Seat;
 use crate::cluster::view::{JobView, Stamped, View};
 use crate::cluster::worker::Identity;
-use crate::spec::MAX_ATTEMPTS;
+use crate::task::MAX_ATTEMPTS;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use synod_base::Revision;

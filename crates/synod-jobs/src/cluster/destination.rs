@@ -6,10 +6,10 @@ use crate::cluster::output::{self, Winner};
 use crate::commit::Manifest;
 use crate::counters::Counters;
 use crate::error::JobError;
-use crate::input::Stores;
 use crate::output_store::{OutputStore, Publication};
 use crate::progress::Progress;
 use crate::spec::JobSpec;
+use crate::stores::Stores;
 use std::path::PathBuf;
 
 /// Where a job's output goes.

@@ -5,11 +5,12 @@
 //! was removed, an attempt that still runs cannot bring it back.
 
 use crate::cluster::names::{JobId, TaskId};
-use crate::commit::{Manifest, Naming, OutputFolder, Publish, SUCCESS, SideFile, TEMPORARY};
+use crate::commit::{Manifest, Naming, OutputFolder, Publish, SUCCESS, TEMPORARY};
 use crate::counters::Counters;
 use crate::error::JobError;
 use crate::progress::Progress;
 use crate::reduce_task::ReduceOutput;
+use crate::side_files::SideFile;
 use crate::spec::JobSpec;
 use std::fs;
 use std::io;

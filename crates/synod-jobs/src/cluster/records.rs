@@ -8,11 +8,13 @@
 //! people to look at. Nothing is decided by them, so a clock that is wrong does no harm.
 
 use crate::cluster::names::{TaskId, WorkerId};
-use crate::commit::{Manifest, SideFile};
+use crate::commit::Manifest;
 use crate::counters::Counters;
 use crate::reduce_task::ReduceOutput;
 use crate::run::writer::{RunIndex, Section};
-use crate::spec::{JobSpec, MAX_ATTEMPTS};
+use crate::side_files::SideFile;
+use crate::spec::JobSpec;
+use crate::task::MAX_ATTEMPTS;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 

@@ -4,7 +4,7 @@ use crate::cluster::names::{JobId, WorkerId};
 use crate::cluster::records::{JobRecord, JobState, WorkerRecord, sentence};
 use crate::cluster::view::{JobView, Stamped, View};
 use crate::output_store::are_nested;
-use crate::spec::MAX_ATTEMPTS;
+use crate::task::MAX_ATTEMPTS;
 
 /// Attempts of one task that may begin for each that may fail, beside one for each lost output: a task that
 /// takes its worker down with it leaves no failure behind.

@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 /// Files of this machine.
-pub(super) struct LocalFiles;
+pub(crate) struct LocalFiles;
 
 impl InputStore for LocalFiles {
     fn list(&self, name: &Path, format: &InputFormat) -> Result<Vec<InputFile>, JobError> {

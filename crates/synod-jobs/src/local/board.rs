@@ -5,13 +5,13 @@
 //! fails on no particular record gets as many attempts as its job says.
 
 use super::lock;
-use crate::commit::SideFile;
 use crate::counters::Counters;
 use crate::error::JobError;
 use crate::map_task::Skips;
 use crate::reduce_task::ReduceOutput;
 use crate::run::store::Run;
-use crate::spec::MAX_ATTEMPTS;
+use crate::side_files::SideFile;
+use crate::task::MAX_ATTEMPTS;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, PoisonError};

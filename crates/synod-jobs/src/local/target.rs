@@ -2,10 +2,10 @@
 
 use crate::commit::{Manifest, OutputFolder};
 use crate::error::JobError;
-use crate::input::Stores;
 use crate::output_store::{OutputStore, Publication};
 use crate::progress::Progress;
 use crate::spec::JobSpec;
+use crate::stores::Stores;
 use std::path::{Path, PathBuf};
 
 /// An output before the job has begun.

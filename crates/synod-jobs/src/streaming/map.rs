@@ -12,8 +12,8 @@ use super::wire::writer::PairWriter;
 use crate::emit::Emitter;
 use crate::error::JobError;
 use crate::framing::Framing;
-use crate::job::{Block, Record};
 use crate::map_input::MapInput;
+use crate::record::{Block, Record};
 use crate::task::TaskContext;
 
 /// Formatted input is handed over in pieces of this size.

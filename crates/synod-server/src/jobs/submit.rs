@@ -14,7 +14,7 @@ use synod_jobs::cluster::names::JobKey;
 use synod_jobs::cluster::records::{Totals, decode, encode};
 use synod_jobs::cluster::{Change, JobId, JobRecord, JobState};
 use synod_jobs::input::{local_path, scheme_of};
-use synod_jobs::spec::MAX_ATTEMPTS;
+use synod_jobs::task::MAX_ATTEMPTS;
 use synod_jobs::{Job, JobError, JobSpec, JobSummary, JobVisitor, Progress, with_job};
 use thiserror::Error;
 use tokio::time::Instant;

@@ -168,6 +168,7 @@ const EXCUSES: &[(&str, &[&str], &str)] = &[
     ("crates/synod-jobs/src/input/", &["files"], "reads users' files; workers only"),
     ("crates/synod-jobs/src/reader.rs", &["files"], "reads users' files; workers only"),
     ("crates/synod-jobs/src/run/", &["files"], "spills to local disk; workers only"),
+    ("crates/synod-jobs/src/side_files.rs", &["files"], "lists what a task has left; workers only"),
     ("crates/synod-jobs/src/sink.rs", &["files"], "writes part files; workers only"),
     ("crates/synod-jobs/src/task.rs", &["files"], "the folders of an attempt; workers only"),
     (
