@@ -5,6 +5,7 @@
 
 use crate::error::JobError;
 use crate::progress::Progress;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -101,7 +102,17 @@ impl<'a> TaskContext<'a> {
     /// A folder whose files are published beside the part files if this attempt wins. Two tasks
     /// must not choose the same name, nor one that begins with `part-` or `_`.
     pub fn side_folder(&self) -> Result<&Path, JobError> {
-        make(&self.side)
+        // Nothing above the attempt's own folder: an attempt that begins after the end of its job must not
+        // bring back the output that was removed.
+        let made = match create_one(&self.side) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let parent = self.side.parent().map_or(Err(error), create_one);
+                parent.and_then(|()| create_one(&self.side))
+            }
+            made => made,
+        };
+        made.map_err(|error| JobError::io("create", &self.side, error))?;
+        Ok(&self.side)
     }
 
     /// Where [`TaskContext::side_folder`] is, made or not.
@@ -116,6 +127,14 @@ impl Drop for TaskContext<'_> {
             // What cannot be removed goes with the folder around it at the end of the job.
             let _ = std::fs::remove_dir_all(&self.scratch);
         }
+    }
+}
+
+/// Makes a folder in one that is there, unless it is there.
+fn create_one(path: &Path) -> io::Result<()> {
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -76,7 +76,10 @@ impl Chooser {
             } else {
                 continue;
             };
-            let free = |task: &TaskId| !ask.busy.contains(&(id.clone(), *task));
+            let free = |task: &TaskId| {
+                !ask.busy.contains(&(id.clone(), *task))
+                    && may_succeed(job_view, *task, &job.record)
+            };
             let tasks: Vec<TaskId> = job_view.waiting(kind).filter(free).collect();
             let near = match kind {
                 TaskKind::Map => None,
@@ -119,6 +122,12 @@ fn open_to<'v>(
             && ask.mine.may_run(&job.record)
             && !job_view.excluded().contains(&ask.me.id)
     })
+}
+
+/// Whether the failures of a task leave it another attempt. If not, the coordinator is about to end the job.
+fn may_succeed(view: &JobView, task: TaskId, job: &JobRecord) -> bool {
+    let task = view.tasks.get(&task).map(|task| &task.record);
+    task.is_some_and(|task| task.fatal_failure(job.attempts).is_none())
 }
 
 /// One of the waiting tasks. Workers start at different places of the queue, so they seldom want the same

@@ -3,11 +3,11 @@
 use crate::bench::{Bench, CAT, MAPS, properties};
 use crate::formats::gz;
 
-type Nasty = (&'static str, &'static [u8], &'static [u8], &'static [u8]);
+pub type Nasty = (&'static str, &'static [u8], &'static [u8], &'static [u8]);
 
 /// What it is; the file; what a job of `cat` without reduce tasks gives; and with one. Recorded; where
 /// Hadoop leaves the order of equal keys open, it is the order of the input.
-const NASTY: &[Nasty] = &[
+pub const NASTY: &[Nasty] = &[
     ("an empty file", b"", b"", b""),
     ("no newline at the end", b"a\tb\nlast", b"a\tb\nlast\t\n", b"a\tb\nlast\t\n"),
     ("nothing but newlines", b"\n\n\n", b"\t\n\t\n\t\n", b"\t\n\t\n\t\n"),

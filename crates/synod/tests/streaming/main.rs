@@ -9,6 +9,7 @@ mod files;
 mod formats;
 mod inputs;
 mod left_behind;
+mod on_cluster;
 mod order;
 mod outcome;
 mod shim;

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::bench::{Bench, properties};
 
 /// Dies of a line that begins with `bad`, whatever it has printed before.
-const DIES: &str = "while read -r line; do
+pub const DIES: &str = "while read -r line; do
     case $line in bad*) exit 9;; esac
     echo \"$line\"
 done";
@@ -18,9 +18,10 @@ const TELLS: &str = "while read -r line; do
     echo \"reporter:counter:SkippingTaskCounters,$1,1\" >&2
 done";
 
-const SKIP: &[&str] = &["mapreduce.map.skip.maxrecords=1", "mapreduce.task.skip.start.attempts=1"];
+pub const SKIP: &[&str] =
+    &["mapreduce.map.skip.maxrecords=1", "mapreduce.task.skip.start.attempts=1"];
 
-fn input() -> (String, String) {
+pub fn input() -> (String, String) {
     let (mut all, mut good) = (String::new(), String::new());
     for number in 0..300 {
         if number % 100 == 37 {
@@ -34,7 +35,7 @@ fn input() -> (String, String) {
 }
 
 /// The files of left out records, by name.
-fn skipped(output: &Path) -> Vec<(String, String)> {
+pub fn skipped(output: &Path) -> Vec<(String, String)> {
     let files = fs::read_dir(output).unwrap().map(|entry| entry.unwrap());
     let files = files.filter(|file| file.file_name().to_string_lossy().starts_with(".skipped-"));
     let content = |path| fs::read_to_string(path).unwrap();

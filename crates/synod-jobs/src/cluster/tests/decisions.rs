@@ -152,6 +152,8 @@ fn a_task_fails_as_often_as_its_job_says_and_may_take_workers_along_three_times_
             let held = desk.claim(1 + number % 2).unwrap();
             desk.fail(1 + number % 2, &held, None);
         }
+        // The coordinator has not looked yet.
+        assert!([1, 2].into_iter().all(|number| desk.claim(number).is_none()), "{attempts}");
         assert_eq!(desk.settle(), Some(Work::Clean), "{attempts}");
         let last = attempts - 1;
         assert!(desk.ended_why().contains(&format!("attempt {last} on")), "{}", desk.ended_why());

@@ -15,7 +15,7 @@ use crate::run::writer::Section;
 use crate::side_files::SideFile;
 use crate::spec::JobSpec;
 use crate::stores::Stores;
-use crate::task::NoLog;
+use crate::task::{NoLog, TaskContext, TaskKind};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -167,7 +167,17 @@ fn only_the_jobs_own_output_is_removed_and_an_attempt_cannot_bring_it_back() {
     output::clean(&out, &mine, &Progress::new()).unwrap();
     assert!(!out.exists());
     assert!(output::create_attempt(&out, &mine, TaskId::reduce(0), 0).is_err());
+    // Nor one that writes files beside its part file.
+    let side = output::side_folder(&output::attempt_path(&out, &mine, TaskId::map(0), 1));
+    let (progress, folders) = (Progress::new(), (folder.path().join("scratch"), side.clone()));
+    let task = TaskContext::new("01", TaskKind::Map, 0, (1, 4), (1, 1), &progress, &NoLog, folders);
+    assert!(task.side_folder().is_err());
     assert!(!out.exists());
+    output::create(&out, &mine).unwrap();
+    for _ in 0..2 {
+        assert_eq!(task.side_folder().unwrap(), side);
+    }
+    assert!(side.is_dir());
 }
 
 /// Fails at once: whoever asks it was to read a file.
