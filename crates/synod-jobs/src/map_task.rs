@@ -12,7 +12,7 @@ use crate::input::codec::Codec;
 use crate::job::Job;
 use crate::map_input::MapInput;
 use crate::merge::limit_fan_in;
-use crate::plan::JobPlan;
+use crate::plan::{JobPlan, lacks_its_packing};
 use crate::reduce_task::{ReduceOutput, part_of};
 use crate::run::store::{Run, RunStore, write_run_file};
 use crate::run::writer::RunIndex;
@@ -57,6 +57,10 @@ pub struct MapRuns {
     /// Files to be published beside the part files.
     pub side_files: Vec<SideFile>,
 }
+
+/// The counter of inputs that have no bytes though by their names they are compressed; as a command of
+/// streaming jobs would name it.
+pub const EMPTY_PACKED: &str = "Warnings,compressed inputs of 0 bytes";
 
 /// A finished map output in one file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,6 +186,7 @@ fn map_split<J: Job>(
     let task = context.task;
     let mut input = MapInput::open(context.plan, context.stores, split, skips, task.progress)?;
     emitter.expect(input.range().bytes);
+    warn_of_what_is_missing(context, split, emitter);
     let mapped =
         catch_unwind(AssertUnwindSafe(|| context.job.map_split(task, &mut input, emitter)));
     let (counters, stored_bytes) = input.finish();
@@ -203,4 +208,20 @@ fn map_split<J: Job>(
     emitter.check()?;
     emitter.counters.add(&counters);
     Ok(())
+}
+
+/// An input that is empty where it should be compressed is no error, but nobody should overlook it.
+fn warn_of_what_is_missing<J: Job>(
+    context: &MapContext<'_, J>,
+    split: usize,
+    emitter: &mut Emitter<'_, J>,
+) {
+    let plan = context.plan;
+    let input = &plan.inputs[plan.splits[split].input];
+    if lacks_its_packing(input, &plan.format) {
+        let what =
+            "has no bytes, though by its name it is compressed: read as a file without records";
+        context.task.log.line(format!("[{} {what}]", input.path.display()).as_bytes());
+        emitter.count(EMPTY_PACKED, 1);
+    }
 }

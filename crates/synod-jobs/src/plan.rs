@@ -7,6 +7,7 @@
 use crate::error::JobError;
 use crate::framing::{Framing, InputFormat};
 use crate::input::InputFile;
+use crate::input::codec::codec_named;
 use crate::job::Job;
 use crate::reader::SplitReader;
 use crate::sample::{Sampled, cut_points};
@@ -100,6 +101,12 @@ pub(crate) fn is_splittable(input: &InputFile, format: &InputFormat) -> bool {
     input.codec.is_none() && !input.whole && format.framing.is_splittable()
 }
 
+/// Whether a file is empty though its name says that it is compressed: what is compressed has a few bytes at
+/// least, so most likely something is missing. Its task has no records, and says so.
+pub(crate) fn lacks_its_packing(input: &InputFile, format: &InputFormat) -> bool {
+    input.bytes == 0 && !format.keep_compressed && codec_named(&input.path).is_some()
+}
+
 /// Cuts files into splits of equal size; the last one of a file is what is left.
 fn cut(inputs: &[InputFile], format: &InputFormat, split_bytes: u64) -> Vec<Split> {
     let mut splits = Vec::new();
@@ -112,7 +119,7 @@ fn cut(inputs: &[InputFile], format: &InputFormat, split_bytes: u64) -> Vec<Spli
             }
             _ => size,
         };
-        if input.bytes == 0 && format.tasks_for_empty_files {
+        if input.bytes == 0 && (format.tasks_for_empty_files || lacks_its_packing(input, format)) {
             splits.push(Split { input: index, start: 0, end: 0 });
         }
         let mut start = 0;
@@ -135,7 +142,7 @@ fn cut_by_records(
 ) -> Result<Vec<Split>, JobError> {
     let mut splits = Vec::new();
     for (index, input) in inputs.iter().enumerate() {
-        if !is_splittable(input, format) {
+        if !is_splittable(input, format) || lacks_its_packing(input, format) {
             splits.extend(
                 cut(std::slice::from_ref(input), format, u64::MAX)
                     .into_iter()

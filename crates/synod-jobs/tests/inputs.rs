@@ -13,7 +13,7 @@ use support::{
 };
 use synod_jobs::plan::Split;
 use synod_jobs::reader::{CHUNK_BYTES, SplitReader};
-use synod_jobs::{InputFormat, JobError, Stores};
+use synod_jobs::{InputFormat, JobError, JobSpec, Stores};
 
 /// The lines that all splits of a size read, each with its offset.
 fn read_in_splits(path: &Path, split_bytes: u64) -> Vec<(u64, Vec<u8>)> {
@@ -140,6 +140,29 @@ fn empty_files_are_fine_and_no_records_give_empty_parts() {
     let spec = bench.spec("wordcount", &[&empty, &word, &empty]);
     run(&spec).unwrap();
     assert_eq!(joined(&spec.output), b"word\t1\n");
+}
+
+#[test]
+fn a_compressed_file_of_no_bytes_has_no_records_and_is_warned_of() {
+    let bench = Bench::new();
+    let word = bench.file("word", b"word");
+    let packed = ["a.gz", "b.zst", "c.bz2"].map(|name| bench.file(name, b""));
+    let warnings = |spec: &JobSpec| {
+        let user = run(spec).unwrap().manifest.counters.user;
+        user.get("Warnings,compressed inputs of 0 bytes").copied().unwrap_or(0)
+    };
+    let mut spec = bench.spec("wordcount", &[&packed[0], &word, &packed[1], &packed[2]]);
+    assert_eq!(warnings(&spec), 3);
+    assert_eq!(joined(&spec.output), b"word\t1\n");
+    spec = bench.spec("wordcount", &[&packed[0]]);
+    spec.format.lines_per_split = Some(1);
+    assert_eq!(warnings(&spec), 1);
+    assert_eq!(joined(&spec.output), b"");
+    // Read as it is, or under another name, there is nothing to say.
+    spec = bench.spec("wordcount", &[&packed[0]]);
+    spec.format.keep_compressed = true;
+    assert_eq!(warnings(&spec), 0);
+    assert_eq!(warnings(&bench.spec("wordcount", &[&bench.file("empty", b""), &word])), 0);
 }
 
 #[test]

@@ -351,6 +351,47 @@ fn spark_and_synod_give_equal_part_files() {
     assert!(!bench.left_over().iter().any(|name| name.starts_with("synod")));
 }
 
+/// What commands have counted, as it is said at the end: groups with names and amounts.
+fn counters(said: &str) -> Vec<String> {
+    let rows = said.lines().skip_while(|row| !row.starts_with("Counters: "));
+    let rows = rows.take_while(|row| row.starts_with("Counters: ") || row.starts_with('\t'));
+    let own = |row: &&str| ["\tGröße", "\tMy group"].contains(row);
+    rows.skip_while(|row| !own(row)).map(str::to_owned).collect()
+}
+
+#[test]
+fn what_commands_count_on_spark_is_added_up_and_shown_as_here() {
+    let Some((bench, spark)) = with_spark() else { return };
+    write_inputs(&bench);
+    // By a prefix of its own, also in a line without an end; what is no counter counts nothing.
+    let script = |kind: &str| {
+        format!(
+            "cat; echo 'count:counter:My group,{kind} tasks,1' >&2
+            echo 'count:counter:My group,{kind} minus,-3' >&2
+            echo 'count:counter:two,fields' >&2; echo 'count:status:nearly' >&2
+            echo 'reporter:counter:not,mine,1' >&2; echo 'a line of the log' >&2
+            printf 'count:counter: Größe,{kind} last,+40 ' >&2"
+        )
+    };
+    bench.program("map.sh", &script("map"));
+    bench.program("reduce.sh", &script("reduce"));
+    let job = ["-D", "stream.stderr.reporter.prefix=count:", "-numReduceTasks", "3"];
+    let job = [&job[..], &["-files", "map.sh,reduce.sh", "-input", "in/*.txt"]].concat();
+    let job = [&job[..], &["-mapper", "map.sh", "-reducer", "reduce.sh", "-output"]].concat();
+    let ours = bench.run(&[&["streaming"], &job[..], &["ours"]].concat());
+    assert_eq!(ours.code, Some(0), "{}", ours.err);
+    let theirs = run_on_spark(&bench, &spark, &[&job[..], &["theirs"]].concat());
+    assert_eq!(theirs.code, Some(0), "{}", theirs.err);
+    let found = counters(&theirs.err);
+    assert_eq!(found, counters(&ours.err), "{}", theirs.err);
+    for shown in ["map tasks=2", "reduce minus=-9", "map last=80"] {
+        assert!(found.iter().any(|row| row == &format!("\t\t{shown}")), "{shown}: {found:?}");
+    }
+    assert!(theirs.err.contains("Counters: 6\n") && !theirs.err.contains("mine=1"));
+    assert!(theirs.err.contains("a line of the log"), "{}", theirs.err);
+    assert!(!theirs.err.contains("nearly"), "{}", theirs.err);
+}
+
 #[test]
 fn without_reduce_tasks_spark_writes_what_the_mapper_prints() {
     let Some((bench, spark)) = with_spark() else { return };

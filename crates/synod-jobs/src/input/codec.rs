@@ -57,15 +57,22 @@ impl Codec {
 /// would give nonsense without a word.
 const NOT_UNPACKED: &[&str] = &["deflate", "lz4", "lzo", "lzo_deflate", "snappy", "xz"];
 
-/// How a file with this name and these first bytes is compressed. An empty file is just empty.
+/// How a file with this name should be compressed.
+pub(crate) fn codec_named(path: &Path) -> Option<Codec> {
+    let extension = path.extension()?.to_str()?;
+    Codec::ALL.into_iter().find(|codec| codec.extension() == extension)
+}
+
+/// How a file with this name and these first bytes is compressed. An empty file is just empty, whatever its
+/// name: who reads it is warned.
 pub fn codec_of(path: &Path, first: &[u8]) -> Result<Option<Codec>, JobError> {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     if !first.is_empty() && NOT_UNPACKED.contains(&extension) {
         let what = format!("Synod does not unpack {extension}, only gz, zst and bz2");
         return Err(JobError::BadCompression { path: path.to_owned(), what });
     }
-    let named = Codec::ALL.into_iter().find(|codec| codec.extension() == extension);
-    let Some(codec) = named.filter(|_| !first.is_empty()) else { return Ok(None) };
+    let named = codec_named(path).filter(|_| !first.is_empty());
+    let Some(codec) = named else { return Ok(None) };
     // Zstandard allows frames that are to be skipped, also in front.
     let skippable = first.get(1..4) == Some(b"\x2a\x4d\x18") && first[0] & 0xf0 == 0x50;
     if first.starts_with(codec.magic()) || (codec == Codec::Zst && skippable) {

@@ -5,18 +5,16 @@
 
 use super::Limits;
 use super::module::{Compiled, IMPORTS_FROM, engine};
-use super::ticker::{Ticking, ticks};
+use super::room::Room;
+use super::ticker::{Ticking, now, ticks};
 use crate::counters::Counters;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use wasmtime::{
-    Caller, Engine, Linker, Memory, Store, StoreLimits, StoreLimitsBuilder, Trap, TypedFunc,
-    WasmBacktrace,
+    Caller, Engine, Linker, Memory, Store, Trap, TypedFunc, WasmBacktrace, WasmParams, WasmResults,
 };
 
-/// Elements of all tables of an instance; they are outside its memory.
-const TABLE_ELEMENTS: usize = 100_000;
 /// Longest name of a counter.
 const MAX_NAME_BYTES: usize = 256;
 /// Longest line of the log; what follows is cut off.
@@ -86,7 +84,7 @@ pub(super) type Take<'t, E> = &'t mut dyn FnMut(&[u8], Range<usize>) -> Result<(
 
 /// What the host keeps for an instance.
 pub(super) struct Host {
-    limits: StoreLimits,
+    room: Room,
     settings: Arc<BTreeMap<String, String>>,
     /// What it counted since the host last looked.
     pub counters: Counters,
@@ -214,6 +212,8 @@ pub(super) struct Guest {
     finish: Option<TypedFunc<(), u64>>,
     entry_name: &'static str,
     ticks: u64,
+    /// Ticks that are left for what it does now.
+    left: u64,
     _ticking: Ticking,
 }
 
@@ -229,24 +229,18 @@ impl Guest {
         let ticking = Ticking::begin(engine)
             .map_err(|error| host_fault(format!("no thread for its clock: {error}")))?;
         let host = Host {
-            limits: StoreLimitsBuilder::new()
-                .memory_size(limits.memory_bytes)
-                .table_elements(TABLE_ELEMENTS)
-                .tables(16)
-                .instances(1)
-                .memories(1)
-                .build(),
+            room: Room::new(limits.memory_bytes),
             settings,
             counters: Counters::default(),
             log: Log::default(),
         };
         let mut store = Store::new(engine, host);
-        store.limiter(|host| &mut host.limits);
+        store.limiter(|host| &mut host.room);
         let ticks = ticks(limits.timeout_ms);
         store.set_epoch_deadline(ticks + 1);
         let instance = match module.instance.instantiate(&mut store) {
             Ok(instance) => instance,
-            Err(error) => return Err(fault(&error, "its start", store.data())),
+            Err(error) => return Err(not_started(&error, store.data())),
         };
         let memory = instance.get_memory(&mut store, "memory").ok_or_else(missing)?;
         let function = |store: &mut Store<Host>, name| instance.get_func(store, name);
@@ -271,6 +265,7 @@ impl Guest {
             finish: typed!("synod_finish"),
             entry_name: entry.name(),
             ticks,
+            left: ticks,
             store,
             _ticking: ticking,
         };
@@ -285,11 +280,11 @@ impl Guest {
         init: Option<TypedFunc<u32, ()>>,
     ) -> Result<Guest, Fault> {
         if let Some(initialize) = initialize {
-            let called = initialize.call(&mut self.store, ());
+            let called = self.call(&initialize, ());
             called.map_err(|error| self.fault(&error, "_initialize"))?;
         }
         if let Some(abi) = abi {
-            let version = abi.call(&mut self.store, ());
+            let version = self.call(&abi, ());
             let version = version.map_err(|error| self.fault(&error, "synod_abi"))?;
             if version != ABI {
                 let what = format!("it speaks version {version} of the interface, this is {ABI}");
@@ -297,7 +292,7 @@ impl Guest {
             }
         }
         if let Some(init) = init {
-            let called = init.call(&mut self.store, entry.number());
+            let called = self.call(&init, entry.number());
             called.map_err(|error| self.fault(&error, "synod_init"))?;
         }
         Ok(self)
@@ -305,10 +300,11 @@ impl Guest {
 
     /// Gives it a batch and everything that comes of it to `take`: its memory, and where in it.
     pub fn run<E: From<Fault>>(&mut self, batch: &[u8], take: Take<'_, E>) -> Result<(), E> {
-        self.store.set_epoch_deadline(self.ticks + 1);
+        self.left = self.ticks;
         let length = u32::try_from(batch.len())
             .map_err(|_| Fault::new(format!("a batch of {} bytes is too long", batch.len())))?;
-        let start = self.buffer.call(&mut self.store, length);
+        let buffer = self.buffer.clone();
+        let start = self.call(&buffer, length);
         let start = start.map_err(|error| self.fault(&error, "synod_buffer"))?;
         let memory = self.memory.data_mut(&mut self.store);
         if start == 0 {
@@ -323,7 +319,8 @@ impl Guest {
             return Err(Fault::new(what).into());
         };
         memory[room].copy_from_slice(batch);
-        let answer = self.entry.call(&mut self.store, (start, length));
+        let entry = self.entry.clone();
+        let answer = self.call(&entry, (start, length));
         let answer = answer.map_err(|error| self.fault(&error, self.entry_name))?;
         self.take_all(answer, self.entry_name, take)
     }
@@ -331,8 +328,8 @@ impl Guest {
     /// Tells it that there is nothing more to come.
     pub fn finish<E: From<Fault>>(&mut self, take: Take<'_, E>) -> Result<(), E> {
         let Some(finish) = self.finish.clone() else { return Ok(()) };
-        self.store.set_epoch_deadline(self.ticks + 1);
-        let answer = finish.call(&mut self.store, ());
+        self.left = self.ticks;
+        let answer = self.call(&finish, ());
         let answer = answer.map_err(|error| self.fault(&error, "synod_finish"))?;
         self.take_all(answer, "synod_finish", take)
     }
@@ -360,12 +357,12 @@ impl Guest {
             if answer & MORE == 0 {
                 return Ok(());
             }
-            let Some(more) = &self.more else {
+            let Some(more) = self.more.clone() else {
                 let what = format!("{function} says that there is more, but synod_more is missing");
                 return Err(Fault::new(what).into());
             };
             function = "synod_more";
-            let next = more.call(&mut self.store, ());
+            let next = self.call(&more, ());
             answer = next.map_err(|error| self.fault(&error, function))?;
         }
     }
@@ -376,6 +373,21 @@ impl Guest {
         (std::mem::take(&mut host.counters), std::mem::take(&mut host.log))
     }
 
+    /// Calls one of its functions. Only what goes by meanwhile is its time: what the host does with an
+    /// answer, sort and spill, may take long and is no fault of the module. A call that is shorter than a
+    /// tick costs one as often as a tick falls into it, so many short ones cost what they last.
+    fn call<P: WasmParams, R: WasmResults>(
+        &mut self,
+        function: &TypedFunc<P, R>,
+        parameters: P,
+    ) -> wasmtime::Result<R> {
+        let began = now();
+        self.store.set_epoch_deadline(self.left + 1);
+        let result = function.call(&mut self.store, parameters);
+        self.left = self.left.saturating_sub(now() - began);
+        result
+    }
+
     fn fault(&self, error: &wasmtime::Error, function: &str) -> Fault {
         fault(error, function, self.store.data())
     }
@@ -383,6 +395,16 @@ impl Guest {
 
 fn host_fault(what: String) -> Fault {
     Fault { what, cause: Cause::Host }
+}
+
+/// Why there is no instance. Its own code runs at its start, too, and its limits hold; whatever else goes
+/// wrong there is this machine's.
+fn not_started(error: &wasmtime::Error, host: &Host) -> Fault {
+    let own = error.is::<Trap>() || error.is::<WasmBacktrace>() || host.room.has_refused();
+    match own {
+        true => fault(error, "its start", host),
+        false => host_fault(format!("there is no room for an instance: {error:#}")),
+    }
 }
 
 /// The exports were checked, with their types, when the module was read.
@@ -395,6 +417,9 @@ const ABI: u32 = 1;
 
 /// A fault in words: what, in which of its functions, and the last thing it said.
 fn fault(error: &wasmtime::Error, function: &str, host: &Host) -> Fault {
+    if let Some(failure) = host.room.failure() {
+        return host_fault(format!("there is no room for what {function} needs: {failure}"));
+    }
     let trap = error.downcast_ref::<Trap>();
     let mut cause = Cause::Module;
     let mut what = match trap {

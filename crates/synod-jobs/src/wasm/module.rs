@@ -1,16 +1,21 @@
 //! Reads a module, checks what it exports and imports, and compiles it once for the process.
 //!
 //! A few compiled modules are kept, found by the SHA-256 of the file: a thousand tasks compile once, and
-//! nobody gets the code of another job. The one engine of all modules is made here, with every setting
-//! that decides what modules may do.
+//! nobody gets the code of another job. The compiler works on a thread of its own, because it may take very
+//! long for few bytes (its time grows with the square of the loops of a function) and cannot be stopped:
+//! after a minute nobody waits for it any more, and the module is refused for the life of the process. The
+//! one engine of all modules is made here, with every setting that decides what modules may do.
 
 use super::guest::{Host, linker};
+use super::room;
 use crate::error::JobError;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 use wasmtime::{
     Config, Engine, ExternType, FuncType, InstancePre, Module, OptLevel, RegallocAlgorithm,
     Strategy, ValType,
@@ -18,6 +23,10 @@ use wasmtime::{
 
 /// Longest file of a module.
 const MAX_MODULE_BYTES: u64 = 16 << 20;
+/// What the compiler may take. Some MiB of code as compilers write it are a matter of seconds.
+const COMPILE_LIMIT: Duration = Duration::from_secs(60);
+/// Stack of the compiler's thread.
+const COMPILER_STACK_BYTES: usize = 8 << 20;
 /// Compiled modules that are kept.
 const KEPT: usize = 8;
 /// Stack of a module. The threads of tasks have at least four times as much.
@@ -97,7 +106,7 @@ pub(super) fn load(path: &Path, wanted: Option<&str>) -> Result<Arc<Compiled>, J
     }
     // Others may want another module meanwhile, so the list is not locked while one is compiled.
     let slot = slot_of(hash);
-    let compiled = slot.get_or_init(|| compile(&bytes, hash).map(Arc::new));
+    let compiled = slot.get_or_init(|| compile_within(COMPILE_LIMIT, bytes, hash).map(Arc::new));
     compiled.clone().map_err(|what| refused(path, &what))
 }
 
@@ -167,6 +176,25 @@ pub(super) fn engine() -> Result<&'static Engine, String> {
     made.as_ref().map_err(Clone::clone)
 }
 
+/// Compiles, or gives up; the thread then ends when it ends.
+fn compile_within(limit: Duration, bytes: Vec<u8>, hash: [u8; 32]) -> Result<Compiled, String> {
+    let (done, compiled) = sync_channel(1);
+    let thread = std::thread::Builder::new().name("wasm-compiler".to_owned());
+    let work = move || {
+        // Nobody may wait any more.
+        let _heard = done.send(compile(&bytes, hash));
+    };
+    let started = thread.stack_size(COMPILER_STACK_BYTES).spawn(work);
+    started.map_err(|error| format!("no thread for its compiler: {error}"))?;
+    compiled.recv_timeout(limit).unwrap_or_else(|error| match error {
+        RecvTimeoutError::Timeout => Err(format!(
+            "it is not compiled within {} s: cut its functions into smaller ones with fewer loops",
+            limit.as_secs()
+        )),
+        RecvTimeoutError::Disconnected => Err("the compiler has panicked over it".to_owned()),
+    })
+}
+
 fn compile(bytes: &[u8], hash: [u8; 32]) -> Result<Compiled, String> {
     let binary = if bytes.starts_with(MAGIC) {
         bytes.into()
@@ -177,6 +205,7 @@ fn compile(bytes: &[u8], hash: [u8; 32]) -> Result<Compiled, String> {
     let module = Module::new(engine()?, &*binary).map_err(|error| format!("{error:#}"))?;
     check_exports(&module)?;
     check_imports(&module)?;
+    room::check(&module.resources_required())?;
     let instance = linker(engine()?).and_then(|linker| linker.instantiate_pre(&module));
     let instance = instance.map_err(|error| format!("{error:#}"))?;
     let compiled = Compiled { hash, instance };
@@ -244,4 +273,30 @@ fn shown(parameters: &[ValType], results: &[ValType]) -> String {
     let list =
         |types: &[ValType]| types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     format!("a function ({}) -> ({})", list(parameters), list(results))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is needed, and a function with so many loops beside.
+    fn with_loops(loops: usize) -> Vec<u8> {
+        let text = format!(
+            r#"(module (memory (export "memory") 1)
+            (func (export "synod_abi") (result i32) (i32.const 1))
+            (func (export "synod_buffer") (param i32) (result i32) (i32.const 0))
+            (func (export "synod_map") (param i32 i32) (result i64) (i64.const 0))
+            (func (param i32) {}))"#,
+            "(loop (br_if 0 (local.get 0)))".repeat(loops)
+        );
+        wat::parse_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_module_that_the_compiler_takes_too_long_for_is_refused_and_the_next_one_is_not() {
+        let (minute, short) = (Duration::from_secs(60), Duration::from_millis(1));
+        let why = compile_within(short, with_loops(2_000), [1; 32]).err().unwrap();
+        assert!(why.contains("not compiled within"), "{why}");
+        assert!(compile_within(minute, with_loops(1), [2; 32]).is_ok());
+    }
 }

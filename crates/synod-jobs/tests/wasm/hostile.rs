@@ -180,8 +180,49 @@ fn memory_ends_at_the_limit_and_a_module_that_wants_more_at_once_does_not_start(
     assert_says(&said, &["the last line it logged: 8"]);
     let said = failure(&guest(r#"(memory (export "memory") 1025)"#));
     assert_says(&said, &["its start failed", "memory"]);
-    let said = failure(&guest("(table 100001 funcref)"));
-    assert_says(&said, &["its start failed", "table"]);
+    // Two tables that are too large together are found out at the start, one before it.
+    let said = failure(&guest("(table 60000 funcref) (table 60000 funcref)"));
+    assert_says(&said, &["its start failed", "table", "fix the module"]);
+}
+
+#[test]
+fn a_machine_without_room_for_an_instance_is_to_blame_and_not_the_module() {
+    const INSIDE: &str = "SYNOD_TEST_WITHOUT_ROOM";
+    if std::env::var_os(INSIDE).is_some() {
+        let bench = Bench::new();
+        let error = run(&wasm(&bench, ECHO, &[&bench.file("in", b"one\n")])).unwrap_err();
+        eprintln!("permanent: {}: {error}", error.is_permanent());
+        return;
+    }
+    // An instance reserves 4 GiB of addresses: here another process of this program has 3.
+    let name = "hostile::a_machine_without_room_for_an_instance_is_to_blame_and_not_the_module";
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -v 3000000 && exec \"$0\" \"$@\""]);
+    command.arg(std::env::current_exe().unwrap()).args(["--exact", name, "--nocapture"]);
+    let output = command.env(INSIDE, "1").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert_says(&said, &["permanent: false", "there is no room", "mmap", "run it where there is"]);
+}
+
+#[test]
+fn what_the_host_does_with_answers_is_not_the_modules_time() {
+    // 2 Mi empty pairs in each of two pieces, which lie there from the start: all that takes time is to
+    // write a line for each.
+    let (start, bytes) = (0x10000_u64, 16_u64 << 20);
+    let (more, last) = (start << 32 | 1 << 31 | bytes, start << 32 | bytes);
+    let module = guest(&format!(
+        r#"(memory (export "memory") 300)
+        (func (export "synod_buffer") (param i32) (result i32) (i32.const 0x1100000))
+        (func (export "synod_map") (param i32 i32) (result i64) (i64.const {more}))
+        (func (export "synod_more") (result i64) (i64.const {last}))"#
+    ));
+    let bench = Bench::new();
+    let mut spec = wasm(&bench, &module, &[&bench.file("in", b"one\n")]);
+    spec.reduces = Some(0);
+    set(&mut spec, "timeout_ms", "50");
+    let manifest = run(&spec).unwrap().manifest;
+    assert_eq!(manifest.parts[0].records, 4 << 20);
 }
 
 #[test]

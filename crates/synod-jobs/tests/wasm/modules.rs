@@ -41,6 +41,8 @@ fn a_module_that_does_not_speak_the_interface_is_refused_by_the_name_of_what_is_
         (shared, "threads"),
         (two, "multiple memories"),
         (relaxed, "relaxed SIMD"),
+        (guest("(table 100001 funcref)"), "the largest with 100001 elements"),
+        (guest(&"(table 1 funcref)".repeat(17)), "it has 17 tables"),
         (
             guest(r#"(import "wasi_snapshot_preview1" "fd_write" (func))"#),
             "it imports wasi_snapshot_preview1.fd_write",

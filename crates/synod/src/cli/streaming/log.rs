@@ -38,7 +38,15 @@ impl TaskLog for CommandLog {
 
 /// What a job counted, in the layout of Hadoop's client.
 pub fn counters(counters: &Counters) -> String {
-    let groups = groups(counters);
+    in_layout([groups(counters), groups_of_commands(counters)].concat())
+}
+
+/// What its commands counted, in the same layout.
+pub fn counters_of_commands(counters: &Counters) -> String {
+    in_layout(groups_of_commands(counters))
+}
+
+fn in_layout(groups: Vec<Group>) -> String {
     let number: usize = groups.iter().map(|(_, counters)| counters.len()).sum();
     let mut text = format!("Counters: {number}");
     for (group, counters) in groups {
@@ -58,7 +66,7 @@ fn groups(counters: &Counters) -> Vec<Group> {
             counters.iter().map(|(name, amount)| ((*name).to_owned(), i128::from(*amount)));
         (name.to_owned(), counters.collect::<Vec<_>>())
     };
-    let mut groups = vec![
+    vec![
         own(
             "Map-Reduce Framework",
             &[
@@ -74,7 +82,10 @@ fn groups(counters: &Counters) -> Vec<Group> {
         ),
         own("File Input Format Counters", &[("Bytes Read", counters.map_bytes_in)]),
         own("File Output Format Counters", &[("Bytes Written", counters.reduce_bytes_out)]),
-    ];
+    ]
+}
+
+fn groups_of_commands(counters: &Counters) -> Vec<Group> {
     let mut users: BTreeMap<&str, BTreeMap<&str, i128>> = BTreeMap::new();
     for (full_name, amount) in &counters.user {
         // `group,name`, and `group,name,-` for what was taken off.
@@ -86,11 +97,11 @@ fn groups(counters: &Counters) -> Vec<Group> {
         let sum = users.entry(group).or_default().entry(name).or_default();
         *sum += sign * i128::from(*amount);
     }
-    groups.extend(users.into_iter().map(|(group, counters)| {
+    let users = users.into_iter().map(|(group, counters)| {
         let counters = counters.into_iter().map(|(name, amount)| (name.to_owned(), amount));
         (group.to_owned(), counters.collect())
-    }));
-    groups
+    });
+    users.collect()
 }
 
 #[cfg(test)]

@@ -112,6 +112,81 @@ def program_of(name, folder, environment):
     return found
 
 
+# Different counters of a task, and of the job; bytes of a group and of a name; of a line that may be one.
+MOST_COUNTERS = 10_000
+LONGEST_NAME = 1_024
+LONGEST_LINE = 1 << 16
+# Seconds that are waited for what the children of a command hold open.
+HELD_OPEN = 10
+
+
+class Reports(threading.Thread):
+    """Reads the stderr of a command: counters are added up, all else goes on to the task's log."""
+
+    def __init__(self, pipe, prefix):
+        super().__init__(daemon=True)
+        self.pipe = pipe
+        self.prefix = prefix
+        self.amounts = {}
+
+    def run(self):
+        begins = True
+        while line := self.pipe.readline(LONGEST_LINE):
+            ends = line.endswith(b"\n")
+            # Without its end it is the last one, or longer than any report.
+            whole = begins and (ends or len(line) < LONGEST_LINE)
+            begins = ends
+            for piece in lines_of([line]):
+                if not (whole and self.is_report(piece)):
+                    sys.stderr.buffer.write(piece + b"\n" if ends or whole else piece)
+                    sys.stderr.buffer.flush()
+
+    def is_report(self, line):
+        if line.startswith(self.prefix + b"status:"):
+            return True
+        counter = self.prefix + b"counter:"
+        if not line.startswith(counter):
+            return False
+        # As Java trims and splits.
+        fields = line[len(counter) :].strip(bytes(range(33))).split(b",")
+        while fields and not fields[-1]:
+            fields.pop()
+        if len(fields) != 3 or not re.fullmatch(rb"[+-]?[0-9]+", fields[2]):
+            return False
+        group, name, amount = fields[0], fields[1], int(fields[2])
+        if max(len(group), len(name)) > LONGEST_NAME or not -(1 << 63) <= amount < 1 << 63:
+            return False
+        key = f"{group.decode(errors='replace')},{name.decode(errors='replace')}"
+        if key not in self.amounts and len(self.amounts) >= MOST_COUNTERS:
+            return False
+        self.amounts[key] = self.amounts.get(key, 0) + amount
+        return True
+
+    def sums(self):
+        """Amounts by name; what was counted backwards has a name of its own, as in Synod."""
+        return {key if n >= 0 else f"{key},-": abs(n) for key, n in dict(self.amounts).items()}
+
+
+def totals(context):
+    """Adds up counters of all tasks that have come to a good end, each task once."""
+    from pyspark.accumulators import AccumulatorParam
+
+    most = MOST_COUNTERS
+
+    class Sums(AccumulatorParam):
+        def zero(self, value):
+            return {}
+
+        def addInPlace(self, value1, value2):
+            sums = dict(value1)
+            for key, amount in value2.items():
+                if key in sums or len(sums) < most:
+                    sums[key] = sums.get(key, 0) + amount
+            return sums
+
+    return context.accumulator({}, Sums())
+
+
 class Feeder(threading.Thread):
     """Writes lines to a command, until it stops reading."""
 
@@ -146,8 +221,8 @@ class Feeder(threading.Thread):
             return False
 
 
-def piped(job, stage, number, lines):
-    """What the command of a stage prints for these lines."""
+def piped(job, stage, number, lines, counted):
+    """What the command of a stage prints for these lines; what it counts is added to `counted`."""
     from pyspark import TaskContext
 
     attempt = TaskContext.get().attemptNumber()
@@ -176,20 +251,25 @@ def piped(job, stage, number, lines):
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             bufsize=1 << 18,
             start_new_session=True,
         )
         feeder = Feeder(process.stdin, lines, job["buffer_bytes"])
         feeder.start()
+        reports = Reports(process.stderr, job["reporter_prefix"].encode())
+        reports.start()
         yield from lines_of(process.stdout)
         feeder.join()
         code = process.wait()
+        reports.join(HELD_OPEN)
         if feeder.error is not None:
             raise feeder.error
         if code != 0 and job["exit_is_failure"]:
             raise CommandFailed(f"{label}: it failed with code {code if code > 0 else 128 - code}")
         if feeder.closed and feeder.offered > job["buffer_bytes"] and job["unread_is_failure"]:
             raise CommandFailed(f"{label}: it ended before it had read all its input")
+        counted.add(reports.sums())
     except OSError as error:
         raise CommandFailed(f"{stage['name']}: {error}") from error
     finally:
@@ -206,25 +286,26 @@ def end(process):
         pass
     process.stdout.close()
     process.wait()
+    # Its stderr is closed by whoever reads it: nobody is left who could write there.
 
 
 # ---- stages
 
 
-def mapped(job):
+def mapped(job, counted):
     """Map tasks: from lines to pairs."""
     stage = job["map"]
     separator, fields = stage["separator"].encode(), stage["key_fields"]
 
     def run(number, rows):
         lines = (bytes(row[0]) + b"\n" for row in rows)
-        for line in piped(job, stage, number, lines):
+        for line in piped(job, stage, number, lines, counted):
             yield split(line, separator, fields)
 
     return run
 
 
-def reduced(job):
+def reduced(job, counted):
     """Reduce tasks: from pairs in order to pairs."""
     stage = job["reduce"]
     separator, fields = stage["separator"].encode(), stage["key_fields"]
@@ -242,34 +323,36 @@ def reduced(job):
             for key, value in pairs:
                 yield key + between + value + b"\n"
 
-        for line in piped(job, stage, number, lines()):
+        for line in piped(job, stage, number, lines(), counted):
             yield split(line, separator, fields)
 
     return run
 
 
 def run(spark, job):
-    """The whole job."""
+    """The whole job; its counters."""
     from pyspark.sql.functions import col
     from pyspark.sql.types import BinaryType, StructField, StructType
 
     for file in job["files"]:
         spark.sparkContext.addFile(file["path"])
+    counted = totals(spark.sparkContext)
     # A mapper for each piece of each file, as in Hadoop: small files are not put together.
     whole = spark.conf.get("spark.sql.files.maxPartitionBytes")
     spark.conf.set("spark.sql.files.openCostInBytes", whole)
     lines = spark.read.text(job["inputs"]).select(col("value").cast("binary"))
-    pairs = lines.rdd.mapPartitionsWithIndex(mapped(job))
+    pairs = lines.rdd.mapPartitionsWithIndex(mapped(job, counted))
     if job["reduces"] > 0:
         pairs = pairs.repartitionAndSortWithinPartitions(job["reduces"], hasher())
         if job["reduce"] is not None:
-            pairs = pairs.mapPartitionsWithIndex(reduced(job))
+            pairs = pairs.mapPartitionsWithIndex(reduced(job, counted))
     between = job["output_separator"].encode()
     rows = pairs.map(lambda pair: (pair[0] + between + pair[1],))
     schema = StructType([StructField("value", BinaryType())])
     output = spark.createDataFrame(rows, schema, verifySchema=False)
     # Spark takes the bytes for a string as they are, and writes them so.
     output.select(col("value").cast("string").alias("value")).write.text(job["output"])
+    return {name: min(amount, (1 << 64) - 1) for name, amount in counted.value.items()}
 
 
 def explained(error):
@@ -290,7 +373,10 @@ def main(path):
         job = json.load(file)
     spark = SparkSession.builder.getOrCreate()
     try:
-        run(spark, job)
+        counters = run(spark, job)
+        # Synod shows them when Spark has ended.
+        with open(os.path.join(os.path.dirname(path), "counters.json"), "w") as file:
+            json.dump(counters, file)
     except Exception as error:
         why = explained(error)
         if why is None:

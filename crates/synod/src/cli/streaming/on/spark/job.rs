@@ -46,6 +46,7 @@ const FOLLOWED: &[&str] = &[
     "stream.reduce.input.field.separator",
     "stream.reduce.output.field.separator",
     "stream.reduce.streamprocessor",
+    "stream.stderr.reporter.prefix",
     "synod.hdfs.root",
     INHERITED,
     "synod.streaming.unread.input.is.failure",
@@ -64,7 +65,6 @@ const LEFT_TO_SPARK: &[&str] = &[
     "mapreduce.task.io.sort.mb",
     "mapreduce.task.timeout",
     "stream.joindelay.milli",
-    "stream.stderr.reporter.prefix",
 ];
 
 /// Properties that name a class or a format, which is looked at on its own.
@@ -207,6 +207,7 @@ impl SparkJob {
             "exit_is_failure": self.streaming.exit_is_failure,
             "unread_is_failure": self.streaming.unread_is_failure,
             "buffer_bytes": HADOOP_BUFFER_BYTES,
+            "reporter_prefix": self.streaming.reporter_prefix,
             "digits": id.strip_prefix("job_").unwrap_or(&id),
             "environment": self.environment(),
             "inherited": inherited.filter(|pattern| !pattern.is_empty()).collect::<Vec<_>>(),

@@ -1,8 +1,9 @@
 //! `--on spark`: a program in Python (`driver.py`) that does what a streaming job does, for
 //! `spark-submit`, with the job as a file of JSON ([`job`]).
 //!
-//! Both lie in a folder of their own until Spark has ended. Where Spark runs, and with how much, is a
-//! matter of Spark's own configuration; `-D spark.name=value` is handed on.
+//! Both lie in a folder of their own until Spark has ended; there the driver also leaves what was counted.
+//! Where Spark runs, and with how much, is a matter of Spark's own configuration; `-D spark.name=value` is
+//! handed on.
 
 mod job;
 
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use synod::jobs::Counters;
 use synod::jobs::streaming::arguments::{Arguments, usage};
 
 use super::program::Wanted;
@@ -20,6 +22,7 @@ use crate::cli::child::{code_of, terminate};
 use crate::cli::connect::block_on;
 use crate::cli::failure::Failure;
 use crate::cli::signals::{self, StopSignals};
+use crate::cli::streaming::log;
 use crate::cli::streaming::run::Stop;
 use job::SparkJob;
 
@@ -61,6 +64,14 @@ pub fn run(words: &[String]) -> Result<(), Stop> {
         command.env("PYSPARK_PYTHON", python);
     }
     wait_for(command)?;
+    // Something else may have taken the place of Spark: then nobody has counted.
+    if let Ok(counted) = std::fs::read(folder.path.join("counters.json")) {
+        let user = serde_json::from_slice(&counted).map_err(|error| {
+            Failure::Failed(format!("the job's counters cannot be read: {error}"))
+        })?;
+        let counted = Counters { user, ..Counters::default() };
+        eprintln!("{}", log::counters_of_commands(&counted));
+    }
     writeln!(std::io::stdout().lock(), "streaming: done on Spark, output in {}", job.output)?;
     Ok(())
 }
