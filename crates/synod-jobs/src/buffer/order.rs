@@ -5,6 +5,8 @@
 //! stack keeps long common prefixes from using call depth. Equal keys keep the order of `at`,
 //! which grows in emit order: this is what makes outputs independent of memory and threads.
 
+use std::cmp::Ordering;
+
 /// A key in a sort buffer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Entry {
@@ -47,7 +49,7 @@ pub(crate) fn sort_entries(entries: &mut [Entry], keys: &impl Keys) {
             slice.sort_unstable_by(|a, b| {
                 a.word
                     .cmp(&b.word)
-                    .then_with(|| tail(keys, a, depth).cmp(tail(keys, b, depth)))
+                    .then_with(|| compare_behind(keys, a, b, depth))
                     .then(a.at.cmp(&b.at))
             });
             continue;
@@ -72,8 +74,15 @@ pub(crate) fn sort_entries(entries: &mut [Entry], keys: &impl Keys) {
     }
 }
 
-fn tail<'k>(keys: &'k impl Keys, entry: &Entry, depth: usize) -> &'k [u8] {
-    if entry.len as usize <= depth { &[] } else { &keys.key(entry.at)[depth..] }
+/// Compares two keys whose words at `depth` are equal.
+fn compare_behind(keys: &impl Keys, a: &Entry, b: &Entry, depth: usize) -> Ordering {
+    let behind = depth + 8;
+    if a.len.min(b.len) as usize <= behind {
+        // One of them ends within the word, so it is the beginning of the other one. That needs no look at
+        // the keys, which would be a cache miss each.
+        return a.len.cmp(&b.len);
+    }
+    keys.key(a.at)[behind..].cmp(&keys.key(b.at)[behind..])
 }
 
 /// Puts the keys that end within the word at `depth` first, shorter ones before longer ones and

@@ -4,6 +4,9 @@ use crate::error::JobError;
 use crate::run::{BLOCK_BYTES, RunSource, record};
 use std::sync::Arc;
 
+/// Pairs that are fetched at once: about as many cache misses as a processor has under way.
+const AHEAD_PAIRS: usize = 32;
+
 /// Sorted pairs of all partitions of one buffer.
 #[derive(Debug)]
 pub struct MemoryRun {
@@ -88,14 +91,28 @@ impl RunSource for MemorySource {
             Order::Positions(lists) => {
                 let list = &lists[self.partition];
                 while self.next < list.len() && block.len() < BLOCK_BYTES {
-                    let at = list[self.next] as usize;
-                    block.extend_from_slice(&run.arena[at..pair_end(&run.arena, at)]);
-                    self.next += 1;
+                    let ahead = &list[self.next..list.len().min(self.next + AHEAD_PAIRS)];
+                    load(&run.arena, ahead.iter().map(|&at| at as usize));
+                    for &at in ahead {
+                        let at = at as usize;
+                        block.extend_from_slice(&run.arena[at..pair_end(&run.arena, at)]);
+                        self.next += 1;
+                        if block.len() >= BLOCK_BYTES {
+                            break;
+                        }
+                    }
                 }
             }
         }
         Ok(!block.is_empty())
     }
+}
+
+/// Has the processor fetch these places of a large memory at once. Pairs that are read one by one in sorted
+/// order are a cache miss each, and what is done with one of them is too long for the next miss to
+/// begin meanwhile.
+fn load(arena: &[u8], places: impl Iterator<Item = usize>) {
+    std::hint::black_box(places.fold(0, |sum, at| sum ^ arena[at]));
 }
 
 fn pair_end(arena: &[u8], at: usize) -> usize {

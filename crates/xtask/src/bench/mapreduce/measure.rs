@@ -35,6 +35,8 @@ pub struct Program {
     pub name: &'static str,
     pub command: Box<MakeCommand>,
     pub cpu: Cpu,
+    /// Whether it is no error of the bench if it cannot do the work.
+    pub may_fail: bool,
 }
 
 /// What a run took.
@@ -49,7 +51,10 @@ pub struct Took {
 
 /// The runs of each program, in the order of the programs.
 pub struct Runs {
+    /// Empty for a program that could not do the work.
     pub took: Vec<Vec<Took>>,
+    /// Which ones that are, and why.
+    pub failed: Vec<(&'static str, String)>,
     /// Of the answer, which is the same for all.
     pub lines: u64,
 }
@@ -64,8 +69,17 @@ pub fn in_turns(
     work: &Workplace,
 ) -> Result<Runs> {
     let mut answer: Option<Digest> = None;
+    let mut failed: Vec<(&'static str, String)> = Vec::new();
     for program in programs {
-        let (took, output) = once(program, work)?;
+        let (took, output) = match once(program, work) {
+            Err(error) if program.may_fail => {
+                eprintln!("bench: {work_name}: {} cannot do it: {error:#}", program.name);
+                failed.push((program.name, format!("{error:#}")));
+                work.absent(OUTPUT)?;
+                continue;
+            }
+            done => done?,
+        };
         let this = digest(&output, form)?;
         if *answer.get_or_insert(this) != this {
             bail!(
@@ -81,12 +95,15 @@ pub fn in_turns(
     for round in 0..runs as usize {
         for place in 0..programs.len() {
             let at = (round + place) % programs.len();
+            if failed.iter().any(|(name, _)| *name == programs[at].name) {
+                continue;
+            }
             took[at].push(once(&programs[at], work)?.0);
             // Outputs may be large.
             work.absent(OUTPUT)?;
         }
     }
-    Ok(Runs { took, lines: answer.map_or(0, |answer| answer.lines) })
+    Ok(Runs { took, failed, lines: answer.map_or(0, |answer| answer.lines) })
 }
 
 /// One run, and where its output is.
@@ -139,7 +156,10 @@ fn timed(command: &mut Command) -> Result<Took> {
     let seconds = start.elapsed().as_secs_f64();
     if !used.status.success() {
         let said = String::from_utf8_lossy(&said);
-        bail!("{what}: {}: {}", used.status, said.lines().last().unwrap_or_default());
+        // Some end with an advice.
+        let error = said.lines().rev().find(|line| line.contains("Error"));
+        let error = error.or(said.lines().last()).unwrap_or_default();
+        bail!("{what}: {}: {error}", used.status);
     }
     let cpu = used.rusage.utime + used.rusage.stime;
     Ok(Took {
@@ -178,7 +198,7 @@ mod tests {
             command.arg("-c").arg(script).arg("sh").arg(output);
             Ok(command)
         };
-        Program { name, command: Box::new(command), cpu: Cpu::Own }
+        Program { name, command: Box::new(command), cpu: Cpu::Own, may_fail: false }
     }
 
     #[test]
@@ -205,5 +225,12 @@ mod tests {
         let fails = [shell("fails", "echo so it is >&2; exit 3")];
         let error = in_turns("test", &fails, Form::Lines, 1, &work).err().unwrap().to_string();
         assert!(error.contains("so it is"), "{error}");
+        let script = "echo MemoryError: too much >&2; echo see the manual >&2; exit 1";
+        let mut weak = shell("weak", script);
+        weak.may_fail = true;
+        let able = shell("able", "printf 'a\\n' > $1");
+        let runs = in_turns("test", &[able, weak], Form::Lines, 2, &work).unwrap();
+        assert_eq!(runs.took.iter().map(Vec::len).collect::<Vec<_>>(), [2, 0]);
+        assert!(runs.failed[0].0 == "weak" && runs.failed[0].1.contains("too much"));
     }
 }

@@ -70,6 +70,9 @@ pub fn run(options: &JobOptions, synod: &Path, work: &Workplace) -> Result<Value
             Ok(made) => {
                 let key = made.key();
                 let runs = measure::in_turns(&key, &made.programs, made.form, options.runs, work)?;
+                for (program, why) in &runs.failed {
+                    missing.insert(format!("{program} ({key})"), json!(why));
+                }
                 let report = Report::new(&made, &runs)?;
                 report.print()?;
                 figures.insert(key, report.json()?);

@@ -97,7 +97,7 @@ impl Python {
         };
         // It works in a Java process that nobody waits for.
         let cpu = if engine == Engine::PySpark { Cpu::Unknown } else { Cpu::Own };
-        Some(Program { name: engine.name(), command: Box::new(command), cpu })
+        Some(Program { name: engine.name(), command: Box::new(command), cpu, may_fail: true })
     }
 }
 
@@ -114,7 +114,7 @@ pub fn by_hand(work: ByHand, input: &Path) -> Program {
         command.args(["by-hand", work.name()]).arg(&input).arg(output).stdout(Stdio::null());
         Ok(command)
     };
-    Program { name: BY_HAND, command: Box::new(command), cpu: Cpu::Own }
+    Program { name: BY_HAND, command: Box::new(command), cpu: Cpu::Own, may_fail: false }
 }
 
 /// A script of mawk, if that is installed.
@@ -125,7 +125,7 @@ pub fn mawk(script: &'static str, input: &Path) -> Option<Program> {
         command.env("LC_ALL", "C").arg(script).arg(&input).stdout(File::create(output)?);
         Ok(command)
     };
-    Some(Program { name: MAWK, command: Box::new(command), cpu: Cpu::Own })
+    Some(Program { name: MAWK, command: Box::new(command), cpu: Cpu::Own, may_fail: false })
 }
 
 /// GNU sort, if it is installed.
@@ -137,7 +137,7 @@ pub fn gnu_sort(input: &Path) -> Option<Program> {
         command.arg(&input).arg("-o").arg(output);
         Ok(command)
     };
-    Some(Program { name: GNU_SORT, command: Box::new(command), cpu: Cpu::Own })
+    Some(Program { name: GNU_SORT, command: Box::new(command), cpu: Cpu::Own, may_fail: false })
 }
 
 /// A pipeline of a shell that reads `$1` and writes `$2`.
@@ -148,7 +148,7 @@ pub fn shell(script: &'static str, input: &Path) -> Program {
         command.env("LC_ALL", "C").arg("-c").arg(script).arg("sh").arg(&input).arg(output);
         Ok(command)
     };
-    Program { name: SHELL, command: Box::new(command), cpu: Cpu::Own }
+    Program { name: SHELL, command: Box::new(command), cpu: Cpu::Own, may_fail: false }
 }
 
 /// Names in tables, figures and targets.

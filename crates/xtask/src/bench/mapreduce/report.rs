@@ -30,7 +30,8 @@ impl<'w> Report<'w> {
     }
 
     fn each(&self) -> impl Iterator<Item = (&Program, &[Took])> {
-        self.work.programs.iter().zip(self.runs.took.iter().map(Vec::as_slice))
+        let all = self.work.programs.iter().zip(self.runs.took.iter().map(Vec::as_slice));
+        all.filter(|(_, took)| !took.is_empty())
     }
 
     /// Pairs of runs of the same round: Synod's and this one's.

@@ -169,7 +169,7 @@ impl Maker<'_> {
             command.arg("--quiet").stdout(Stdio::null());
             Ok(command)
         };
-        Program { name, command: Box::new(command), cpu: Cpu::Own }
+        Program { name, command: Box::new(command), cpu: Cpu::Own, may_fail: false }
     }
 
     fn on_workers(&self, workers: &Rc<Workers>, input: &Path) -> Vec<Program> {
@@ -196,7 +196,7 @@ impl Maker<'_> {
             command.stdout(Stdio::null());
             Ok(command)
         };
-        Program { name: SYNOD, command: Box::new(command), cpu: Cpu::Own }
+        Program { name: SYNOD, command: Box::new(command), cpu: Cpu::Own, may_fail: false }
     }
 }
 
