@@ -7,7 +7,7 @@
 use crate::error::JobError;
 use crate::framing::{Framing, InputFormat};
 use crate::input::InputFile;
-use crate::input::codec::codec_named;
+use crate::input::codec::{Codec, codec_named};
 use crate::job::Job;
 use crate::reader::SplitReader;
 use crate::sample::{Sampled, cut_points};
@@ -96,8 +96,8 @@ pub fn plan<J: Job>(
     Ok(JobPlan { inputs, splits, format, reduces, cuts, max_record_bytes, table_seed })
 }
 
-/// Whether several tasks can share a file.
-pub(crate) fn is_splittable(input: &InputFile, format: &InputFormat) -> bool {
+/// Whether a file can be read from anywhere.
+pub(crate) fn is_seekable(input: &InputFile, format: &InputFormat) -> bool {
     input.codec.is_none() && !input.whole && format.framing.is_splittable()
 }
 
@@ -105,6 +105,13 @@ pub(crate) fn is_splittable(input: &InputFile, format: &InputFormat) -> bool {
 /// least, so most likely something is missing. Its task has no records, and says so.
 pub(crate) fn lacks_its_packing(input: &InputFile, format: &InputFormat) -> bool {
     input.bytes == 0 && !format.keep_compressed && codec_named(&input.path).is_some()
+}
+
+/// Whether several tasks can share a file: also one of bzip2, at its blocks, if it has lines. Other records
+/// need to know what stands before the block.
+fn is_splittable(input: &InputFile, format: &InputFormat) -> bool {
+    let lines = matches!(format.framing, Framing::Line | Framing::AnyLine);
+    is_seekable(input, format) || (input.codec == Some(Codec::Bz2) && !input.whole && lines)
 }
 
 /// Cuts files into splits of equal size; the last one of a file is what is left.
@@ -142,7 +149,7 @@ fn cut_by_records(
 ) -> Result<Vec<Split>, JobError> {
     let mut splits = Vec::new();
     for (index, input) in inputs.iter().enumerate() {
-        if !is_splittable(input, format) || lacks_its_packing(input, format) {
+        if !is_seekable(input, format) || lacks_its_packing(input, format) {
             splits.extend(
                 cut(std::slice::from_ref(input), format, u64::MAX)
                     .into_iter()

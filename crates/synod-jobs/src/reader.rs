@@ -9,6 +9,8 @@
 
 use crate::error::JobError;
 use crate::framing::{Framing, InputFormat, LongRecords};
+use crate::input::blocks::{Boundary, SplitBlocks};
+use crate::input::codec::Codec;
 use crate::input::{InputFile, InputStore, codec};
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -26,11 +28,15 @@ pub struct SplitReader<'a> {
     stream: Box<dyn Read + Send>,
     /// Packed bytes read from a compressed input, and how many of them were told.
     packed: Option<(Arc<AtomicU64>, u64)>,
+    /// Of a split of a bzip2 file: where its blocks end.
+    boundary: Option<Boundary>,
     /// Whether the stream has as many bytes as the input; else it ends where it ends.
     length_known: bool,
     /// The split covers `start..end` of the input; `end` is `u64::MAX` for one of unknown length.
     start: u64,
     end: u64,
+    /// The end is not before this, whatever the boundary says.
+    least_end: u64,
     max_record: usize,
     buffer: Vec<u8>,
     /// Bytes of the buffer that hold data.
@@ -78,15 +84,25 @@ impl<'a> SplitReader<'a> {
             _ => start.saturating_sub(format.framing.look_back()),
         };
         let from = from.min(input.bytes);
-        let open = if input.codec.is_some() { 0..input.bytes } else { from..end };
+        let is_part = input.codec == Some(Codec::Bz2) && end - start < input.bytes;
+        let open = match input.codec {
+            None => from..end,
+            Some(_) if is_part => SplitBlocks::reads_from(&(start..end))..end,
+            Some(_) => 0..input.bytes,
+        };
         let mut stream = store.open(input, open)?;
-        let mut packed = None;
+        let (mut packed, mut boundary) = (None, None);
         let mut chunk = usize::try_from(end - from).map_or(CHUNK_BYTES, |bytes| bytes + 1);
         if let Some(kind) = input.codec {
             let taken = Arc::new(AtomicU64::new(0));
-            stream = codec::unpack(kind, stream, Arc::clone(&taken))
-                .map_err(|error| JobError::io("unpack", &input.path, error))?;
-            packed = Some((taken, 0));
+            packed = Some((Arc::clone(&taken), 0));
+            if is_part {
+                let (unpacked, known) = codec::unpack_split(stream, start..end, taken);
+                (stream, boundary) = (unpacked, Some(known));
+            } else {
+                stream = codec::unpack(kind, stream, taken)
+                    .map_err(|error| JobError::io("unpack", &input.path, error))?;
+            }
         }
         let length_known = input.codec.is_none() && !input.whole;
         if !length_known {
@@ -98,14 +114,16 @@ impl<'a> SplitReader<'a> {
             format,
             stream,
             packed,
+            boundary,
             length_known,
             start,
             end,
+            least_end: 0,
             max_record: usize::try_from(max_record).unwrap_or(usize::MAX),
             buffer: vec![0; chunk.clamp(512, CHUNK_BYTES)],
             filled: 0,
             consumed: 0,
-            base: from,
+            base: if is_part { start } else { from },
             at_eof: false,
             limit: None,
             started: false,
@@ -214,7 +232,8 @@ impl<'a> SplitReader<'a> {
                     self.consumed = BYTE_ORDER_MARK.len();
                     // The record behind it is this split's, wherever within the mark the split ends:
                     // no other one would find its beginning.
-                    self.end = self.end.max(BYTE_ORDER_MARK.len() as u64 + 1);
+                    self.least_end = BYTE_ORDER_MARK.len() as u64 + 1;
+                    self.end = self.end.max(self.least_end);
                 }
             }
             return Ok(());
@@ -413,6 +432,11 @@ impl<'a> SplitReader<'a> {
             }
         };
         self.filled += read;
+        if let Some(bytes) = self.boundary.as_ref().and_then(Boundary::known) {
+            // The next split begins in the middle of a record, for all it knows, and passes over it: one
+            // that begins just there is this split's.
+            self.end = (self.start + bytes + 1).max(self.least_end);
+        }
         if !self.length_known {
             self.at_eof = read == 0 && room > 0;
         } else if read == 0 && room > 0 {

@@ -9,7 +9,7 @@ use crate::error::JobError;
 use crate::framing::InputFormat;
 use crate::input::InputFile;
 use crate::job::Job;
-use crate::plan::is_splittable;
+use crate::plan::is_seekable;
 use crate::reader::SplitReader;
 use crate::record::Block;
 use crate::stores::Stores;
@@ -48,7 +48,7 @@ pub(crate) fn cut_points<J: Job>(
     let mut base = 0;
     let mut place = 0;
     for input in inputs {
-        if !is_splittable(input, sampled.format) {
+        if !is_seekable(input, sampled.format) {
             let whole = (0, input.bytes);
             let (blocks, step) = (BLOCKS_FROM_BEGINNING, RECORD_STEP);
             sample_records(job, sampled, input, whole, (blocks, step), &mut emitter)?;

@@ -263,7 +263,8 @@ fn compressed_inputs_give_the_records_of_what_was_packed() {
         job.output = bench.path(&format!("out-{}", codec.extension()));
         let summary = run(&job).unwrap();
         assert_eq!(joined(&job.output), expected, "{codec:?}");
-        assert_eq!(summary.splits, 1);
+        // One of bzip2 is cut at its blocks.
+        assert_eq!(summary.splits > 1, codec == Codec::Bz2, "{codec:?}");
         assert_eq!(summary.manifest.counters.map_bytes_in, text.len() as u64);
 
         job.output = bench.path("broken");

@@ -3,9 +3,11 @@
 //! A file is compressed if its name says so; then its first bytes must agree. What it unpacks to is
 //! read in a stream, so memory is bounded; a file that unpacks to absurdly much is refused.
 
+use super::blocks::{Boundary, SplitBlocks};
 use crate::error::JobError;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -96,6 +98,17 @@ pub(crate) fn unpack(
         Codec::Bz2 => Box::new(bzip2::bufread::MultiBzDecoder::new(buffered)),
     };
     Ok(Box::new(Capped { inner, taken, given: 0 }))
+}
+
+/// Unpacks what belongs to a split of a bzip2 file, and what follows it. `packed` begins at
+/// [`SplitBlocks::reads_from`]; `taken` tells how much of the split was read.
+pub(crate) fn unpack_split(
+    packed: Box<dyn Read + Send>,
+    split: Range<u64>,
+    taken: Arc<AtomicU64>,
+) -> (Box<dyn Read + Send>, Boundary) {
+    let (blocks, boundary) = SplitBlocks::new(packed, split, Arc::clone(&taken));
+    (Box::new(Capped { inner: Box::new(blocks), taken, given: 0 }), boundary)
 }
 
 struct Counted {

@@ -2,9 +2,11 @@
 //!
 //! A frozen input is its path, length and modification time. Tasks compare before and after they
 //! read, so a file that is written to during the job fails the job instead of mixing two states.
-//! What names stand for is in `names.rs`, compressed files in `codec.rs`. Names with a scheme
-//! (`s3://..`) belong to a store that the caller has given, see `stores.rs`.
+//! What names stand for is in `names.rs`, compressed files in `codec.rs`, splits of bzip2 files in
+//! `blocks.rs`. Names with a scheme (`s3://..`) belong to a store that the caller has given, see
+//! `stores.rs`.
 
+pub(crate) mod blocks;
 pub mod codec;
 mod local;
 mod names;
