@@ -15,7 +15,8 @@ pub struct Record<'b> {
     /// The record without what ends it; a line without its line feed.
     pub bytes: &'b [u8],
     /// Offset of its first byte in the file, unpacked. In a split of a bzip2 file it is counted from the
-    /// split's own, packed offset: what the blocks before it unpack to is not known.
+    /// split's own, packed offset: what the blocks before it unpack to is not known. Two records of such a
+    /// file may have the same one.
     pub offset: u64,
     /// Its number within its split, from 0.
     pub number: u64,

@@ -145,6 +145,14 @@ fn a_command_that_leaves_input_in_a_wide_pipe_fails_like_any_other() {
     let slow = [&one_split[..], &["-mapper", script, "-reducer", "NONE"]].concat();
     let summary = run(place.path(), &slow).unwrap();
     assert_eq!(summary.manifest.counters.reduce_records_out, 3_000_000 / line.len() as u64);
+    // So does one that knows how much there is, and never looks for the end.
+    let exact = (3_000_000 / line.len() * line.len()).to_string();
+    let knows = format!("head -c {exact}");
+    let place = tempfile::tempdir().unwrap();
+    std::fs::write(place.path().join("in.txt"), line.repeat(3_000_000 / line.len())).unwrap();
+    let knowing = [&one_split[..], &["-mapper", &knows, "-reducer", "NONE"]].concat();
+    let summary = run(place.path(), &knowing).unwrap();
+    assert_eq!(summary.manifest.counters.reduce_records_out, 3_000_000 / line.len() as u64);
 }
 
 #[test]

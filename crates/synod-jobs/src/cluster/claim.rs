@@ -23,6 +23,9 @@ use synod_base::Revision;
 
 /// How long a reduce waits for a machine that holds its input.
 const LOCALITY_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a worker leaves a task to others, after each failure anew: who has room by the records may take
+/// nothing all the same.
+const LEFT_PATIENCE: Duration = Duration::from_mins(2);
 /// Reduces that are looked at for one that is near.
 const NEAR_LOOKS: usize = 32;
 
@@ -58,16 +61,20 @@ pub struct Asking<'a> {
     pub unix_ms: u64,
 }
 
-/// Chooses for one worker. It remembers since when the reduces of a job may be claimed.
+/// Chooses for one worker. It remembers since when the reduces of a job may be claimed, and since when a task
+/// is left to others.
 #[derive(Debug, Clone, Default)]
 pub struct Chooser {
     open_since: BTreeMap<JobId, Duration>,
+    /// And after how many failures.
+    left_since: BTreeMap<(JobId, TaskId), (usize, Duration)>,
 }
 
 impl Chooser {
     /// The next task to claim.
     pub fn next(&mut self, view: &View, ask: Asking<'_>) -> Option<Claim> {
         self.open_since.retain(|id, _| view.jobs.contains_key(id));
+        self.left_since.retain(|(id, _), _| view.jobs.contains_key(id));
         for (id, job_view, job) in open_to(view, ask) {
             let kind = if job_view.waiting(TaskKind::Map).next().is_some() {
                 TaskKind::Map
@@ -85,7 +92,12 @@ impl Chooser {
                 TaskKind::Map => None,
                 TaskKind::Reduce => self.neighbourhood(view, id, job_view, ask),
             };
-            if let Some(task) = pick(view, job_view, &tasks, near.as_ref(), ask.me) {
+            let others = others_with_room(view, job_view, ask.me);
+            let is_left = |task: &TaskId| {
+                is_better_made_elsewhere(view, job_view, *task, ask.me, &others)
+                    && self.leaves(id, job_view, *task, ask.now)
+            };
+            if let Some(task) = pick(view, job_view, &tasks, near.as_ref(), (ask.me, is_left)) {
                 return claim(id, job, job_view, task, Seat::First, ask);
             }
         }
@@ -93,6 +105,17 @@ impl Chooser {
             let (task, seat) = slow_task(id, job_view, ask)?;
             claim(id, job, job_view, task, seat, ask)
         })
+    }
+
+    /// Whether it is not too long ago that the task was left to others for the first time.
+    fn leaves(&mut self, id: &JobId, job: &JobView, task: TaskId, now: Duration) -> bool {
+        let record = job.tasks.get(&task).map(|task| &task.record);
+        let failures = record.map_or(0, |record| record.failures.len() + record.lost_at.len());
+        let since = self.left_since.entry((id.clone(), task)).or_insert((failures, now));
+        if since.0 != failures {
+            *since = (failures, now);
+        }
+        now.saturating_sub(since.1) < LEFT_PATIENCE
     }
 
     /// Where the map outputs are, if it matters and there is still time to wait for it.
@@ -131,20 +154,18 @@ fn may_succeed(view: &JobView, task: TaskId, job: &JobRecord) -> bool {
 }
 
 /// One of the waiting tasks. Workers start at different places of the queue, so they seldom want the same
-/// one. Those that are nearer to others are not taken, nor those that are better made elsewhere.
+/// one. Those that are nearer to others are not taken, nor those that are left to others.
 fn pick(
     view: &View,
     job: &JobView,
     tasks: &[TaskId],
     near: Option<&Neighbourhood<'_>>,
-    me: &Identity,
+    (me, mut is_left): (&Identity, impl FnMut(&TaskId) -> bool),
 ) -> Option<TaskId> {
     let rank = view.workers.keys().position(|worker| *worker == me.id).unwrap_or(0);
     let start = rank * tasks.len() / view.workers.len().max(1);
     let (before, after) = tasks.split_at(start.min(tasks.len()));
-    let others = others_with_room(view, job, me);
-    let queue = after.iter().chain(before).copied();
-    let queue = queue.filter(|task| !is_better_made_elsewhere(view, job, *task, me, &others));
+    let queue = after.iter().chain(before).copied().filter(|task| !is_left(task));
     match near {
         None => first_not_failed(job, queue, me),
         Some(near) => {

@@ -144,6 +144,14 @@ impl View {
         load
     }
 
+    /// Whether a worker that may take tasks of a job runs fewer than it could.
+    pub fn has_room_for(&self, job: &JobView) -> bool {
+        let running = self.running_on();
+        let slots = |worker| self.workers.get(worker).map_or(0, |found| found.record.slots);
+        let mut eligible = self.eligible(job).into_iter();
+        eligible.any(|worker| running.get(worker).copied().unwrap_or(0) < slots(worker))
+    }
+
     /// Workers that may take tasks of a job: the same program, not failing all the time, not about to
     /// leave, and allowed to run what the job needs.
     pub fn eligible(&self, job: &JobView) -> BTreeSet<&WorkerId> {

@@ -219,6 +219,11 @@ impl Coordinator {
             *still = (job_view.changed, now);
         }
         let limit = self.limits.stall * 2;
+        if now.saturating_sub(still.1) >= limit / 2 && !view.has_room_for(job_view) {
+            // It waits behind other jobs, for however long they take. When they are done there is time to
+            // take its tasks.
+            still.1 = now;
+        }
         (now.saturating_sub(still.1) >= limit).then(|| {
             format!("nothing has happened for {} s: no worker takes a task", limit.as_secs())
         })

@@ -275,6 +275,11 @@ impl Desk {
 
 /// Takes a slot of a worker for another job.
 fn occupy(desk: &mut Desk, number: i64) {
+    occupy_with(desk, number, number as u32);
+}
+
+/// By one of the other job's map tasks.
+fn occupy_with(desk: &mut Desk, number: i64, task: u32) {
     let me = identity(number);
     let other: JobId = "00".parse().unwrap();
     let claim = ClaimRecord {
@@ -286,7 +291,7 @@ fn occupy(desk: &mut Desk, number: i64) {
         work_done: 0,
         work_total: 0,
     };
-    let key = other.key(JobKey::Claim(TaskId::map(number as u32)));
+    let key = other.key(JobKey::Claim(TaskId::map(task)));
     let change = Change::new().put_leased(key, encode(&claim).unwrap(), me.lease);
     assert!(desk.store.apply(change));
 }

@@ -185,6 +185,40 @@ fn half_the_attempts_are_kept_for_workers_that_are_busy_and_have_not_tried() {
     assert_eq!(desk.claim(2).unwrap().attempt(), 2);
 }
 
+#[test]
+fn a_task_is_left_for_two_minutes_to_workers_that_seem_to_have_room_and_do_not_take_it() {
+    let mut desk = Desk::running(1, 1, 2);
+    for attempt in 0..3 {
+        let held = desk.claim(1).unwrap();
+        assert_eq!(held.attempt(), attempt);
+        desk.fail(1, &held, None);
+        assert!(desk.claim(1).is_none());
+        desk.now += Duration::from_secs(119);
+        assert!(desk.claim(1).is_none());
+        desk.now += Duration::from_secs(1);
+    }
+    assert_eq!(desk.claim(1).unwrap().attempt(), 3);
+}
+
+#[test]
+fn a_job_may_wait_behind_another_for_any_time_but_not_for_workers_that_have_room() {
+    let mut desk = Desk::running(1, 1, 1);
+    for task in 0..registration(1, BUILD).slots {
+        occupy_with(&mut desk, 1, task);
+    }
+    for _ in 0..10 {
+        assert_eq!(desk.settle(), None);
+        desk.now += limits().stall;
+    }
+    assert!(desk.job().waiting(TaskKind::Map).next().is_some());
+    desk.store.delete(|kv| kv.key.starts_with(b"synod/jobs/job/00/"));
+    desk.now += limits().stall / 2;
+    assert_eq!(desk.settle(), None, "there was room for five minutes");
+    desk.now += limits().stall * 2;
+    desk.settle();
+    assert!(desk.ended_why().contains("no worker takes a task"), "{}", desk.ended_why());
+}
+
 /// Two jobs with these outputs, as far as both can be before either knows of the other.
 fn both_preparing(first: &str, second: &str) -> (Desk, JobId) {
     let mut desk = Desk::new(JobSpec::new("wordcount", ["/in"], first));

@@ -80,6 +80,8 @@ pub struct Command<'a> {
     /// Whether it reads from a wide pipe; none before there is a reason to ask for one.
     wide: Option<bool>,
     pace: Pace,
+    /// Bytes that were in the pipe when the command closed it.
+    unread: u64,
 }
 
 impl<'a> Command<'a> {
@@ -115,6 +117,7 @@ impl<'a> Command<'a> {
             fed: 0,
             wide: None,
             pace: Pace::new(),
+            unread: 0,
         })
     }
 
@@ -153,7 +156,14 @@ impl<'a> Command<'a> {
     /// A pipe that a child of the command holds, and nobody reads from, is no pipe to it.
     fn let_go_if_orphaned(&mut self) {
         if !self.idle.is_zero() && self.group.has_ended() {
-            self.stdin = None;
+            self.let_go();
+        }
+    }
+
+    fn let_go(&mut self) {
+        if let Some(stdin) = self.stdin.take() {
+            // What nobody has read stays in the pipe as long as one end is open.
+            self.unread = rustix::io::ioctl_fionread(stdin).unwrap_or(0);
         }
     }
 
@@ -161,7 +171,11 @@ impl<'a> Command<'a> {
     fn drain(&mut self, take: &mut TakePair<'_>) -> Result<Fed, JobError> {
         let (mut before, mut pause) = (WIDE_PIPE_BYTES as u64, DRAIN_PAUSE);
         while self.wide == Some(true) {
-            let Some(stdin) = &self.stdin else { return Ok(Fed::Closed) };
+            let Some(stdin) = &self.stdin else {
+                // It may have read all of it, and ended without looking whether there is more.
+                let rest = self.unread <= PIPE_BYTES as u64;
+                return Ok(if rest { Fed::All } else { Fed::Closed });
+            };
             // A system that does not tell has no wide pipes either.
             let unread = rustix::io::ioctl_fionread(stdin).unwrap_or(0);
             if unread <= PIPE_BYTES as u64 {
@@ -256,7 +270,7 @@ impl<'a> Command<'a> {
         let closed = stdin_at.is_some_and(|at| fds[at].revents().contains(PollFlags::ERR));
         drop(fds);
         if closed {
-            self.stdin = None;
+            self.let_go();
         }
         if out {
             self.read_output(take)?;

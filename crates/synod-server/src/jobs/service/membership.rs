@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::neighbour::{self, MINDED, Neighbour, neighbours_of};
+use super::neighbour::Minders;
 use super::{FOLLOW_PAUSE, JobService};
 use crate::jobs::records::Applied;
 
@@ -23,9 +23,9 @@ pub(super) struct Member<K: Kv> {
     pub(super) identity: Identity,
     /// What it has registered.
     pub(super) record: WorkerRecord,
-    /// The candidacy, and who minds the neighbours; they end with this value.
-    _tasks: JoinSet<()>,
-    neighbours: [watch::Sender<Option<Neighbour>>; MINDED],
+    /// Ends with this value.
+    _candidacy: JoinSet<()>,
+    minders: Minders,
     pub(super) elected: watch::Receiver<Option<Leadership>>,
     pub(super) coordinator: Option<Coordinator>,
     /// Since when there is no job.
@@ -57,14 +57,7 @@ impl<K: Kv> JobService<K> {
             self.stop_work();
         } else if !idle {
             member.idle_since = None;
-            for (sender, next) in member.neighbours.iter().zip(neighbours_of(&self.id, &self.view))
-            {
-                sender.send_if_modified(|minded| {
-                    let changes = *minded != next;
-                    *minded = next;
-                    changes
-                });
-            }
+            member.minders.mind(&self.id, &self.view, &self.kv, &self.facts.moments);
             if draining && !member.record.draining {
                 self.announce_drain().await;
             }
@@ -98,20 +91,15 @@ impl<K: Kv> JobService<K> {
         let (header, _) = self.kv.txn(registration(&self.id, &record, lease).into_txn()).await?;
         let (sender, elected) = watch::channel(None);
         let candidate = stand_for_election(self.kv.clone(), lease, self.id.to_string(), sender);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(candidate);
-        let neighbours = [(); MINDED].map(|()| {
-            let (neighbour, minded) = watch::channel(None);
-            tasks.spawn(neighbour::mind(self.kv.clone(), minded, self.facts.moments.clone()));
-            neighbour
-        });
+        let mut candidacy = JoinSet::new();
+        candidacy.spawn(candidate);
         Ok(Member {
             session,
             since: header.revision,
             record,
             identity: Identity { id: self.id.clone(), lease, node: self.facts.name.clone() },
-            _tasks: tasks,
-            neighbours,
+            _candidacy: candidacy,
+            minders: Minders::default(),
             elected,
             coordinator: None,
             idle_since: None,

@@ -6,61 +6,73 @@
 //! nothing, and its lease ends by itself. Nor can it do harm: whoever lives and loses its lease registers
 //! again. A port that never answered (another network, a filter) proves nothing when it refuses.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use synod_base::LeaseId;
+use synod_base::{LeaseId, Revision};
 use synod_client::{ClientError, Kv};
 use synod_jobs::cluster::{View, WorkerId};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::jobs::moments::Moments;
 
 /// One of the next in the ring.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Neighbour {
     id: WorkerId,
+    /// When it was registered: with another lease it is another one.
+    created: Revision,
     /// `host:port`.
     address: String,
     node: String,
 }
 
-/// Whom this worker minds: the next ones behind it, so that two may die together and both are noticed.
-pub(super) fn neighbours_of(id: &WorkerId, view: &View) -> [Option<Neighbour>; MINDED] {
-    let behind = view.workers.iter().filter(|(other, _)| *other > id);
-    let before = view.workers.iter().take_while(|(other, _)| *other < id);
-    let mut ring = behind.chain(before).map(|(id, worker)| Neighbour {
-        id: id.clone(),
-        address: worker.record.address.clone(),
-        node: worker.record.node.clone(),
-    });
-    [(); MINDED].map(|()| ring.next())
+/// Whom this worker minds, and the tasks that do it.
+#[derive(Default)]
+pub(super) struct Minders {
+    /// They end with this value.
+    tasks: JoinSet<()>,
+    by_neighbour: BTreeMap<Neighbour, AbortHandle>,
 }
 
-/// Minds whoever is this neighbour, until the sender is gone.
-pub(super) async fn mind<K: Kv>(
-    kv: K,
-    mut neighbour: watch::Receiver<Option<Neighbour>>,
-    moments: Moments,
-) {
-    loop {
-        let now = neighbour.borrow_and_update().clone();
-        let ended = async {
-            match &now {
-                Some(neighbour) => {
-                    until_its_process_ends(neighbour, &moments).await;
-                    end_lease(&kv, neighbour).await;
-                }
-                None => std::future::pending().await,
+impl Minders {
+    /// Minds the neighbours that a worker has now. Who was one before is minded on: what is known of it
+    /// stays.
+    pub(super) fn mind<K: Kv>(&mut self, id: &WorkerId, view: &View, kv: &K, moments: &Moments) {
+        let now: Vec<Neighbour> = neighbours_of(id, view).collect();
+        self.by_neighbour.retain(|neighbour, task| {
+            let stays = now.contains(neighbour);
+            if !stays {
+                task.abort();
             }
-        };
-        tokio::select! {
-            () = ended => {}
-            changed = neighbour.changed() => if changed.is_err() { return },
+            stays
+        });
+        for neighbour in now {
+            self.by_neighbour.entry(neighbour).or_insert_with_key(|neighbour| {
+                let (kv, neighbour, moments) = (kv.clone(), neighbour.clone(), moments.clone());
+                self.tasks.spawn(async move {
+                    until_its_process_ends(&neighbour, &moments).await;
+                    end_lease(&kv, &neighbour).await;
+                })
+            });
         }
+        while self.tasks.try_join_next().is_some() {}
     }
+}
+
+/// The next ones behind a worker, so that two may die together and both are noticed.
+fn neighbours_of(id: &WorkerId, view: &View) -> impl Iterator<Item = Neighbour> {
+    let behind = view.workers.iter().filter(move |(other, _)| *other > id);
+    let before = view.workers.iter().take_while(move |(other, _)| *other < id);
+    behind.chain(before).take(MINDED).map(|(id, worker)| Neighbour {
+        id: id.clone(),
+        created: worker.created,
+        address: worker.record.address.clone(),
+        node: worker.record.node.clone(),
+    })
 }
 
 /// Resolves when a port that has taken connections refuses them, twice in a row.
@@ -94,7 +106,7 @@ async fn until_it_closes(mut stream: TcpStream) {
 /// Goes on until it is done: right now the store may be electing a leader for the same reason.
 async fn end_lease<K: Kv>(kv: &K, neighbour: &Neighbour) {
     loop {
-        match try_end_lease(kv, &neighbour.id).await {
+        match try_end_lease(kv, neighbour).await {
             Ok(ended) => {
                 if ended {
                     let node = &neighbour.node;
@@ -110,12 +122,11 @@ async fn end_lease<K: Kv>(kv: &K, neighbour: &Neighbour) {
     }
 }
 
-async fn try_end_lease<K: Kv>(kv: &K, id: &WorkerId) -> Result<bool, ClientError> {
-    let (_, registration) = kv.get(id.key()).await?;
-    let Some(lease) = registration.map(|kv| kv.lease).filter(|lease| *lease != LeaseId::NONE)
-    else {
-        return Ok(false);
-    };
+async fn try_end_lease<K: Kv>(kv: &K, neighbour: &Neighbour) -> Result<bool, ClientError> {
+    let (_, registration) = kv.get(neighbour.id.key()).await?;
+    let registration = registration.filter(|found| found.create_revision == neighbour.created);
+    let lease = registration.map(|found| found.lease).filter(|lease| *lease != LeaseId::NONE);
+    let Some(lease) = lease else { return Ok(false) };
     match kv.lease_revoke(lease).await {
         Ok(_) => Ok(true),
         Err(error) if error.is_lease_not_found() => Ok(false),
@@ -124,7 +135,7 @@ async fn try_end_lease<K: Kv>(kv: &K, id: &WorkerId) -> Result<bool, ClientError
 }
 
 /// How many neighbours each worker has.
-pub(super) const MINDED: usize = 2;
+const MINDED: usize = 2;
 /// One refusal may be a port that is just opened anew.
 const REFUSALS: u32 = 2;
 /// Between connections.
