@@ -9,7 +9,7 @@ import sys
 import duckdb
 
 LINES = (
-    "read_csv(?, columns = {'line': 'VARCHAR'}, delim = '\\x01', header = false,"
+    "read_csv(?, columns = {'line': 'VARCHAR'}, delim = '\x01', header = false,"
     " quote = '', escape = '', auto_detect = false)"
 )
 QUERIES = {
