@@ -227,11 +227,27 @@ impl OutputFolder {
     }
 }
 
+impl OutputFolder {
+    /// Removes what a job puts there: files, and what is not published. Another folder within is the output
+    /// of somebody else.
+    fn remove(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if !entry.file_type()?.is_dir() {
+                fs::remove_file(entry.path())?;
+            } else if entry.file_name() == TEMPORARY {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        fs::remove_dir(&self.path)
+    }
+}
+
 impl Drop for OutputFolder {
     fn drop(&mut self) {
         if !self.published {
             // The job has failed already; what cannot be removed is found by the next attempt.
-            let _ = fs::remove_dir_all(&self.path);
+            let _ = self.remove();
         }
     }
 }

@@ -223,6 +223,28 @@ fn an_output_that_a_living_job_has_claimed_is_not_taken_though_nothing_is_writte
 }
 
 #[test]
+fn a_job_of_one_process_that_was_taken_for_dead_writes_and_removes_nothing_any_more() {
+    let bench = Bench::new(&[lines(0, 5)]);
+    let (stores, output) = (bench.files.stores(), Path::new(OUTPUT));
+    let late = store(&stores).claim(output, None).unwrap();
+    let owner = &bench.under("synod/output-owners/")[0];
+    bench.runtime.block_on(bench.kv.lease_revoke(owner.lease)).unwrap();
+    // It was stopped meanwhile, say. Another job's output lies within its own.
+    let others = bench.files.stores();
+    let mark = store(&others).claim(Path::new("kv://out/sub/"), None).unwrap();
+    let (folder, manifest) = (bench.files.folder.path(), &bench.files.manifest);
+    let files = Publication { output: Path::new("kv://out/sub/"), mark: &mark, folder, manifest };
+    store(&others).publish(&files, &Progress::new()).unwrap();
+    let before = bench.pairs();
+    let publication = Publication { output, mark: &late, folder, manifest };
+    let error = store(&stores).publish(&publication, &Progress::new()).unwrap_err();
+    assert!(error.to_string().contains("was not reached for 15 s"), "{error}");
+    let error = store(&stores).clean(output, &late, &Progress::new()).unwrap_err();
+    assert!(error.to_string().contains("was not reached for 15 s"), "{error}");
+    assert_eq!(bench.pairs(), before);
+}
+
+#[test]
 fn an_output_that_a_job_of_a_cluster_has_claimed_is_free_once_its_record_says_that_it_has_ended() {
     let bench = Bench::new(&[]);
     let (stores, output) = (bench.files.stores(), Path::new(OUTPUT));

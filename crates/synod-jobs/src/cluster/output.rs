@@ -163,15 +163,16 @@ pub fn attempt_path(output: &Path, job: &JobId, task: TaskId, attempt: u32) -> P
     attempt_folder(output, job, task, attempt)
 }
 
-/// Removes the output folder of a job without success, if it is the job's own. May be repeated, also after
-/// a crash half way: the mark goes last. Each entry that is gone is noted as a move.
+/// Removes the output of a job without success, if the folder is the job's own. May be repeated, also after
+/// a crash half way: the mark goes last. Each entry that is gone is noted as a move. What tasks publish are
+/// files: a folder within is the output of somebody else, and stays.
 pub fn clean(output: &Path, job: &JobId, progress: &Progress) -> Result<(), JobError> {
     let own = own_folder(output, job);
     let temporary = output.join(TEMPORARY);
     if own.is_dir() {
-        remove_but(output, Some(&temporary), progress)?;
-        remove_but(&temporary, Some(&own), progress)?;
-        remove_but(&own, None, progress)?;
+        remove_where(output, |path| !is_folder(path), progress)?;
+        remove_where(&temporary, |path| *path != own, progress)?;
+        remove_where(&own, |_| true, progress)?;
         remove_all(&own)?;
     }
     // Without the mark it is the job's only if nothing is in it, and then nobody misses it.
@@ -191,12 +192,16 @@ fn is_absent_or_used(error: &io::Error) -> bool {
     matches!(error.kind(), DirectoryNotEmpty | NotADirectory | NotFound)
 }
 
-/// Removes what is in a folder, but perhaps for one entry.
-fn remove_but(folder: &Path, kept: Option<&Path>, progress: &Progress) -> Result<(), JobError> {
+/// Removes what is in a folder and is chosen.
+fn remove_where(
+    folder: &Path,
+    is_chosen: impl Fn(&Path) -> bool,
+    progress: &Progress,
+) -> Result<(), JobError> {
     let list = |error| JobError::io("list", folder, error);
     for entry in fs::read_dir(folder).map_err(list)? {
         let path = entry.map_err(list)?.path();
-        if kept != Some(&*path) {
+        if is_chosen(&path) {
             progress.check_cancelled()?;
             remove_all(&path)?;
             progress.note_move();
@@ -205,13 +210,17 @@ fn remove_but(folder: &Path, kept: Option<&Path>, progress: &Progress) -> Result
     Ok(())
 }
 
+fn is_folder(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
+}
+
 /// Removes a file, or a folder and all in it.
 fn remove_all(path: &Path) -> Result<(), JobError> {
     let mut removals = 0;
     loop {
         removals += 1;
-        let is_folder = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
-        let removed = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        let removed =
+            if is_folder(path) { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         match removed {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

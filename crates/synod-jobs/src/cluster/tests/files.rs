@@ -164,6 +164,15 @@ fn only_the_jobs_own_output_is_removed_and_an_attempt_cannot_bring_it_back() {
     output::create_attempt(&out, &mine, TaskId::reduce(0), 0).unwrap();
     output::clean(&out, &other, &Progress::new()).unwrap();
     assert!(out.exists());
+    // Two jobs that were looked at in the same moment may have one output within the other.
+    let within = out.join("within");
+    output::create(&within, &other).unwrap();
+    fs::write(within.join("part-00000"), "theirs").unwrap();
+    fs::write(out.join("part-00000"), "mine").unwrap();
+    output::clean(&out, &mine, &Progress::new()).unwrap();
+    assert!(!out.join("part-00000").exists() && !out.join("_temporary").exists());
+    assert_eq!(fs::read_to_string(within.join("part-00000")).unwrap(), "theirs");
+    output::clean(&within, &other, &Progress::new()).unwrap();
     output::clean(&out, &mine, &Progress::new()).unwrap();
     assert!(!out.exists());
     assert!(output::create_attempt(&out, &mine, TaskId::reduce(0), 0).is_err());

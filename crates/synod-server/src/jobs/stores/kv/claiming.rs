@@ -72,7 +72,7 @@ impl<K: Kv> Place<'_, K> {
             self.check_absent()?;
             self.check_unclaimed(job)?;
             let mark = Mark { job: job.to_owned(), written: Position::default(), manifest: None };
-            let mut claim = self.change(revision).if_unchanged(TURN, turn);
+            let mut claim = self.change(revision, None).if_unchanged(TURN, turn);
             claim = claim.put(TURN, job.to_owned()).put(self.key.clone(), text(&mark));
             if let Some(session) = session {
                 let owner = owner_key(job);
@@ -105,6 +105,21 @@ impl<K: Kv> Place<'_, K> {
             )));
         }
         Ok(())
+    }
+
+    /// What a job of one process binds its writes to: that nobody has taken it for dead. Fails if somebody
+    /// may have, because the store was not reached for too long.
+    pub(super) fn owner(&self, job: &str) -> Result<Option<(Bytes, Revision)>, JobError> {
+        if !job.starts_with(LOCAL) {
+            return Ok(None);
+        }
+        let key = owner_key(job);
+        match self.get(key.clone())? {
+            Some(found) => Ok(Some((key, found.create_revision))),
+            None => Err(self.failed(format!(
+                "the store was not reached for {OWNER_SECONDS} s, and others may have taken the output since"
+            ))),
+        }
     }
 
     /// The marks of prefixes that this one begins with.

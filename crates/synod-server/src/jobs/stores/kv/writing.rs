@@ -94,7 +94,7 @@ impl<K: Kv> OutputStore for KeyRanges<K> {
         }
         pairs::check(files, progress)?;
         let mut began = Instant::now();
-        let (mut last, mut source) = (None, None);
+        let (mut last, mut source, mut known_owner) = (None, None, None);
         loop {
             let (mark, revision) = place.mark()?;
             let ours = mark.filter(|mark| mark.job == files.mark);
@@ -111,6 +111,12 @@ impl<K: Kv> OutputStore for KeyRanges<K> {
                 progress.note_move();
                 began = Instant::now();
             }
+            // Looked at again only when a write has not taken effect.
+            let owner = match known_owner.take() {
+                Some(owner) if moved => owner,
+                _ => place.owner(files.mark)?,
+            };
+            known_owner = Some(owner.clone());
             let mut pairs = match source.take() {
                 Some((pairs, at)) if at == mark.written => pairs,
                 _ => Pairs::from(files, mark.written)?,
@@ -118,7 +124,7 @@ impl<K: Kv> OutputStore for KeyRanges<K> {
             let batch = place.next_batch(&mut pairs)?;
             if batch.is_empty() {
                 let mark = Mark { manifest: Some(files.manifest.clone()), ..mark };
-                let done = place.change(revision).put(place.key.clone(), text(&mark));
+                let done = place.change(revision, owner).put(place.key.clone(), text(&mark));
                 place.write(done.into_txn(), began)?;
                 continue;
             }
@@ -131,7 +137,7 @@ impl<K: Kv> OutputStore for KeyRanges<K> {
                 continue;
             }
             let written = batch.last().map_or(mark.written, |(_, _, at)| *at);
-            let mut change = place.change(revision);
+            let mut change = place.change(revision, owner);
             for (key, value, _) in batch {
                 change = change.if_created_at(key.clone(), Revision(0)).put(key, value);
             }
@@ -148,7 +154,7 @@ impl<K: Kv> OutputStore for KeyRanges<K> {
 
     fn clean(&self, output: &Path, mark: &str, progress: &Progress) -> Result<(), JobError> {
         let place = self.place(output)?;
-        let mut began = Instant::now();
+        let (mut began, mut last) = (Instant::now(), None);
         loop {
             progress.check_cancelled()?;
             let (found, revision) = place.mark()?;
@@ -162,16 +168,20 @@ impl<K: Kv> OutputStore for KeyRanges<K> {
                 true => Vec::new(),
                 false => place.first_keys(KEYS_PER_DELETION)?,
             };
+            let seen = Some((revision, first.first().map(|found| found.key.clone())));
+            if last != seen {
+                progress.note_move();
+                (began, last) = (Instant::now(), seen);
+            }
             let range = match first.last() {
                 Some(last) => KeyRange { key: place.prefix.clone(), range_end: behind(&last.key) },
                 None => KeyRange::one(place.key.clone()),
             };
-            let mut deletion = place.change(revision).into_txn();
+            let owner = place.owner(mark)?;
+            let mut deletion = place.change(revision, owner).into_txn();
             let request = DeleteRangeRequest { range, prev_kv: false };
             deletion.success.push(TxnOp::DeleteRange(request));
             place.write(deletion, began)?;
-            progress.note_move();
-            began = Instant::now();
         }
     }
 }
@@ -238,9 +248,10 @@ impl<K: Kv> Place<'_, K> {
         }
     }
 
-    /// A change that happens only if the mark is as it was.
-    pub(super) fn change(&self, mark: Revision) -> Change {
-        Change::new().if_unchanged(self.key.clone(), mark)
+    /// A change that happens only if the mark is as it was, and the owner there, if the job has one.
+    pub(super) fn change(&self, mark: Revision, owner: Option<(Bytes, Revision)>) -> Change {
+        let change = Change::new().if_unchanged(self.key.clone(), mark);
+        owner.into_iter().fold(change, |change, (key, created)| change.if_created_at(key, created))
     }
 
     /// Tries to write. Whether it was done is seen by the mark: a write that failed, or whose outcome nobody

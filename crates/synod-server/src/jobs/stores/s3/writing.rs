@@ -56,7 +56,10 @@ impl OutputStore for Buckets {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         match place.put(&place.object.beneath(TEMPORARY)?, mark.clone().into_bytes(), options) {
             Ok(()) => {}
-            Err(Error::AlreadyExists { .. }) if place.mark()?.as_ref() == Some(&mark) => {}
+            // An earlier coordinator of this job has made it, and its successor may rely on it.
+            Err(Error::AlreadyExists { .. }) if place.mark()?.as_ref() == Some(&mark) => {
+                return place.check_free().map(|()| mark);
+            }
             Err(Error::AlreadyExists { .. }) => return Err(place.exists()),
             Err(error) => return Err(place.told(&error)),
         }
