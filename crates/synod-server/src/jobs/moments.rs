@@ -1,6 +1,7 @@
 //! Moments at which a test may hold a thread, to do something to it, or to others meanwhile. Nothing
 //! happens at them otherwise.
 
+use synod_base::Revision;
 use synod_jobs::Stores;
 use synod_jobs::cluster::Work;
 use synod_jobs::cluster::worker::Held;
@@ -17,6 +18,8 @@ pub(super) enum Moment<'a> {
     WorkEnded(Work),
     /// Of the worker: it has a connection to the one of this node.
     Minds(&'a str),
+    /// Of the worker: it cannot reach the one of this node, as registered at this revision.
+    Misses(&'a str, Revision),
 }
 
 #[cfg(test)]
@@ -70,6 +73,9 @@ impl Moments {
 
     /// The worker has a connection to its neighbour, of this node.
     pub(super) fn minds(&self, _: &str) {}
+
+    /// The worker cannot reach its neighbour, of this node, as registered at this revision.
+    pub(super) fn misses(&self, _: &str, _: Revision) {}
 }
 
 #[cfg(test)]
@@ -114,5 +120,9 @@ impl Moments {
 
     pub(super) fn minds(&self, node: &str) {
         self.reach(Moment::Minds(node));
+    }
+
+    pub(super) fn misses(&self, node: &str, registered: Revision) {
+        self.reach(Moment::Misses(node, registered));
     }
 }

@@ -87,9 +87,11 @@ async fn until_its_process_ends(neighbour: &Neighbour, moments: &Moments) {
             }
             Ok(Err(error)) if has_answered && error.kind() == ErrorKind::ConnectionRefused => {
                 refused += 1;
+                moments.misses(&neighbour.node, neighbour.created);
             }
             _ => {
                 refused = 0;
+                moments.misses(&neighbour.node, neighbour.created);
                 tokio::time::sleep(UNREACHABLE_PAUSE).await;
             }
         }

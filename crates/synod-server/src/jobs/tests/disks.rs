@@ -7,13 +7,14 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use synod_jobs::cluster::JobState;
+use synod_jobs::cluster::{JobState, View};
 use synod_jobs::framing::InputFormat;
 use synod_jobs::input::{InputFile, InputStore};
 use synod_jobs::{JobError, JobSpec, Progress, run_built_in};
 
 use super::bench::{Bench, Kind, parts, text};
-use crate::jobs::moments::Moments;
+use super::shuffle::Gate;
+use crate::jobs::moments::{Moment, Moments};
 
 /// What the operating system calls an error of a disk.
 const EIO: i32 = 5;
@@ -90,12 +91,28 @@ async fn a_worker_whose_disk_fails_leaves_its_tasks_to_the_others() {
     let input = bench.path("in").to_str().unwrap().to_owned();
     run_built_in(&spec(&bench, input.clone(), "local"), &Progress::new()).unwrap();
     add(&mut bench, 1_000).await;
-    add(&mut bench, u64::MAX).await;
+    // The other one waits until this one has failed so many tasks that it gets no more.
+    let gate = Gate::default();
+    let held = gate.clone();
+    let waits = Kind::acting(move |moment| {
+        if let Moment::AttemptBegins(_) = moment {
+            held.pass();
+        }
+    });
+    let disk: Option<Arc<dyn InputStore>> = Some(Arc::new(Disk { good_bytes: u64::MAX }));
+    let moments = Moments { disk, ..waits.moments };
+    bench.add(Kind { moments, slots: 1, ..Kind::default() }).await;
     let id = bench.submit(&spec(&bench, format!("disk://{input}"), "out")).await;
+    let left_out = |view: &View| {
+        let excluded = view.jobs.get(&id)?.excluded();
+        excluded.first().map(|worker| view.node_of(worker))
+    };
+    assert_eq!(bench.wait("one that gets no more tasks", left_out).await, "w0");
+    gate.open();
     bench.finish(&id).await.unwrap();
     assert!(parts(&bench.path("out")) == parts(&bench.path("local")));
     let report = bench.view().await.jobs[&id].report().unwrap();
-    // Whether it took any task is up to who was first.
+    assert!(report.failed_attempts >= 3, "{:?}", report.failures);
     for row in &report.failures {
         assert_eq!(row.failure.node, "w0");
         let message = &row.failure.message;

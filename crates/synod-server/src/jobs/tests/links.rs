@@ -1,16 +1,19 @@
 //! Workers that the store hears late, or not at all, or that do not hear the store; answers that are lost.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use synod_client::Embedded;
-use synod_jobs::cluster::{JobState, TaskKind};
+use synod_jobs::cluster::{JobId, JobState, TaskId, TaskKind};
 use synod_jobs::{Progress, run_built_in};
 
 use super::bench::{Bench, Kind, parts, text};
-use super::shuffle::spec;
+use super::shuffle::{Gate, spec};
 use super::store::Traffic;
 use crate::jobs::following::Following;
+use crate::jobs::moments::Moment;
 
 async fn started(workers: usize) -> Bench {
     let bench = Bench::new(workers).await;
@@ -19,23 +22,60 @@ async fn started(workers: usize) -> Bench {
     bench
 }
 
-/// Cuts one worker's link like this in the middle of a job, and heals it when the job is over.
-async fn cut_off(traffic: Traffic, is_coordinator: bool) {
-    let case = format!("{traffic:?}, coordinator: {is_coordinator}");
-    let mut bench = started(3).await;
+/// Three workers of which each has an output and stands at the gate with two further maps, and the job.
+async fn mapping() -> (Bench, Gate, JobId) {
+    let mut bench = started(0).await;
+    let gate = Gate::default();
+    for _ in 0..3 {
+        let (gate, passed) = (gate.clone(), AtomicBool::new(false));
+        let acting = Kind::acting(move |moment| {
+            if let Moment::AttemptBegins(held) = moment
+                && held.task.kind == TaskKind::Map
+                && passed.swap(true, Ordering::SeqCst)
+            {
+                gate.pass();
+            }
+        });
+        bench.add(acting).await;
+    }
     let id = bench.submit(&spec(&bench, "out")).await;
     bench
-        .wait("some maps", |view| {
+        .wait("an output and two attempts of each", |view| {
             let job = view.jobs.get(&id)?;
-            (job.done(TaskKind::Map) > 2 || job.stored_report.is_some()).then_some(())
+            let all = job.outputs().len() == 3 && job.attempts().count() == 6;
+            all.then_some(())
         })
         .await;
-    let coordinator = bench.coordinator().await.unwrap_or(0);
+    (bench, gate, id)
+}
+
+/// Cuts one worker's link like this in the middle of a job, so that it is taken for lost, and heals it when
+/// the job is over.
+async fn cut_off(traffic: Traffic, is_coordinator: bool) {
+    let case = format!("{traffic:?}, coordinator: {is_coordinator}");
+    let (mut bench, gate, id) = mapping().await;
+    let coordinator = bench.coordinator().await.expect("somebody coordinates a running job");
     let victim = if is_coordinator { coordinator } else { (coordinator + 1) % 3 };
+    let name = bench.id_of(victim).await.unwrap();
+    let before = bench.view().await.jobs[&id].clone();
+    let record = before.job.clone().unwrap().record;
+    assert_eq!(record.state, JobState::Running, "{case}: the cut comes before the end");
+    let its_own = before.attempts().filter(|(_, _, claim)| claim.record.worker == name);
+    let its_own: BTreeSet<TaskId> = its_own.map(|(task, ..)| task).collect();
     bench.workers[victim].link.set(traffic);
+    bench.wait("its loss", |view| (!view.workers.contains_key(&name)).then_some(())).await;
+    gate.open();
     bench.finish(&id).await.unwrap_or_else(|error| panic!("{case}: {error}"));
     let done = parts(&bench.path("out"));
     assert!(done == parts(&bench.path("local")), "{case}");
+    let job = bench.view().await.jobs[&id].clone();
+    let report = job.report().unwrap();
+    assert!(report.lost_outputs > 0, "{case}: what it had done was lost");
+    let lost = report.tasks.iter().filter(|row| its_own.contains(&row.task));
+    let begun: Vec<u32> = lost.map(|row| row.attempt).collect();
+    assert!(begun.len() == 2 && !begun.contains(&0), "{case}: begun anew elsewhere, {begun:?}");
+    let epoch = job.job.unwrap().record.epoch;
+    assert_eq!(epoch > record.epoch, is_coordinator, "{case}: who has brought it to its end");
     bench.workers[victim].link.set(Traffic::Open);
     // It comes back, as a new worker or the same one, and takes part.
     bench.run(&spec(&bench, "out2")).await.unwrap();

@@ -2,6 +2,7 @@
 //! When the first one's thread wakes up later, it changes nothing any more.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use synod_jobs::cluster::{JobId, JobState, TaskKind, Work};
 use synod_jobs::{JobSpec, Progress, run_built_in};
 
 use super::bench::{Bench, Kind, parts, text};
+use super::shuffle::Gate;
 use crate::jobs::moments::Moment;
 use crate::jobs::{Cancelling, cancel_job};
 
@@ -37,7 +39,7 @@ fn hold_at(work: Work, at: At) -> (Kind, Hold) {
         let is_it = match moment {
             Moment::WorkBegins(begun) => at == At::Beginning && begun == work,
             Moment::WorkEnded(ended) => at == At::End && ended == work,
-            Moment::AttemptBegins(_) | Moment::AttemptEnded(_) | Moment::Minds(_) => false,
+            _ => false,
         };
         let first = if is_it { once.lock().unwrap().take() } else { None };
         if let Some((tell, released)) = first {
@@ -130,23 +132,48 @@ async fn a_coordinator_that_stands_still_in_a_phase_and_wakes_up_later_changes_n
     }
 }
 
+/// Workers of which one attempt of this kind gets through, and all others wait at the gate; a job that has
+/// come so far that one task of the kind is done and another one runs.
+async fn in_the_middle(kind: TaskKind, workers: usize) -> (Bench, Gate, JobId) {
+    let mut bench = Bench::new(0).await;
+    fs::write(bench.path("in"), text(60_000, 8)).unwrap();
+    let (gate, passed) = (Gate::default(), Arc::new(AtomicBool::new(false)));
+    for _ in 0..workers {
+        let (gate, passed) = (gate.clone(), passed.clone());
+        let acting = Kind::acting(move |moment| {
+            if let Moment::AttemptBegins(held) = moment
+                && held.task.kind == kind
+                && passed.swap(true, Ordering::SeqCst)
+            {
+                gate.pass();
+            }
+        });
+        bench.add(acting).await;
+    }
+    let id = bench.submit(&spec(&bench, "out")).await;
+    let half = |view: &synod_jobs::cluster::View| {
+        let job = view.jobs.get(&id)?;
+        let runs = job.attempts().any(|(task, ..)| task.kind == kind);
+        (job.done(kind) > 0 && runs).then_some(())
+    };
+    bench.wait("a task of the kind that is done, and one that runs", half).await;
+    (bench, gate, id)
+}
+
 #[tokio::test]
 async fn the_coordinator_is_killed_while_maps_run_and_while_reduces_run() {
     for kind in [TaskKind::Map, TaskKind::Reduce] {
-        let mut bench = Bench::new(3).await;
-        fs::write(bench.path("in"), text(60_000, 8)).unwrap();
+        let (mut bench, gate, id) = in_the_middle(kind, 3).await;
         run_built_in(&spec(&bench, "local"), &Progress::new()).unwrap();
-        let id = bench.submit(&spec(&bench, "out")).await;
-        let some_done = |view: &synod_jobs::cluster::View| {
-            let job = view.jobs.get(&id)?;
-            (job.done(kind) > 0 || job.stored_report.is_some()).then_some(())
-        };
-        bench.wait("a task of the kind", some_done).await;
-        if let Some(coordinator) = bench.coordinator().await {
-            bench.kill(coordinator, true).await;
-        }
+        let coordinator = bench.coordinator().await.expect("somebody coordinates a running job");
+        bench.kill(coordinator, true).await;
+        let before = bench.view().await.jobs[&id].job.clone().unwrap().record;
+        assert_eq!(before.state, JobState::Running, "{kind:?}: nothing was over");
+        gate.open();
         bench.finish(&id).await.unwrap();
         assert!(parts(&bench.path("out")) == parts(&bench.path("local")), "{kind:?}");
+        let after = bench.view().await.jobs[&id].job.clone().unwrap().record;
+        assert!(after.epoch > before.epoch, "{kind:?}: another one has brought it to its end");
     }
 }
 
@@ -193,18 +220,11 @@ async fn a_job_cancelled_in_any_phase_leaves_nothing_unless_it_was_published() {
         }
     }
     for kind in [TaskKind::Map, TaskKind::Reduce] {
-        let bench = Bench::new(2).await;
-        fs::write(bench.path("in"), text(60_000, 8)).unwrap();
-        let id = bench.submit(&spec(&bench, "out")).await;
-        let begun = |view: &synod_jobs::cluster::View| {
-            view.jobs.get(&id)?.attempts().find(|(task, ..)| task.kind == kind).map(drop)
-        };
-        bench.wait("an attempt", begun).await;
+        let (bench, gate, id) = in_the_middle(kind, 2).await;
         assert_eq!(cancel_job(&bench.kv, &id).await.unwrap(), Cancelling::Asked);
         bench.wait_state(&id, "an end", JobState::is_final).await;
-        let state = bench.view().await.jobs[&id].job.clone().unwrap().record.state;
-        let published = matches!(state, JobState::Done(_)) && kind == TaskKind::Reduce;
-        ended_without_output(&bench, &id, &format!("{kind:?}"), published).await;
+        gate.open();
+        ended_without_output(&bench, &id, &format!("{kind:?}"), false).await;
     }
     let bench = Bench::new(1).await;
     let nobody: JobId = "99".parse().unwrap();
