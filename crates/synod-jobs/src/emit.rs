@@ -25,6 +25,8 @@ use std::sync::atomic::Ordering::Relaxed;
 /// Pairs that a table must have seen before it is judged.
 const BYPASS_AFTER_PAIRS: u64 = 1 << 16;
 
+const ONE_LENGTH: &str = "every value of a job with a combiner has its length";
+
 /// Where a map function puts its pairs and counts.
 pub struct Emitter<'t, J: Job> {
     job: &'t J,
@@ -145,6 +147,28 @@ impl<'t, J: Job> Emitter<'t, J> {
         self.emit_headed(head, &buffer[key], value);
     }
 
+    /// Emits pairs of one value whose keys are these ranges of `buffer`, start and end. The same as
+    /// [`Emitter::emit_within`] for each of them, only faster for many.
+    #[inline]
+    pub fn emit_each(&mut self, buffer: &[u8], mut keys: &[[u32; 2]], value: &[u8]) {
+        while !keys.is_empty() {
+            if let Some(bytes) = J::COMBINED_VALUE_BYTES
+                && self.mode == Mode::Combine
+            {
+                assert_eq!(value.len(), bytes, "{ONE_LENGTH}");
+                let job = self.job;
+                let combine = |total: &mut [u8], value: &[u8]| job.combine(total, value);
+                let taken = self.table.upsert_each(buffer, keys, value, combine);
+                self.table_pairs += taken as u64;
+                keys = &keys[taken..];
+            }
+            // Makes room for the key that found the table full.
+            let Some((&[start, end], rest)) = keys.split_first() else { return };
+            self.emit_within(buffer, start as usize..end as usize, value);
+            keys = rest;
+        }
+    }
+
     /// Emits a pair whose key is these parts, one after the other.
     pub fn emit_joined(&mut self, parts: &[&[u8]], value: &[u8]) {
         let mut key = std::mem::take(&mut self.joined);
@@ -176,7 +200,7 @@ impl<'t, J: Job> Emitter<'t, J> {
     #[inline]
     fn emit_headed(&mut self, head: Head, key: &[u8], value: &[u8]) {
         if let Some(bytes) = J::COMBINED_VALUE_BYTES {
-            assert_eq!(value.len(), bytes, "every value of a job with a combiner has its length");
+            assert_eq!(value.len(), bytes, "{ONE_LENGTH}");
             if self.mode == Mode::Combine {
                 self.table_pairs += 1;
                 let job = self.job;

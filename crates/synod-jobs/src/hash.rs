@@ -56,8 +56,9 @@ pub(crate) fn head_within(buffer: &[u8], start: usize, end: usize) -> Head {
     [low & mask[0], high & mask[1]]
 }
 
+/// A window as two little-endian words.
 #[inline]
-fn words(window: &[u8; HEAD_BYTES]) -> Head {
+pub(crate) fn words(window: &[u8; HEAD_BYTES]) -> Head {
     let whole = u128::from_le_bytes(*window);
     [whole as u64, (whole >> 64) as u64]
 }
@@ -76,10 +77,16 @@ impl TableHash {
         TableHash { seeds: [first, second | 1] }
     }
 
+    /// Hash of a key that is no longer than its head.
+    #[inline]
+    pub(crate) fn hash_head(&self, head: Head) -> u64 {
+        fold(head[0] ^ self.seeds[0], head[1] ^ self.seeds[1])
+    }
+
     /// Hash of a key with the given head.
     #[inline]
     pub(crate) fn hash(&self, head: Head, key: &[u8]) -> u64 {
-        let mut hash = fold(head[0] ^ self.seeds[0], head[1] ^ self.seeds[1]);
+        let mut hash = self.hash_head(head);
         if key.len() > HEAD_BYTES {
             for piece in key[HEAD_BYTES..].chunks(HEAD_BYTES) {
                 let [low, high] = head_of(piece);

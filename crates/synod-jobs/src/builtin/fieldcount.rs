@@ -102,7 +102,7 @@ fn emit_fields(
     out: &mut Emitter<'_, FieldCount>,
     find: impl Fn(Range<usize>) -> Option<Range<usize>>,
 ) {
-    let mut found = [const { 0..0 }; BATCH];
+    let mut found = [[0; 2]; BATCH];
     let mut ends = memchr::memchr_iter(b'\n', bytes);
     let (mut start, mut without) = (0, 0);
     while start < bytes.len() {
@@ -111,16 +111,14 @@ fn emit_fields(
             let end = ends.next().unwrap_or(bytes.len());
             match find(start..end) {
                 Some(range) => {
-                    found[count] = range;
+                    found[count] = [range.start as u32, range.end as u32];
                     count += 1;
                 }
                 None => without += 1,
             }
             start = end + 1;
         }
-        for range in &found[..count] {
-            out.emit_within(bytes, range.clone(), &ONE);
-        }
+        out.emit_each(bytes, &found[..count], &ONE);
     }
     if without > 0 {
         out.count(WITHOUT_FIELD, without);

@@ -33,11 +33,11 @@ impl Job for WordCount {
     const COMBINED_VALUE_BYTES: Option<usize> = Some(8);
 
     fn map(&self, record: Record<'_>, out: &mut Emitter<'_, Self>) {
-        for_each_word(record.bytes, |start, end| out.emit_within(record.bytes, start..end, &ONE));
+        for_words(record.bytes, |words| out.emit_each(record.bytes, words, &ONE));
     }
 
     fn map_block(&self, block: Block<'_>, out: &mut Emitter<'_, Self>) {
-        for_each_word(block.bytes, |start, end| out.emit_within(block.bytes, start..end, &ONE));
+        for_words(block.bytes, |words| out.emit_each(block.bytes, words, &ONE));
     }
 
     #[inline]
@@ -61,9 +61,9 @@ impl Job for WordCount {
 /// surprise the processor less often than one long one.
 const PIECE: usize = 4 << 10;
 
-/// Calls `word` with the start and end of every word.
+/// Calls `take` with the starts and ends of all words, some at a time.
 #[inline]
-fn for_each_word(bytes: &[u8], mut word: impl FnMut(usize, usize)) {
+fn for_words(bytes: &[u8], mut take: impl FnMut(&[[u32; 2]])) {
     // Starts and ends of words in turn. A word may have begun in the piece before.
     let mut places = [0_u32; PIECE + 1 + AT_ONCE];
     let mut found = 0;
@@ -82,16 +82,14 @@ fn for_each_word(bytes: &[u8], mut word: impl FnMut(usize, usize)) {
             put_places(changes, (base + index * 64) as u32, &mut places, &mut found);
         }
         let (words, begun) = places[..found].as_chunks::<2>();
-        for &[start, end] in words {
-            word(start as usize, end as usize);
-        }
+        take(words);
         found = begun.len();
         if let [start] = *begun {
             places[0] = start;
         }
     }
     if found == 1 {
-        word(places[0] as usize, bytes.len());
+        take(&[[places[0], bytes.len() as u32]]);
     }
 }
 
@@ -151,7 +149,9 @@ mod tests {
             let bytes: Vec<u8> =
                 (0..length).map(|_| alphabet[random.usize(..alphabet.len())]).collect();
             let mut words = Vec::new();
-            for_each_word(&bytes, |start, end| words.push(&bytes[start..end]));
+            for_words(&bytes, |some| {
+                words.extend(some.iter().map(|word| &bytes[word[0] as usize..word[1] as usize]));
+            });
             let naive: Vec<&[u8]> = bytes
                 .split(|byte| byte.is_ascii_whitespace())
                 .filter(|word| !word.is_empty())
