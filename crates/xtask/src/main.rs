@@ -36,7 +36,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Measures Synod beside etcd, and its jobs beside hand-written ones, under the same load.
-    Bench(bench::Arguments),
+    Bench(Box<bench::Arguments>),
     /// A job as one would write it by hand; what `bench` measures built-in ones against.
     #[command(hide = true)]
     ByHand(bench::mapreduce::handwritten::Arguments),

@@ -20,7 +20,7 @@ use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 
 use super::workplace::{Workplace, installed};
-use peers::{GNU_SORT, MAWK, Python};
+use peers::{Engine, GNU_SORT, MAWK, Python};
 use report::Report;
 use works::{Maker, Name};
 
@@ -39,11 +39,14 @@ pub struct JobOptions {
     /// A Python that has DuckDB, polars and PySpark, or some of them.
     #[arg(long, value_name = "PATH", default_value = "python3")]
     python: PathBuf,
+    /// Which engines of that Python; they must be there. All that are there if left out.
+    #[arg(long, value_delimiter = ',', value_name = "ENGINE,..")]
+    engines: Vec<Engine>,
 }
 
 /// Measures, prints tables, and returns the figures.
 pub fn run(options: &JobOptions, synod: &Path, work: &Workplace) -> Result<Value> {
-    let python = Python::look(&options.python);
+    let python = Python::look(&options.python, &options.engines)?;
     let mut versions = Map::new();
     for (engine, version) in &python.found {
         println!("bench: {} {version}", engine.name());

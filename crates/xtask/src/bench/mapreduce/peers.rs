@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::handwritten::ByHand;
 use super::measure::{Cpu, Program};
@@ -12,10 +12,12 @@ use crate::bench::workplace::installed;
 use crate::step;
 
 /// An engine that a Python package brings.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub enum Engine {
+    #[value(name = "duckdb")]
     DuckDb,
     Polars,
+    #[value(name = "pyspark")]
     PySpark,
 }
 
@@ -51,17 +53,22 @@ pub struct Python {
 }
 
 impl Python {
-    /// Asks the interpreter for each.
-    pub fn look(program: &Path) -> Python {
+    /// Asks the interpreter for all, or for those that must be there.
+    pub fn look(program: &Path, demanded: &[Engine]) -> Result<Python> {
         let mut python =
             Python { program: program.to_owned(), found: Vec::new(), missing: Vec::new() };
         for engine in Engine::ALL {
+            if !demanded.is_empty() && !demanded.contains(&engine) {
+                python.missing.push((engine, "it was not asked for".to_owned()));
+                continue;
+            }
             match python.version(engine) {
                 Ok(version) => python.found.push((engine, version)),
-                Err(why) => python.missing.push((engine, why)),
+                Err(why) if demanded.is_empty() => python.missing.push((engine, why)),
+                Err(why) => bail!("{} cannot be compared: {why}", engine.name()),
             }
         }
-        python
+        Ok(python)
     }
 
     fn version(&self, engine: Engine) -> Result<String, String> {
