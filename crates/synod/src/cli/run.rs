@@ -42,8 +42,8 @@ pub const CLUSTER_RATE_WINDOW: Duration = Duration::from_secs(20);
 pub struct Run {
     /// Which job; they are listed below
     job: String,
-    /// What to read: files, folders, patterns, kv://PREFIX for keys and values of a store, and
-    /// s3://BUCKET/KEY if this binary is built with the feature s3
+    /// What to read: files, folders, patterns, kv://PREFIX for keys and values of a store,
+    /// s3://BUCKET/KEY for objects
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
     /// Folder for the part files, or kv://PREFIX, or s3://BUCKET/KEY; must not exist yet
