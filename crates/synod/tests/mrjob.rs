@@ -1,8 +1,9 @@
 //! The Python package `mrjob` as an outside client: its `hadoop` runner drives this binary, called
 //! `hadoop`, and must give what its `inline` runner gives, which runs the same program in one process.
 //!
-//! The scripts are in `mrjob_scripts/`. The Python is SYNOD_TEST_PYTHON's, or `python3`; without mrjob
-//! in it these tests say so and pass, unless SYNOD_TEST_REQUIRE_MRJOB=1 (as in `.ci/run`).
+//! The scripts are the package's own examples, and a few in `mrjob_scripts/`. The Python is
+//! SYNOD_TEST_PYTHON's, or `python3`; without mrjob in it these tests say so and pass, unless
+//! SYNOD_TEST_REQUIRE_MRJOB=1 (as in `.ci/run`).
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -57,11 +58,21 @@ impl Bench {
         self.inputs.push(path);
     }
 
-    /// Runs a script with a runner.
+    /// The folder of the package's own examples.
+    fn examples(&self) -> PathBuf {
+        let ask = "import os, mrjob.examples as e; print(os.path.dirname(e.__file__), end='')";
+        let told = Command::new(&self.python).args(["-c", ask]).output().unwrap();
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+        PathBuf::from(String::from_utf8(told.stdout).unwrap())
+    }
+
+    /// Runs a script, of ours unless its path is whole, with a runner.
     fn output(&self, script: &str, runner: &str, more: &[&str]) -> Output {
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mrjob_scripts");
         let mut command = Command::new(&self.python);
         command.arg(scripts.join(script)).args(["--no-conf", "-r", runner]);
+        // Sets of texts have the same order in all processes.
+        command.args(["--cmdenv", "PYTHONHASHSEED=0"]).env("PYTHONHASHSEED", "0");
         if runner == "hadoop" {
             command.arg("--hadoop-bin").arg(self.path("hadoop"));
             command.arg("--hadoop-streaming-jar").arg(self.path("hadoop-streaming-3.4.1.jar"));
@@ -137,4 +148,83 @@ fn the_hadoop_runner_sees_that_a_job_failed_and_why() {
     assert!(!output.status.success() && output.stdout.is_empty(), "{said}");
     assert!(said.contains("ValueError: a line that nobody can digest"), "{said}");
     assert!(said.contains("Step 1 of 1 failed"), "{said}");
+}
+
+/// The package's examples that need no network: name, the runner that does the same without Hadoop (`inline`
+/// knows no commands), and arguments.
+const EXAMPLES: &[(&str, &str, &[&str])] = &[
+    ("mr_word_freq_count", "inline", &[]),
+    ("mr_most_used_word", "inline", &[]),
+    ("mr_next_word_stats", "inline", &[]),
+    ("mr_wc", "inline", &[]),
+    ("mr_count_lines_by_file", "inline", &[]),
+    ("mr_grep", "local", &["-e", "the"]),
+    ("mr_words_containing_u_freq_count", "local", &[]),
+];
+
+/// A task for each file: every one starts some interpreters.
+const FEW_TASKS: &[&str] = &["-D", "mapreduce.input.fileinputformat.split.minsize=100000000"];
+
+#[test]
+fn the_packages_own_examples_give_what_they_give_without_hadoop() {
+    let Some(mut bench) = Bench::new() else { return };
+    let examples = bench.examples();
+    bench.inputs.truncate(1);
+    bench.input("more.txt", &"the lazy duck and the 'other' dog\n".repeat(50));
+    for &(name, runner, more) in EXAMPLES {
+        let script = examples.join(format!("{name}.py"));
+        let script = script.to_str().unwrap();
+        let (expected, _) = bench.lines(script, runner, more);
+        assert!(!expected.is_empty(), "{name} gives nothing");
+        let (found, said) = bench.lines(script, "hadoop", &[more, FEW_TASKS].concat());
+        let same = |line: &str| {
+            // A line without a key gets a tab at its end, as Hadoop's text format gives it one.
+            let line = line.strip_suffix('\t').unwrap_or(line);
+            // Where a file is, is another matter.
+            match line.split_once("/").filter(|_| name == "mr_count_lines_by_file") {
+                Some((_, path)) => path.rsplit('/').next().unwrap().to_owned(),
+                None => line.to_owned(),
+            }
+        };
+        let of = |lines: &[String]| lines.iter().map(|line| same(line)).collect::<Vec<_>>();
+        assert_eq!(of(&found), of(&expected), "{name}: {said}");
+        bench.assert_tidy();
+    }
+}
+
+#[test]
+fn an_example_of_four_steps_whose_mappers_fetch_their_files_by_hadoop_fs_gives_the_same() {
+    let Some(mut bench) = Bench::new() else { return };
+    let examples = bench.examples();
+    bench.inputs.clear();
+    for name in
+        ["twinkletoes-milne.txt", "happiness-milne.txt", "the_christening-milne-animals.txt"]
+    {
+        bench.inputs.push(examples.join("docs-to-classify").join(name));
+    }
+    let script = examples.join("mr_text_classifier.py");
+    let script = script.to_str().unwrap();
+    let more = ["--min-df", "1", "--no-test-set"];
+    let (expected, _) = bench.lines(script, "inline", &more);
+    let (found, said) = bench.lines(script, "hadoop", &[&more, FEW_TASKS].concat());
+    assert!(said.contains("Running step 4 of 4") && said.contains("-copyToLocal"), "{said}");
+    // Values come in another order, so sums of fractions differ in their last digits.
+    let of = |lines: &[String]| lines.iter().map(|line| rounded(line)).collect::<Vec<_>>();
+    assert!(expected.len() > 100);
+    assert_eq!(of(&found), of(&expected));
+    bench.assert_tidy();
+}
+
+/// With ten digits at most behind each point.
+fn rounded(line: &str) -> String {
+    let mut digits = None;
+    let keep = |letter: &char| {
+        digits = match (letter, digits) {
+            ('.', _) => Some(0),
+            (letter, Some(before)) if letter.is_ascii_digit() => Some(before + 1),
+            _ => None,
+        };
+        digits.is_none_or(|digits| digits <= 10)
+    };
+    line.chars().filter(keep).collect()
 }

@@ -4,7 +4,7 @@
 //! replaced. Old names are exported beside present ones, because scripts ask for either. Of Synod's
 //! own environment only what programs need to run at all is passed on; a server's secrets are not.
 
-use super::locations::file_uri;
+use super::locations::{HDFS_ROOT, HDFS_ROOT_VARIABLE, file_uri};
 use super::properties::Properties;
 use super::properties::aliases::old_names;
 use super::settings::{CMDENV_PREFIX, INHERITED, Settings};
@@ -103,6 +103,10 @@ pub fn build(
         }
     }
     truncated.sort_unstable();
+    // A program that calls `hadoop fs` finds what the job finds.
+    if let Some(root) = properties.get(HDFS_ROOT) {
+        environment.insert(HDFS_ROOT_VARIABLE.into(), root.replace('\0', "").into());
+    }
     for (name, value) in of_options(properties, place.task.kind) {
         environment.insert(name.into(), value.replace('\0', "").into());
     }

@@ -23,6 +23,9 @@ pub const UNREAD_INPUT_IS_FAILURE: &str = "synod.streaming.unread.input.is.failu
 /// Names of environment variables, separated by commas, that commands get beside the usual ones; a
 /// `*` at the end stands for any rest.
 pub const INHERITED: &str = "synod.streaming.environment";
+/// What becomes of a record that is longer than it may be: `fail`, `skip` or `truncate`. Without it the job
+/// fails, or, if `mapreduce.input.linerecordreader.line.maxlength` is set, the record is left out.
+pub const LONG_RECORDS: &str = "synod.streaming.long.records";
 /// How many records or groups one task may leave out.
 pub const SKIP_LIMIT: &str = "synod.streaming.skip.limit";
 /// What `-cmdenv` sets is kept under this prefix and the variable's name.

@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 use crate::support::parts::parts;
-use crate::support::synod;
+use crate::support::{PATIENCE, synod, wait_for};
 
 /// A folder with inputs and scripts; commands run in it.
 pub struct Bench {
@@ -62,6 +62,33 @@ impl Bench {
         let path = self.path(name);
         fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
         path.to_str().unwrap().to_owned()
+    }
+
+    /// A script that takes no hint: it and its child say who they are, ignore all requests to end, and wait
+    /// for ever. `before` is done first.
+    pub fn stubborn(&self, name: &str, before: &str) -> String {
+        fs::create_dir_all(self.path("pids")).unwrap();
+        let pids = self.path("pids").display().to_string();
+        let script = format!(
+            "{before}
+             trap '' TERM HUP INT
+             sleep 600 &
+             echo $! > '{pids}/child-'$$
+             echo $$ > '{pids}/leader-'$$
+             wait"
+        );
+        self.script(name, &script)
+    }
+
+    /// The processes that have said who they are, when there are this many.
+    pub fn wait_for_pids(&self, many: usize) -> Vec<String> {
+        wait_for("programs that run", PATIENCE, || {
+            let files = fs::read_dir(self.path("pids")).ok()?;
+            let texts = files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
+            // One that is being written has no end yet.
+            let pids: Vec<String> = texts.filter(|text| text.ends_with('\n')).collect();
+            (pids.len() >= many).then_some(pids)
+        })
     }
 
     /// A command of the binary, in the folder.
@@ -148,6 +175,19 @@ fn visible_parts(output: &Path) -> BTreeMap<String, Vec<u8>> {
     let files = files.map(|entry| (entry.file_name().into_string().unwrap(), entry.path()));
     let parts = files.filter(|(name, _)| name.starts_with("part-"));
     parts.map(|(name, path)| (name, fs::read(path).unwrap())).collect()
+}
+
+/// Whether a process runs, by its number as a script has written it.
+pub fn is_alive(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// Waits until none of the processes runs.
+pub fn wait_until_gone(pids: &[String]) {
+    wait_for("the programs to be gone", PATIENCE, || {
+        pids.iter().all(|pid| !is_alive(pid)).then_some(())
+    });
 }
 
 /// `-D` before each.

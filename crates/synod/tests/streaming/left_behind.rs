@@ -2,15 +2,10 @@
 
 use std::fs;
 
-use crate::bench::{Bench, CAT, properties};
+use crate::bench::{Bench, CAT, is_alive, properties};
 use crate::support::cluster::Cluster;
 use crate::support::process::Process;
 use crate::support::{PATIENCE, wait_for};
-
-fn is_alive(pid: &str) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
-}
 
 #[test]
 fn a_command_that_hangs_does_not_outlive_synod_even_if_that_is_killed() {

@@ -4,14 +4,21 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod bench;
+mod cancelled;
+mod changes;
 mod environment;
 mod files;
+mod floods;
 mod formats;
 mod inputs;
 mod left_behind;
+mod misbehaving;
 mod on_cluster;
+mod only_maps;
 mod order;
 mod outcome;
+mod packed;
+mod records;
 mod shim;
 mod skipping;
 #[path = "../support/mod.rs"]

@@ -117,6 +117,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     option(Own, One, "on", "<engine>", "Hand the job to an engine you have: hadoop, spark"),
     option(Own, NoValue, "json", "", "Print what the job has done as JSON, like synod run --json"),
     option(Own, One, "slots", "<n>", "Tasks at a time; default: one per core"),
+    option(Own, One, "only-maps", "<n>,..", "Only these map tasks, one by one: for a debugger"),
     option(Own, One, "memory-mib", "<n>", "Memory for intermediate data"),
     option(Own, NoValue, "no-sync", "", "Do not wait until part files are on stable storage"),
 ];

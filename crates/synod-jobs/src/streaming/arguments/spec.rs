@@ -9,7 +9,8 @@ use crate::spec::{DEFAULT_SPLIT_BYTES, JobSpec, LARGEST_MAX_RECORD_BYTES};
 use crate::streaming::classes::{InputClass, OutputClass};
 use crate::streaming::job::Streaming;
 use crate::streaming::properties::Properties;
-use crate::streaming::settings::Settings;
+use crate::streaming::settings::{LONG_RECORDS, Settings};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// The spec for these properties.
@@ -30,11 +31,18 @@ pub fn spec(
         spec.max_record_bytes = Some(limit);
         spec.format.long_records = LongRecords::Skip;
     }
+    if let Some(wanted) = long_records(properties)? {
+        spec.format.long_records = wanted;
+    }
     spec.output_codec = codec(properties)?;
     spec.lazy_output = arguments.has("lazyOutput") || settings.output == OutputClass::Null;
     spec.speculative = properties.flag("mapreduce.map.speculative", true)
         && properties.flag("mapreduce.reduce.speculative", true);
     spec.slots = number_of(arguments, "slots")?;
+    if only_maps(arguments)?.is_some() {
+        // One after the other, on the thread that began.
+        spec.slots = Some(1);
+    }
     spec.sync_output = !arguments.has("no-sync");
     if let Some(mib) = number_of::<u64>(arguments, "memory-mib")? {
         spec.memory_bytes = mib.saturating_mul(1 << 20);
@@ -43,6 +51,24 @@ pub fn spec(
     spec.options = properties.clone().into_options();
     spec.check()?;
     Ok(spec)
+}
+
+/// `--only-maps 3,17`: the map tasks to run, if not all. Only in one process.
+pub(super) fn only_maps(arguments: &Arguments) -> Result<Option<BTreeSet<u32>>, JobError> {
+    let bad = |what: String| Err(JobError::BadSpec { what });
+    let mut wanted = BTreeSet::new();
+    for list in arguments.values("only-maps") {
+        for number in list.split(',') {
+            let Ok(number) = number.trim().parse() else {
+                return bad(format!("--only-maps {list}: write numbers of map tasks, from 0"));
+            };
+            wanted.insert(number);
+        }
+    }
+    if !wanted.is_empty() && arguments.has("endpoints") {
+        return bad("--only-maps runs map tasks in this process: leave --endpoints out".to_owned());
+    }
+    Ok((!wanted.is_empty()).then_some(wanted))
 }
 
 fn number_of<T: std::str::FromStr>(
@@ -101,6 +127,18 @@ fn line_limit(properties: &Properties) -> Result<Option<u64>, JobError> {
     Ok(limit
         .filter(|&limit| limit < i32::MAX as u64)
         .map(|limit| limit.clamp(1, LARGEST_MAX_RECORD_BYTES)))
+}
+
+fn long_records(properties: &Properties) -> Result<Option<LongRecords>, JobError> {
+    let Some(wanted) = properties.get(LONG_RECORDS) else { return Ok(None) };
+    match wanted.trim() {
+        "fail" => Ok(Some(LongRecords::Fail)),
+        "skip" => Ok(Some(LongRecords::Skip)),
+        "truncate" => Ok(Some(LongRecords::Truncate)),
+        other => Err(JobError::BadSpec {
+            what: format!("property {LONG_RECORDS}: it is fail, skip or truncate, not `{other}`"),
+        }),
+    }
 }
 
 fn codec(properties: &Properties) -> Result<Option<Codec>, JobError> {

@@ -17,6 +17,7 @@ use crate::streaming::locations::{HDFS_ROOT, Locations, file_uri};
 use crate::streaming::properties::Properties;
 use crate::streaming::properties::conf_file::ConfFiles;
 use crate::streaming::settings::{AGGREGATE_CLASS, CMDENV_PREFIX};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -47,6 +48,8 @@ pub struct Submission {
     pub properties: Properties,
     /// `-output` as it was given, for the messages that scripts read.
     pub output_as_given: String,
+    /// The only map tasks to run, in this process: to look at them with a debugger.
+    pub only_maps: Option<BTreeSet<u32>>,
 }
 
 impl Submission {
@@ -58,6 +61,10 @@ impl Submission {
             Some(root) => Locations { hdfs_root: Some(PathBuf::from(root)) },
             None => outside.locations.clone(),
         };
+        // Wherever a task runs, its programs are to find the same files.
+        if let Some(root) = locations.hdfs_root.as_deref().and_then(Path::to_str) {
+            properties.set(HDFS_ROOT, outside.folder.join(root).display().to_string());
+        }
         let mut builder = Builder { arguments, outside, locations, properties };
         builder.add_commands()?;
         builder.add_classes()?;
@@ -72,9 +79,10 @@ impl Submission {
         properties.set_if_missing("mapreduce.job.working.dir", file_uri(&outside.folder));
         properties.set_if_missing("mapreduce.job.name", "streamjob");
         let spec = super::spec::spec(arguments, &properties, inputs, output)?;
+        let only_maps = super::spec::only_maps(arguments)?;
         // Refuses what cannot run, before anything is submitted.
         Streaming::new(properties.clone(), spec.max_record(), PathBuf::new())?;
-        Ok(Submission { spec, properties, output_as_given })
+        Ok(Submission { spec, properties, output_as_given, only_maps })
     }
 }
 

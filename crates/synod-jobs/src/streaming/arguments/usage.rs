@@ -54,6 +54,8 @@ Properties that are often set (-D name=value; old names are known, too):
   textinputformat.record.delimiter=..             what ends a record of the input
   mapreduce.output.fileoutputformat.compress=true       with ..compress.codec=GzipCodec
   stream.non.zero.exit.is.failure=false           any exit code is fine
+  mapreduce.input.linerecordreader.line.maxlength=9999  longer lines are left out
+  synod.streaming.long.records=truncate           ..or cut (truncate), or fail the job (fail)
   mapreduce.map.skip.maxrecords=1                 leave out records that the mapper fails on
   synod.streaming.unread.input.is.failure=false   a command may stop reading early
   synod.streaming.compatible=false                no carriage returns or byte order marks are cut,

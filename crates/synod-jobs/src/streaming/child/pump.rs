@@ -243,6 +243,8 @@ impl<'a> Command<'a> {
         take: &mut TakePair<'_>,
     ) -> Result<Duration, JobError> {
         let before = Instant::now();
+        // Also of a command whose pipes never rest: one that prints for ever and reads nothing.
+        self.task.progress.check_cancelled()?;
         self.nap()?;
         let mut fds = Vec::with_capacity(3);
         let stdin_at = self.stdin.as_ref().map(|stdin| {

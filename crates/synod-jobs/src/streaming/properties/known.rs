@@ -105,6 +105,7 @@ const WITHOUT_EFFECT: &[&str] = &[
     "mapreduce.job.tags",
     "mapreduce.job.ubertask.",
     "mapreduce.map.cpu.vcores",
+    "mapreduce.map.failures.maxpercent",
     "mapreduce.map.java.opts",
     "mapreduce.map.log.level",
     "mapreduce.map.memory.mb",
@@ -115,6 +116,7 @@ const WITHOUT_EFFECT: &[&str] = &[
     "mapreduce.map.sort.spill.percent",
     "mapreduce.output.fileoutputformat.compress.type",
     "mapreduce.reduce.cpu.vcores",
+    "mapreduce.reduce.failures.maxpercent",
     "mapreduce.reduce.input.buffer.percent",
     "mapreduce.reduce.java.opts",
     "mapreduce.reduce.log.level",
@@ -134,6 +136,11 @@ const WITHOUT_EFFECT: &[&str] = &[
     "tmpfiles",
     "yarn.",
 ];
+
+/// In Hadoop a job is done although so many of a hundred of its tasks have failed, without their output.
+/// Here it is not, which whoever relies on it is told in a sentence of its own.
+pub const LOSSES: &[&str] =
+    &["mapreduce.map.failures.maxpercent", "mapreduce.reduce.failures.maxpercent"];
 
 /// What Synod makes of a property.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,11 +171,11 @@ pub fn not_interpreted(properties: &Properties) -> Vec<&str> {
 }
 
 /// The properties that are understood and change nothing, ascending; without those that ask for what
-/// is done in any case.
+/// is done in any case, and without [`LOSSES`].
 pub fn without_effect(properties: &Properties) -> Vec<&str> {
     let asks_for_more = |name: &str| match name {
         "mapreduce.fileoutputcommitter.marksuccessfuljobs" => !properties.flag(name, true),
-        _ => use_of(name) == Use::WithoutEffect,
+        _ => use_of(name) == Use::WithoutEffect && !LOSSES.contains(&name),
     };
     properties.iter().map(|(name, _)| name).filter(|name| asks_for_more(name)).collect()
 }

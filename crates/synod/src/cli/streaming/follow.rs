@@ -1,5 +1,6 @@
 //! Has a streaming job run, in this process or by a cluster, and watches it.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,10 +81,18 @@ pub fn submit(
     }
 }
 
+/// What a job is given that runs in this process.
+pub struct Here {
+    /// What it may read.
+    pub stores: Stores,
+    /// The map tasks to run, if not all.
+    pub only_maps: Option<BTreeSet<u32>>,
+}
+
 /// Runs the job on threads of its own while this one tells how it goes and hears Ctrl-C.
 pub fn run_here(
     spec: JobSpec,
-    stores: Stores,
+    here: Here,
     progress: &Arc<Progress>,
     view: View,
     style: Style,
@@ -93,7 +102,7 @@ pub fn run_here(
         let progress = Arc::clone(progress);
         move || {
             let log = CommandLog { as_log: style == Style::Hadoop };
-            let run = RunLocal { spec: &spec, stores: &stores, progress: &progress, log: &log };
+            let run = RunLocal { spec: &spec, here: &here, progress: &progress, log: &log };
             let result = with_job(&spec, run);
             // The other side waits until the thread has ended.
             let _ = done.send(());
@@ -120,7 +129,7 @@ pub fn stores(arguments: &Arguments) -> Stores {
 
 struct RunLocal<'a> {
     spec: &'a JobSpec,
-    stores: &'a Stores,
+    here: &'a Here,
     progress: &'a Progress,
     log: &'a CommandLog,
 }
@@ -129,7 +138,8 @@ impl JobVisitor for RunLocal<'_> {
     type Output = Result<JobSummary, JobError>;
 
     fn visit<J: Job>(self, job: &J) -> Self::Output {
-        let options = LocalOptions { stores: self.stores, log: self.log, only_maps: None };
+        let Here { stores, only_maps } = self.here;
+        let options = LocalOptions { stores, log: self.log, only_maps: only_maps.as_ref() };
         run_local_with(self.spec, job, self.progress, &options)
     }
 }

@@ -13,7 +13,7 @@ use synod::jobs::streaming::child::folder::is_readable;
 use synod::jobs::streaming::locations::{HDFS_ROOT_VARIABLE, Locations};
 use synod::jobs::{JobError, Progress};
 
-use super::follow::{View, run_here, stores, submit, submit_only};
+use super::follow::{Here, View, run_here, stores, submit, submit_only};
 use super::log;
 use super::on::{HandOver, refuse_what_was_meant_for_another};
 use crate::cli::Outcome;
@@ -176,7 +176,10 @@ fn run(submission: &Submission, arguments: &Arguments, style: Style) -> Result<(
             return submit_only(spec, endpoints, style);
         }
         Some(endpoints) => submit(spec, endpoints, &progress, view),
-        None => run_here(spec.clone(), stores(arguments), &progress, view, style),
+        None => {
+            let here = Here { stores: stores(arguments), only_maps: submission.only_maps.clone() };
+            run_here(spec.clone(), here, &progress, view, style)
+        }
     };
     if style == Style::Hadoop && result.is_err() {
         log::info("mapreduce.Job", &format!("Job {job_id} failed with state FAILED"));
