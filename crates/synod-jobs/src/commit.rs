@@ -1,8 +1,9 @@
 //! The output folder: created before any work, published at the end, removed if the job fails.
 //!
-//! Attempts write under `_temporary/`. Publishing renames the winners' part files, removes
-//! `_temporary` and writes `_SUCCESS` last; it holds the manifest. A reader that sees `_SUCCESS`
-//! sees everything. Every step may be repeated: a part that was renamed already is left alone.
+//! Attempts write under `_temporary/`. Publishing renames the winners' part files and writes `_SUCCESS` last;
+//! it holds the manifest. A reader that sees `_SUCCESS` sees everything, so from then on the job has
+//! succeeded: that `_temporary` goes afterwards is tidying, and what stays of it is no failure. Every step may
+//! be repeated: a part that was renamed already is left alone.
 
 use crate::counters::Counters;
 use crate::error::JobError;
@@ -87,6 +88,8 @@ pub struct Manifest {
 #[derive(Debug)]
 pub struct OutputFolder {
     path: PathBuf,
+    /// Where `_SUCCESS` is written before it is renamed.
+    drafts: PathBuf,
     published: bool,
 }
 
@@ -109,23 +112,17 @@ impl OutputFolder {
             io::ErrorKind::AlreadyExists => JobError::OutputExists { path: path.to_owned() },
             _ => JobError::io("create", path, error),
         })?;
-        let folder = OutputFolder { path: path.to_owned(), published: false };
-        let temporary = folder.temporary();
+        let temporary = path.join(TEMPORARY);
+        let drafts = temporary.clone();
+        let folder = OutputFolder { path: path.to_owned(), drafts, published: false };
         fs::create_dir(&temporary).map_err(|error| JobError::io("create", &temporary, error))?;
         Ok(folder)
     }
 
-    /// The output folder of a job that several processes work on: it stays, whatever happens here.
-    pub fn adopt(path: &Path) -> Result<OutputFolder, JobError> {
-        let folder = OutputFolder { path: path.to_owned(), published: true };
-        // Publishing has removed it if it came to its end before and is being repeated.
-        let temporary = folder.temporary();
-        match fs::create_dir(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                Err(JobError::io("create", &temporary, error))
-            }
-            _ => Ok(folder),
-        }
+    /// The output folder of a job that several processes work on: it stays, whatever happens here. `_SUCCESS`
+    /// is written in `drafts`, so that without that folder nobody can publish.
+    pub fn adopt(path: &Path, drafts: &Path) -> OutputFolder {
+        OutputFolder { path: path.to_owned(), drafts: drafts.to_owned(), published: true }
     }
 
     /// The folder itself.
@@ -141,7 +138,7 @@ impl OutputFolder {
     /// Makes the output visible: what tasks have won with, in the order of their partitions. It can be
     /// cancelled until `_SUCCESS` is there, and notes each file as a move.
     pub fn publish(
-        mut self,
+        &mut self,
         job: &str,
         naming: Naming,
         tasks: &[Publish<'_>],
@@ -206,7 +203,7 @@ impl OutputFolder {
     fn write_success(&self, manifest: &Manifest, sync: bool) -> Result<(), JobError> {
         let text = serde_json::to_vec_pretty(manifest).expect("a manifest has only string keys");
         let marker = self.path.join(SUCCESS);
-        let draft = self.temporary().join(SUCCESS);
+        let draft = self.drafts.join(SUCCESS);
         let failed = |error| JobError::io("write", &marker, error);
         let mut file = File::create(&draft).map_err(failed)?;
         file.write_all(&text).map_err(failed)?;
@@ -215,15 +212,14 @@ impl OutputFolder {
             sync_folder(&self.path)?;
         }
         fs::rename(&draft, &marker).map_err(failed)?;
+        if sync { sync_names(&self.path) } else { Ok(()) }
+    }
+
+    /// After [`OutputFolder::publish`]: removes what is not published. The job has succeeded whatever comes
+    /// of it.
+    pub fn tidy(&self) -> Result<(), JobError> {
         let temporary = self.temporary();
-        fs::remove_dir_all(&temporary)
-            .map_err(|error| JobError::io("remove", &temporary, error))?;
-        if sync {
-            sync_folder(&self.path)?;
-            let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            sync_folder(parent.unwrap_or(Path::new(".")))?;
-        }
-        Ok(())
+        fs::remove_dir_all(&temporary).map_err(|error| JobError::io("remove", &temporary, error))
     }
 }
 
@@ -263,6 +259,13 @@ fn sync_file(path: &Path) -> Result<(), JobError> {
     File::open(path)
         .and_then(|file| file.sync_all())
         .map_err(|error| JobError::io("sync", path, error))
+}
+
+/// Makes sure that the names in an output folder stay, and its own.
+pub(crate) fn sync_names(output: &Path) -> Result<(), JobError> {
+    sync_folder(output)?;
+    let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty());
+    sync_folder(parent.unwrap_or(Path::new(".")))
 }
 
 fn sync_folder(path: &Path) -> Result<(), JobError> {

@@ -9,6 +9,7 @@ use crate::framing::{Framing, InputFormat};
 use crate::input::InputFile;
 use crate::input::codec::{Codec, codec_named};
 use crate::job::Job;
+use crate::progress::Progress;
 use crate::reader::SplitReader;
 use crate::sample::{Sampled, cut_points};
 use crate::spec::{
@@ -58,12 +59,13 @@ impl JobPlan {
     }
 }
 
-/// Plans a job for a number of slots.
+/// Plans a job for a number of slots. It can be cancelled, and notes what it looks at as moves.
 pub fn plan<J: Job>(
     job: &J,
     spec: &JobSpec,
     slots: u32,
     stores: &Stores,
+    progress: &Progress,
 ) -> Result<JobPlan, JobError> {
     spec.check()?;
     if spec.reduces == Some(0) && !J::WRITES_PAIRS {
@@ -71,7 +73,7 @@ pub fn plan<J: Job>(
         return Err(JobError::BadSpec { what });
     }
     let format = stores.format_of(&spec.inputs, &spec.format)?;
-    let inputs = stores.expand(&spec.inputs, &format)?;
+    let inputs = stores.expand(&spec.inputs, &format, progress)?;
     let total: u64 = inputs.iter().map(|input| input.bytes).sum();
     let split_bytes = spec.split_bytes.unwrap_or_else(|| {
         total
@@ -83,13 +85,17 @@ pub fn plan<J: Job>(
     });
     let max_record_bytes = spec.max_record();
     let cuts = if job.total_order() && reduces > 1 {
-        let sampled = Sampled { stores, inputs: &inputs, format: &format, max_record_bytes };
+        let sampled =
+            Sampled { stores, inputs: &inputs, format: &format, max_record_bytes, progress };
         cut_points(job, sampled, reduces)?
     } else {
         Vec::new()
     };
     let splits = match format.lines_per_split {
-        Some(records) => cut_by_records(&inputs, &format, records, max_record_bytes, stores)?,
+        Some(records) => {
+            let bounds = (records, max_record_bytes);
+            cut_by_records(&inputs, &format, bounds, stores, progress)?
+        }
         None => cut(&inputs, &format, split_bytes),
     };
     let table_seed = spec.table_seed;
@@ -143,9 +149,9 @@ fn cut(inputs: &[InputFile], format: &InputFormat, split_bytes: u64) -> Vec<Spli
 fn cut_by_records(
     inputs: &[InputFile],
     format: &InputFormat,
-    records: u64,
-    max_record_bytes: u64,
+    (records, max_record_bytes): (u64, u64),
     stores: &Stores,
+    progress: &Progress,
 ) -> Result<Vec<Split>, JobError> {
     let mut splits = Vec::new();
     for (index, input) in inputs.iter().enumerate() {
@@ -162,6 +168,7 @@ fn cut_by_records(
         let mut reader = SplitReader::open(store, input, format, bounds, max_record_bytes)?;
         let (mut start, mut held) = (0, 0);
         while let Some(lines) = reader.next_block()? {
+            progress.step()?;
             let bytes = reader.bytes();
             let mut at = 0;
             while at < bytes.len() {

@@ -82,6 +82,12 @@ impl Progress {
         self.moves.fetch_add(1, Relaxed);
     }
 
+    /// Notes a move, and fails once the work was cancelled.
+    pub fn step(&self) -> Result<(), JobError> {
+        self.note_move();
+        self.check_cancelled()
+    }
+
     /// How often [`Progress::note_move`] was called: only that it changes means something.
     pub fn moves(&self) -> u64 {
         self.moves.load(Relaxed)

@@ -10,6 +10,7 @@ use crate::framing::InputFormat;
 use crate::input::InputFile;
 use crate::job::Job;
 use crate::plan::is_seekable;
+use crate::progress::Progress;
 use crate::reader::SplitReader;
 use crate::record::Block;
 use crate::stores::Stores;
@@ -31,6 +32,7 @@ pub(crate) struct Sampled<'a> {
     pub inputs: &'a [InputFile],
     pub format: &'a InputFormat,
     pub max_record_bytes: u64,
+    pub progress: &'a Progress,
 }
 
 /// One cut point less than `partitions`, ascending. Fewer different keys than that give equal cut
@@ -78,11 +80,12 @@ fn sample_records<J: Job>(
     (blocks, step): (usize, usize),
     emitter: &mut Emitter<'_, J>,
 ) -> Result<(), JobError> {
-    let Sampled { stores, format, max_record_bytes, .. } = sampled;
+    let Sampled { stores, format, max_record_bytes, progress, .. } = sampled;
     let store = stores.of(&input.path)?;
     let mut reader = SplitReader::open(store, input, format, bounds, max_record_bytes)?;
     let limit = usize::try_from(max_record_bytes).unwrap_or(usize::MAX);
     for _ in 0..blocks {
+        progress.step()?;
         let Some(lines) = reader.next_block()? else { break };
         let block = Block {
             framing: &format.framing,

@@ -7,6 +7,7 @@ use crate::error::JobError;
 use crate::framing::{Framing, InputFormat};
 use crate::input::{InputFile, InputStore, LocalFiles, scheme_of};
 use crate::output_store::OutputStore;
+use crate::progress::Progress;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -87,10 +88,11 @@ impl Stores {
         &self,
         inputs: &[PathBuf],
         format: &InputFormat,
+        progress: &Progress,
     ) -> Result<Vec<InputFile>, JobError> {
         let mut files = Vec::new();
         for input in inputs {
-            files.extend(self.of(input)?.list(input, format)?);
+            files.extend(self.of(input)?.list(input, format, progress)?);
         }
         Ok(files)
     }

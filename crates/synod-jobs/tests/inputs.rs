@@ -13,12 +13,12 @@ use support::{
 };
 use synod_jobs::plan::Split;
 use synod_jobs::reader::{CHUNK_BYTES, SplitReader};
-use synod_jobs::{InputFormat, JobError, JobSpec, Stores};
+use synod_jobs::{InputFormat, JobError, JobSpec, Progress, Stores};
 
 /// The lines that all splits of a size read, each with its offset.
 fn read_in_splits(path: &Path, split_bytes: u64) -> Vec<(u64, Vec<u8>)> {
     let (stores, format) = (Stores::local(), InputFormat::default());
-    let input = stores.expand(&[path.to_owned()], &format).unwrap().remove(0);
+    let input = stores.expand(&[path.to_owned()], &format, &Progress::new()).unwrap().remove(0);
     let store = stores.of(path).unwrap();
     let mut lines = Vec::new();
     let mut start = 0;

@@ -71,7 +71,7 @@ fn reduce<J: Job>(
 
 /// Runs every task of a job by hand, in an order of its own.
 fn run_by_hand<J: Job>(bench: &Bench, job: &J, spec: &JobSpec) -> Vec<(String, Vec<u8>)> {
-    let plan = plan(job, spec, 1, &Stores::local()).unwrap();
+    let plan = plan(job, spec, 1, &Stores::local(), &Progress::new()).unwrap();
     let text = serde_json::to_string(&plan).unwrap();
     let plan: JobPlan = serde_json::from_str(&text).unwrap();
     let mut outputs: Vec<MapOutput> = (0..plan.splits.len())
@@ -126,7 +126,9 @@ fn tasks_through_files_give_the_bytes_of_a_run_in_one_process() {
 
 fn one_map_output(bench: &Bench) -> MapOutput {
     let path = bench.file("in", &zipf_text(22, 400_000, 5_000));
-    let plan = plan(&WordCount, &bench.spec("wordcount", &[&path]), 1, &Stores::local()).unwrap();
+    let plan =
+        plan(&WordCount, &bench.spec("wordcount", &[&path]), 1, &Stores::local(), &Progress::new())
+            .unwrap();
     map_to_file(bench, &WordCount, &plan, 0, 1 << 20, &bench.path("map")).unwrap()
 }
 
@@ -186,7 +188,9 @@ fn a_full_disk_under_a_map_output_or_a_part_file_is_called_that() {
     // Every write to this device fails for lack of space.
     let full = PathBuf::from("/dev/full");
     let path = bench.file("in", &zipf_text(23, 400_000, 5_000));
-    let plan = plan(&WordCount, &bench.spec("wordcount", &[&path]), 1, &Stores::local()).unwrap();
+    let plan =
+        plan(&WordCount, &bench.spec("wordcount", &[&path]), 1, &Stores::local(), &Progress::new())
+            .unwrap();
     let error = map_to_file(&bench, &WordCount, &plan, 0, 1 << 20, &full).unwrap_err();
     assert!(matches!(&error, JobError::DiskFull { path } if *path == full), "{error}");
     let output = one_map_output(&bench);
@@ -200,7 +204,14 @@ fn a_spill_folder_that_cannot_be_used_fails_the_task_by_name() {
     let bench = Bench::new();
     let path = bench.file("in", &zipf_text(24, 400_000, 50_000));
     let blocked = bench.file("blocked", b"a file, not a folder");
-    let plan = plan(&Sort::default(), &bench.spec("sort", &[&path]), 1, &Stores::local()).unwrap();
+    let plan = plan(
+        &Sort::default(),
+        &bench.spec("sort", &[&path]),
+        1,
+        &Stores::local(),
+        &Progress::new(),
+    )
+    .unwrap();
     let store = RunStore::new(&blocked, "m", MemoryBudget::new(0));
     let progress = Progress::new();
     let context = MapContext {

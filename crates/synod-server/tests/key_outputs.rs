@@ -363,8 +363,15 @@ fn every_step_of_an_output_on_a_cluster_may_be_repeated_by_another_coordinator()
         let pairs = bench.pairs();
         assert_eq!(pairs.len(), 400);
         assert!(pairs.iter().all(|pair| pair.version == 1));
+        step(&|output| output.tidy(&Progress::new()).unwrap());
         assert!(!spec.working_folder(&id).exists(), "nothing is left in the staging folder");
     }
+    // Somebody wanted it to end, and came too late.
+    step(&|output| {
+        let found = output.clean(&Progress::new()).unwrap().expect("it is complete");
+        assert_eq!(found.parts.len(), 2);
+    });
+    assert_eq!(bench.pairs().len(), 400);
     step(&|output| assert!(output.check_absent().is_err()));
 
     // Another job there is refused, and one that fails half way leaves nothing.
@@ -379,8 +386,9 @@ fn every_step_of_an_output_on_a_cluster_may_be_repeated_by_another_coordinator()
     let mut winners = stage(&spec, &other);
     winners[1].part.as_mut().unwrap().records -= 1;
     assert!(output.commit(&winners, &counters, &Progress::new()).is_err());
-    output.clean(&Progress::new()).unwrap();
-    output.clean(&Progress::new()).unwrap();
+    for _ in 0..2 {
+        assert_eq!(output.clean(&Progress::new()).unwrap(), None);
+    }
     assert_eq!(bench.pairs(), []);
     assert!(!spec.working_folder(&other).exists());
 }

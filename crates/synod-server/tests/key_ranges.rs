@@ -77,8 +77,10 @@ impl Bench {
     }
 
     fn list(&self, name: &str, format: &InputFormat) -> Vec<InputFile> {
-        self.with_stores(|stores| stores.of(Path::new(name)).unwrap().list(Path::new(name), format))
-            .unwrap()
+        self.with_stores(|stores| {
+            stores.of(Path::new(name)).unwrap().list(Path::new(name), format, &Progress::new())
+        })
+        .unwrap()
     }
 
     /// The pairs that a job over these inputs sees.
@@ -167,7 +169,7 @@ fn all_ranges_of_a_job_are_read_at_the_same_revision() {
     bench.with_stores(|stores| {
         let list = |name: &str| {
             let (name, format) = (Path::new(name), InputFormat::default());
-            stores.of(name).unwrap().list(name, &format).unwrap()
+            stores.of(name).unwrap().list(name, &format, &Progress::new()).unwrap()
         };
         let frozen = Some(first.0.to_string());
         assert!(list("kv://a/").iter().all(|piece| piece.version == frozen));

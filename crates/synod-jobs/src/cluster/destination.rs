@@ -48,7 +48,8 @@ impl<'a> Destination<'a> {
     }
 
     /// Publishes what the winners have written. It can be cancelled until readers see the output as
-    /// complete; if they do already it ends well whatever `progress` says.
+    /// complete; if they do already it ends well whatever `progress` says. What is left to do then is
+    /// [`Destination::tidy`].
     pub fn commit(
         &self,
         winners: &[Winner],
@@ -60,7 +61,6 @@ impl<'a> Destination<'a> {
         };
         let (output, mark) = (self.spec.output.as_path(), self.job.to_string());
         if let Some(manifest) = store.published(output, &mark)? {
-            self.remove_folder();
             return Ok(manifest);
         }
         let staged = JobSpec { output: self.folder.clone(), ..self.spec.clone() };
@@ -68,24 +68,50 @@ impl<'a> Destination<'a> {
         let folder = self.folder.as_path();
         let files = Publication { output, mark: &mark, folder, manifest: &manifest };
         store.publish(&files, progress)?;
-        self.remove_folder();
         Ok(manifest)
     }
 
-    /// Removes what there is of it, if it is the job's own.
-    pub fn clean(&self, progress: &Progress) -> Result<(), JobError> {
-        if let Some(store) = self.store {
-            // A commit that failed half way has published the staging folder.
-            self.remove_folder();
-            return store.clean(&self.spec.output, &self.job.to_string(), progress);
+    /// Removes what is left of the work on an output that is complete: it is, whatever comes of this.
+    pub fn tidy(&self, progress: &Progress) -> Result<(), JobError> {
+        match self.store {
+            Some(_) => self.remove_folder(),
+            None => output::tidy(&self.folder, self.job, progress),
         }
-        output::clean(&self.folder, self.job, progress)
+    }
+
+    /// Removes what there is of it, if it is the job's own and not complete. If it is, everything stays, and
+    /// this is its manifest: a coordinator that was replaced has been faster than its end, and the job has
+    /// succeeded.
+    pub fn clean(&self, progress: &Progress) -> Result<Option<Manifest>, JobError> {
+        let Some(store) = self.store else {
+            return output::clean(&self.folder, self.job, progress);
+        };
+        // Whoever still publishes misses its files from now on. What cannot be removed costs room, and is no
+        // harm otherwise.
+        let _ = self.remove_folder();
+        let (output, mark) = (self.spec.output.as_path(), self.job.to_string());
+        let published = || match store.published(output, &mark) {
+            // What is there is somebody else's.
+            Err(JobError::OutputExists { .. }) => Ok(None),
+            found => found,
+        };
+        let before = published()?;
+        store.clean(output, &mark, progress)?;
+        match before {
+            Some(manifest) => Ok(Some(manifest)),
+            // And one that had all it needed may have been faster than the removal.
+            None => published(),
+        }
     }
 
     /// The staging folder bears the job's name: it is nobody else's.
-    fn remove_folder(&self) {
-        // What cannot be removed costs room, and is no harm otherwise.
-        let _ = std::fs::remove_dir_all(&self.folder);
+    fn remove_folder(&self) -> Result<(), JobError> {
+        match std::fs::remove_dir_all(&self.folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(JobError::io("remove", &self.folder, error))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

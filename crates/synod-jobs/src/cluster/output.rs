@@ -3,9 +3,14 @@
 //! Attempts write to `OUTPUT/_temporary/<job>/<task>-<attempt>/`. That path is also the mark that
 //! the folder is the job's own. Workers make the last folder only: once a failed job's output
 //! was removed, an attempt that still runs cannot bring it back.
+//!
+//! Everything that is published comes out of the job's folder, `_SUCCESS` too. Whoever ends a job without
+//! success renames that folder first, to `<job>.ended`: from then on no coordinator that has been replaced
+//! and does not know yet can publish anything. Only then is looked whether `_SUCCESS` is there: if so the job
+//! has succeeded after all.
 
 use crate::cluster::names::{JobId, TaskId};
-use crate::commit::{Manifest, Naming, OutputFolder, Publish, SUCCESS, TEMPORARY};
+use crate::commit::{Manifest, Naming, OutputFolder, Publish, SUCCESS, TEMPORARY, sync_names};
 use crate::counters::Counters;
 use crate::error::JobError;
 use crate::progress::Progress;
@@ -57,7 +62,7 @@ pub fn create(output: &Path, job: &JobId) -> Result<(), JobError> {
                 Err(_) => true,
             });
             let temporary = output.join(TEMPORARY);
-            let marked = own.is_dir() || !temporary.exists();
+            let marked = own.is_dir() || ended_folder(output, job).is_dir() || !temporary.exists();
             if other.is_some() || !marked {
                 return Err(JobError::OutputExists { path: output.to_owned() });
             }
@@ -90,7 +95,7 @@ pub fn remove_attempt(output: &Path, job: &JobId, task: TaskId, attempt: u32) {
 }
 
 /// Publishes the winners' part files. May be repeated, also by another node; can be cancelled until
-/// `_SUCCESS` is there.
+/// `_SUCCESS` is there. What is left to do then is [`tidy`].
 pub fn commit(
     spec: &JobSpec,
     job: &JobId,
@@ -98,10 +103,11 @@ pub fn commit(
     counters: &Counters,
     progress: &Progress,
 ) -> Result<Manifest, JobError> {
-    if !own_folder(&spec.output, job).is_dir() {
+    let own = own_folder(&spec.output, job);
+    if !own.is_dir() {
         return committed_before(spec, winners, counters);
     }
-    let folder = OutputFolder::adopt(&spec.output)?;
+    let mut folder = OutputFolder::adopt(&spec.output, &own);
     let naming = Naming::of(spec);
     let mut tasks = Vec::with_capacity(winners.len());
     for Winner { task, attempt, part, side_files } in winners {
@@ -137,20 +143,27 @@ fn committed_before(
     if manifest.job != spec.job || manifest.counters != *counters || !ours.eq(theirs) {
         return Err(other());
     }
-    match fs::remove_dir(spec.output.join(TEMPORARY)) {
-        Err(error) if !is_absent_or_used(&error) => {
-            return Err(JobError::io("remove", &spec.output.join(TEMPORARY), error));
-        }
-        _ => {}
-    }
     if spec.sync_output {
-        let parent = spec.output.parent().filter(|parent| !parent.as_os_str().is_empty());
-        for folder in [&spec.output, parent.unwrap_or(Path::new("."))] {
-            let sync = |error| JobError::io("sync", folder, error);
-            fs::File::open(folder).map_err(sync)?.sync_all().map_err(sync)?;
-        }
+        sync_names(&spec.output)?;
     }
     Ok(manifest)
+}
+
+/// Removes what is left of a job whose output is complete. That it was is not changed by anything that
+/// happens here; each entry that is gone is noted as a move.
+pub fn tidy(output: &Path, job: &JobId, progress: &Progress) -> Result<(), JobError> {
+    for folder in [own_folder(output, job), ended_folder(output, job)] {
+        if folder.is_dir() {
+            // Nobody can cancel it: there is nothing to be saved by that.
+            let mut step = || {
+                progress.note_move();
+                Ok(())
+            };
+            remove_where(&folder, |_| true, &mut step)?;
+            remove_all(&folder)?;
+        }
+    }
+    remove_if_empty(&output.join(TEMPORARY))
 }
 
 /// Where an attempt puts files beside its part file; `attempt` is its folder.
@@ -166,25 +179,55 @@ pub fn attempt_path(output: &Path, job: &JobId, task: TaskId, attempt: u32) -> P
 /// Removes the output of a job without success, if the folder is the job's own. May be repeated, also after
 /// a crash half way: the mark goes last. Each entry that is gone is noted as a move. What tasks publish are
 /// files: a folder within is the output of somebody else, and stays.
-pub fn clean(output: &Path, job: &JobId, progress: &Progress) -> Result<(), JobError> {
-    let own = own_folder(output, job);
+///
+/// If `_SUCCESS` came before nobody could write it any more, everything stays, and this is its manifest: the
+/// job has succeeded.
+pub fn clean(
+    output: &Path,
+    job: &JobId,
+    progress: &Progress,
+) -> Result<Option<Manifest>, JobError> {
+    let (own, ended) = (own_folder(output, job), ended_folder(output, job));
     let temporary = output.join(TEMPORARY);
     if own.is_dir() {
-        remove_where(output, |path| !is_folder(path), progress)?;
-        remove_where(&temporary, |path| *path != own, progress)?;
-        remove_where(&own, |_| true, progress)?;
-        remove_all(&own)?;
-    }
-    // Without the mark it is the job's only if nothing is in it, and then nobody misses it.
-    for folder in [&temporary, output] {
-        match fs::remove_dir(folder) {
-            Err(error) if !is_absent_or_used(&error) => {
-                return Err(JobError::io("remove", folder, error));
+        // Made anew by a coordinator that knows nothing of the end: there is nothing in it worth keeping.
+        remove_all(&ended)?;
+        match fs::rename(&own, &ended) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(JobError::io("rename", &own, error));
             }
             _ => {}
         }
     }
-    Ok(())
+    if ended.is_dir() {
+        if let Some(manifest) = published(output) {
+            tidy(output, job, progress)?;
+            return Ok(Some(manifest));
+        }
+        let mut step = || progress.step();
+        remove_where(output, |path| !is_folder(path), &mut step)?;
+        remove_where(&temporary, |path| *path != ended, &mut step)?;
+        remove_where(&ended, |_| true, &mut step)?;
+        remove_all(&ended)?;
+    }
+    // Without the mark it is the job's only if nothing is in it, and then nobody misses it.
+    remove_if_empty(&temporary)?;
+    remove_if_empty(output)?;
+    Ok(None)
+}
+
+/// What readers can see as complete, and will find again after a power failure.
+fn published(output: &Path) -> Option<Manifest> {
+    let manifest = serde_json::from_slice(&fs::read(output.join(SUCCESS)).ok()?).ok()?;
+    sync_names(output).ok()?;
+    Some(manifest)
+}
+
+fn remove_if_empty(folder: &Path) -> Result<(), JobError> {
+    match fs::remove_dir(folder) {
+        Err(error) if !is_absent_or_used(&error) => Err(JobError::io("remove", folder, error)),
+        _ => Ok(()),
+    }
 }
 
 fn is_absent_or_used(error: &io::Error) -> bool {
@@ -192,19 +235,18 @@ fn is_absent_or_used(error: &io::Error) -> bool {
     matches!(error.kind(), DirectoryNotEmpty | NotADirectory | NotFound)
 }
 
-/// Removes what is in a folder and is chosen.
+/// Removes what is in a folder and is chosen, a step before each.
 fn remove_where(
     folder: &Path,
     is_chosen: impl Fn(&Path) -> bool,
-    progress: &Progress,
+    step: &mut dyn FnMut() -> Result<(), JobError>,
 ) -> Result<(), JobError> {
     let list = |error| JobError::io("list", folder, error);
     for entry in fs::read_dir(folder).map_err(list)? {
         let path = entry.map_err(list)?.path();
         if is_chosen(&path) {
-            progress.check_cancelled()?;
+            step()?;
             remove_all(&path)?;
-            progress.note_move();
         }
     }
     Ok(())
@@ -234,6 +276,11 @@ fn remove_all(path: &Path) -> Result<(), JobError> {
 
 fn own_folder(output: &Path, job: &JobId) -> PathBuf {
     output.join(TEMPORARY).join(job.to_string())
+}
+
+/// What the job's own folder becomes when it ends without success.
+fn ended_folder(output: &Path, job: &JobId) -> PathBuf {
+    output.join(TEMPORARY).join(format!("{job}.ended"))
 }
 
 fn attempt_folder(output: &Path, job: &JobId, task: TaskId, attempt: u32) -> PathBuf {

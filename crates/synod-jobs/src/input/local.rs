@@ -4,19 +4,29 @@ use crate::error::JobError;
 use crate::framing::InputFormat;
 use crate::input::codec::codec_of;
 use crate::input::{InputFile, InputStore, local_path, names};
+use crate::progress::Progress;
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Files of this machine.
 pub(crate) struct LocalFiles;
 
 impl InputStore for LocalFiles {
-    fn list(&self, name: &Path, format: &InputFormat) -> Result<Vec<InputFile>, JobError> {
-        let paths = names::files_of(local_path(name), format.recursive)?;
-        paths.iter().map(|path| freeze(path, format)).collect()
+    fn list(
+        &self,
+        name: &Path,
+        format: &InputFormat,
+        progress: &Progress,
+    ) -> Result<Vec<InputFile>, JobError> {
+        let paths = names::files_of(local_path(name), format.recursive, progress)?;
+        let freeze = |path: &PathBuf| {
+            progress.step()?;
+            freeze(path, format)
+        };
+        paths.iter().map(freeze).collect()
     }
 
     fn open(&self, input: &InputFile, range: Range<u64>) -> Result<Box<dyn Read + Send>, JobError> {

@@ -13,6 +13,7 @@ mod names;
 
 use crate::error::JobError;
 use crate::framing::{Framing, InputFormat};
+use crate::progress::Progress;
 use codec::Codec;
 pub(crate) use local::LocalFiles;
 pub use names::unfold;
@@ -43,8 +44,14 @@ pub struct InputFile {
 
 /// Where the inputs of one scheme are. Calls block.
 pub trait InputStore: Send + Sync {
-    /// The files that a name stands for, in the order in which they are read, as they are now.
-    fn list(&self, name: &Path, format: &InputFormat) -> Result<Vec<InputFile>, JobError>;
+    /// The files that a name stands for, in the order in which they are read, as they are now. It can be
+    /// cancelled, and notes what it finds as moves: there may be very many.
+    fn list(
+        &self,
+        name: &Path,
+        format: &InputFormat,
+        progress: &Progress,
+    ) -> Result<Vec<InputFile>, JobError>;
 
     /// The bytes of a frozen input from the beginning of `range` on, if it is still the frozen one. Behind
     /// the range's end no more is wanted than the rest of a record. What is read fails with an error of

@@ -6,22 +6,27 @@
 
 use super::local::unreadable;
 use crate::error::JobError;
+use crate::progress::Progress;
 use std::path::{Path, PathBuf};
 
 /// Alternatives that braces in one pattern may unfold to.
 const MAX_ALTERNATIVES: usize = 10_000;
 
 /// The files that a name stands for, in bytewise order of their paths where it is not one file.
-pub(super) fn files_of(name: &Path, recursive: bool) -> Result<Vec<PathBuf>, JobError> {
+pub(super) fn files_of(
+    name: &Path,
+    recursive: bool,
+    progress: &Progress,
+) -> Result<Vec<PathBuf>, JobError> {
     let mut found = Vec::new();
     let is_pattern =
         !name.exists() && name.to_str().is_some_and(|text| text.contains(['*', '?', '[', '{']));
     if !is_pattern {
-        add(name, recursive, true, &mut found)?;
+        add(name, (recursive, true), progress, &mut found)?;
         return Ok(found);
     }
-    for path in matches(name)? {
-        add(&path, recursive, false, &mut found)?;
+    for path in matches(name, progress)? {
+        add(&path, (recursive, false), progress, &mut found)?;
     }
     if found.is_empty() {
         return Err(JobError::NothingMatches { pattern: name.to_owned() });
@@ -32,8 +37,8 @@ pub(super) fn files_of(name: &Path, recursive: bool) -> Result<Vec<PathBuf>, Job
 /// Adds a file, or the files of a folder. What was not named itself may be left out.
 fn add(
     path: &Path,
-    recursive: bool,
-    named: bool,
+    (recursive, named): (bool, bool),
+    progress: &Progress,
     found: &mut Vec<PathBuf>,
 ) -> Result<(), JobError> {
     let metadata = std::fs::metadata(path).map_err(|error| unreadable(path, error))?;
@@ -52,6 +57,7 @@ fn add(
     entries.retain(|entry| !is_hidden(entry));
     entries.sort();
     for entry in entries {
+        progress.step()?;
         let metadata = std::fs::metadata(&entry).map_err(|error| unreadable(&entry, error))?;
         if !metadata.is_dir() {
             if metadata.is_file() {
@@ -63,13 +69,13 @@ fn add(
             // A link to a folder above would never end.
             return Err(JobError::InputIsLinkToFolder { path: entry });
         } else {
-            add(&entry, recursive, false, found)?;
+            add(&entry, (recursive, false), progress, found)?;
         }
     }
     Ok(())
 }
 
-fn matches(pattern: &Path) -> Result<Vec<PathBuf>, JobError> {
+fn matches(pattern: &Path, progress: &Progress) -> Result<Vec<PathBuf>, JobError> {
     let bad = |why: String| JobError::BadSpec {
         what: format!("input pattern {}: {why}", pattern.display()),
     };
@@ -81,6 +87,7 @@ fn matches(pattern: &Path) -> Result<Vec<PathBuf>, JobError> {
         let paths =
             glob::glob_with(&alternative, options).map_err(|error| bad(error.to_string()))?;
         for path in paths {
+            progress.step()?;
             let path = path.map_err(|error| {
                 let path = error.path().to_owned();
                 unreadable(&path, error.into())

@@ -91,14 +91,14 @@ pub fn run_local_with<J: Job>(
     let slots = spec.slots.unwrap_or_else(|| {
         std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32)
     });
-    let plan = plan(job, spec, slots, options.stores)?;
+    let plan = plan(job, spec, slots, options.stores, progress)?;
     let maps = chosen_maps(&plan, options)?;
     let input_bytes = maps.iter().map(|&map| plan.splits[map].end - plan.splits[map].start).sum();
     progress.bytes_total.store(input_bytes, Relaxed);
     progress.maps_total.store(maps.len() as u64, Relaxed);
     progress.reduces_total.store(plan.reduces.into(), Relaxed);
     progress.check_cancelled()?;
-    let (claimed, output) = target.claim(spec)?;
+    let (claimed, mut output) = target.claim(spec)?;
     let spill = SpillFolder::new(spec, &output)?;
     let local = Local {
         spec,
@@ -138,6 +138,9 @@ pub fn run_local_with<J: Job>(
     let sync = spec.sync_output;
     let naming = Naming::of(spec);
     let manifest = output.publish(&spec.job, naming, &tasks, &counters, sync, progress)?;
+    if let Err(left) = output.tidy() {
+        options.log.line(format!("the output is complete, but something stays: {left}").as_bytes());
+    }
     claimed.publish(&manifest, progress)?;
     progress.enter(Phase::Done);
     Ok(JobSummary { manifest, splits: maps.len(), input_bytes, report })

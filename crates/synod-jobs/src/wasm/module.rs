@@ -1,19 +1,19 @@
 //! Reads a module, checks what it exports and imports, and compiles it once for the process.
 //!
 //! A few compiled modules are kept, found by the SHA-256 of the file: a thousand tasks compile once, and
-//! nobody gets the code of another job. The compiler works on a thread of its own, because it may take very
-//! long for few bytes (its time grows with the square of the loops of a function) and cannot be stopped:
-//! after a minute nobody waits for it any more, and the module is refused for the life of the process. The
-//! one engine of all modules is made here, with every setting that decides what modules may do.
+//! nobody gets the code of another job. The compiler works on a thread of its own (`compilers.rs`), because it
+//! may take very long for few bytes (its time grows with the square of the loops of a function) and cannot be
+//! stopped: after a minute nobody waits for it any more. The one engine of all modules is made here, with
+//! every setting that decides what modules may do.
 
+use super::compilers::{Compilers, Fault, Slot};
 use super::guest::{Host, linker};
 use super::room;
 use crate::error::JobError;
 use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use wasmtime::{
@@ -25,8 +25,8 @@ use wasmtime::{
 const MAX_MODULE_BYTES: u64 = 16 << 20;
 /// What the compiler may take. Some MiB of code as compilers write it are a matter of seconds.
 const COMPILE_LIMIT: Duration = Duration::from_secs(60);
-/// Stack of the compiler's thread.
-const COMPILER_STACK_BYTES: usize = 8 << 20;
+/// Modules that are compiled at the same time, those among them that nobody waits for any more.
+static COMPILERS: Compilers = Compilers::new(4, COMPILE_LIMIT);
 /// Compiled modules that are kept.
 const KEPT: usize = 8;
 /// Stack of a module. The threads of tasks have at least four times as much.
@@ -106,8 +106,12 @@ pub(super) fn load(path: &Path, wanted: Option<&str>) -> Result<Arc<Compiled>, J
     }
     // Others may want another module meanwhile, so the list is not locked while one is compiled.
     let slot = slot_of(hash);
-    let compiled = slot.get_or_init(|| compile_within(COMPILE_LIMIT, bytes, hash).map(Arc::new));
-    compiled.clone().map_err(|what| refused(path, &what))
+    let compiled = COMPILERS.get(&slot, move || compile(&bytes, hash).map(Arc::new));
+    compiled.map_err(|fault| match fault {
+        Fault::Module(what) => refused(path, &what),
+        // Another machine may well be able to, and this one later.
+        Fault::Host(what) => JobError::io("compile module", path, io::Error::other(what)),
+    })
 }
 
 fn refused(path: &Path, what: &str) -> JobError {
@@ -132,16 +136,15 @@ fn hexadecimal(hash: &[u8]) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A module by its hash, once it is compiled, or why it cannot be.
-type Slot = Arc<OnceLock<Result<Arc<Compiled>, String>>>;
+type ModuleSlot = Arc<Slot<Arc<Compiled>>>;
 
 /// The place of a module among those that are kept, the one used last at the end.
-fn slot_of(hash: [u8; 32]) -> Slot {
-    static SLOTS: Mutex<Vec<([u8; 32], Slot)>> = Mutex::new(Vec::new());
+fn slot_of(hash: [u8; 32]) -> ModuleSlot {
+    static SLOTS: Mutex<Vec<([u8; 32], ModuleSlot)>> = Mutex::new(Vec::new());
     let mut slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
     let found = match slots.iter().position(|(of, _)| *of == hash) {
         Some(at) => slots.remove(at),
-        None => (hash, Slot::default()),
+        None => (hash, Arc::default()),
     };
     if slots.len() >= KEPT {
         slots.remove(0);
@@ -174,25 +177,6 @@ pub(super) fn engine() -> Result<&'static Engine, String> {
         Engine::new(&config).map_err(|error| format!("WebAssembly cannot run here: {error:#}"))
     });
     made.as_ref().map_err(Clone::clone)
-}
-
-/// Compiles, or gives up; the thread then ends when it ends.
-fn compile_within(limit: Duration, bytes: Vec<u8>, hash: [u8; 32]) -> Result<Compiled, String> {
-    let (done, compiled) = sync_channel(1);
-    let thread = std::thread::Builder::new().name("wasm-compiler".to_owned());
-    let work = move || {
-        // Nobody may wait any more.
-        let _heard = done.send(compile(&bytes, hash));
-    };
-    let started = thread.stack_size(COMPILER_STACK_BYTES).spawn(work);
-    started.map_err(|error| format!("no thread for its compiler: {error}"))?;
-    compiled.recv_timeout(limit).unwrap_or_else(|error| match error {
-        RecvTimeoutError::Timeout => Err(format!(
-            "it is not compiled within {} s: cut its functions into smaller ones with fewer loops",
-            limit.as_secs()
-        )),
-        RecvTimeoutError::Disconnected => Err("the compiler has panicked over it".to_owned()),
-    })
 }
 
 fn compile(bytes: &[u8], hash: [u8; 32]) -> Result<Compiled, String> {
@@ -273,30 +257,4 @@ fn shown(parameters: &[ValType], results: &[ValType]) -> String {
     let list =
         |types: &[ValType]| types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     format!("a function ({}) -> ({})", list(parameters), list(results))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What is needed, and a function with so many loops beside.
-    fn with_loops(loops: usize) -> Vec<u8> {
-        let text = format!(
-            r#"(module (memory (export "memory") 1)
-            (func (export "synod_abi") (result i32) (i32.const 1))
-            (func (export "synod_buffer") (param i32) (result i32) (i32.const 0))
-            (func (export "synod_map") (param i32 i32) (result i64) (i64.const 0))
-            (func (param i32) {}))"#,
-            "(loop (br_if 0 (local.get 0)))".repeat(loops)
-        );
-        wat::parse_str(text).unwrap()
-    }
-
-    #[test]
-    fn a_module_that_the_compiler_takes_too_long_for_is_refused_and_the_next_one_is_not() {
-        let (minute, short) = (Duration::from_secs(60), Duration::from_millis(1));
-        let why = compile_within(short, with_loops(2_000), [1; 32]).err().unwrap();
-        assert!(why.contains("not compiled within"), "{why}");
-        assert!(compile_within(minute, with_loops(1), [2; 32]).is_ok());
-    }
 }

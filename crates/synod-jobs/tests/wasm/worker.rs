@@ -34,7 +34,7 @@ fn plan_of(spec: &JobSpec) -> JobPlan {
     impl JobVisitor for Plan<'_> {
         type Output = JobPlan;
         fn visit<J: Job>(self, job: &J) -> JobPlan {
-            plan(job, self.0, 2, &Stores::local()).unwrap()
+            plan(job, self.0, 2, &Stores::local(), &Progress::new()).unwrap()
         }
     }
     with_job(spec, Plan(spec)).unwrap()

@@ -7,6 +7,7 @@
 //! file (`stores.rs`). What people see is in `page/`.
 
 mod fetch;
+mod folders;
 mod following;
 mod host;
 mod metrics;

@@ -16,6 +16,10 @@ pub(super) enum Moment<'a> {
     AttemptEnded(&'a Held),
     WorkBegins(Work),
     WorkEnded(Work),
+    /// A job is planned; its output is about to be made.
+    Makes,
+    /// Readers can see the output of a job; what is left of the work on it is still there.
+    Published,
     /// Of the worker: it has a connection to the one of this node.
     Minds(&'a str),
     /// Of the worker: it cannot reach the one of this node, as registered at this revision.
@@ -71,6 +75,12 @@ impl Moments {
     /// It is done, and nobody knows yet.
     pub(super) fn work_ended(&self, _: Work) {}
 
+    /// The output of a job is about to be made.
+    pub(super) fn makes(&self) {}
+
+    /// Readers can see the output of a job.
+    pub(super) fn published(&self) {}
+
     /// The worker has a connection to its neighbour, of this node.
     pub(super) fn minds(&self, _: &str) {}
 
@@ -116,6 +126,14 @@ impl Moments {
 
     pub(super) fn work_ended(&self, work: Work) {
         self.reach(Moment::WorkEnded(work));
+    }
+
+    pub(super) fn makes(&self) {
+        self.reach(Moment::Makes);
+    }
+
+    pub(super) fn published(&self) {
+        self.reach(Moment::Published);
     }
 
     pub(super) fn minds(&self, node: &str) {

@@ -23,8 +23,8 @@ use synod_jobs::run::file::read_index;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::body::Body;
 
+use super::folders::folder_of;
 use super::task_log::read_log;
-use super::threads::folder_of;
 
 /// Under which map outputs are served.
 const PREFIX: &str = "/jobs/v1/";

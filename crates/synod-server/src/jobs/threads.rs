@@ -3,9 +3,9 @@
 //! A panic becomes an error of its task. Results travel over a bounded channel; a thread waits for
 //! room in it, and ends quietly if the service is gone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -28,7 +28,7 @@ use tokio::sync::mpsc;
 use super::fetch::HttpFetch;
 use super::moments::Moments;
 use super::pool::Pool;
-use super::task_log::{FileLog, LOGS};
+use super::task_log::FileLog;
 
 /// Sends a result from a thread to the service.
 pub(super) type Results = mpsc::Sender<ThreadResult>;
@@ -63,7 +63,8 @@ pub(super) enum WorkResult {
     Committed(Result<Box<Manifest>, String>),
     /// It was told to end before anybody could see the output, and has.
     CommitCancelled,
-    Cleaned(Result<(), String>),
+    /// With the manifest of an output that turned out to be complete.
+    Cleaned(Result<Option<Box<Manifest>>, String>),
     /// It does not move, and does not end when it is told to.
     Unanswered(Work),
 }
@@ -90,7 +91,8 @@ impl WorkResult {
 
     pub(super) fn is_success(&self) -> bool {
         match self {
-            WorkResult::Checked(result) | WorkResult::Cleaned(result) => result.is_ok(),
+            WorkResult::Checked(result) => result.is_ok(),
+            WorkResult::Cleaned(result) => result.is_ok(),
             WorkResult::Planned(result) => result.is_ok(),
             WorkResult::Committed(result) => result.is_ok(),
             WorkResult::CommitCancelled | WorkResult::Unanswered(_) => false,
@@ -215,6 +217,8 @@ pub(super) struct CoordinatorTask {
     pub stores: Stores,
     /// Tells whether it moves, and tells it to end.
     pub progress: Arc<Progress>,
+    /// Told what is published as soon as readers can see it.
+    pub published: Arc<OnceLock<Manifest>>,
     pub moments: Moments,
 }
 
@@ -239,58 +243,72 @@ impl CoordinatorTask {
     }
 
     fn run(&self, job: &JobRecord, winners: &Winners) -> WorkResult {
-        let (id, progress, with) = (&self.id, &*self.progress, (self.slots, &self.stores));
         let text = |error: JobError| error.to_string();
-        let destination = || Destination::of(&job.spec, id, with.1);
+        let destination = || Destination::of(&job.spec, &self.id, &self.stores);
         match self.work {
             Work::Check => {
                 let checked = destination().and_then(|destination| destination.check_absent());
                 WorkResult::Checked(checked.map_err(text))
             }
-            Work::Plan => WorkResult::Planned(make_plan(&job.spec, id, with).map_err(text)),
+            Work::Plan => WorkResult::Planned(self.plan(&job.spec).map_err(text)),
             Work::Commit => {
-                let Winners { outputs, counters } = winners;
-                let committed = destination()
-                    .and_then(|destination| destination.commit(outputs, counters, progress));
+                let committed =
+                    destination().and_then(|destination| self.commit(&destination, winners));
                 match committed {
                     Err(JobError::Cancelled) => WorkResult::CommitCancelled,
                     other => WorkResult::Committed(other.map(Box::new).map_err(text)),
                 }
             }
             Work::Clean => {
-                let cleaned = destination().and_then(|destination| destination.clean(progress));
-                WorkResult::Cleaned(cleaned.map_err(text))
+                let cleaned =
+                    destination().and_then(|destination| destination.clean(&self.progress));
+                WorkResult::Cleaned(cleaned.map(|found| found.map(Box::new)).map_err(text))
             }
         }
     }
-}
 
-/// First the plan, then the folder: a job that cannot be planned touches nothing.
-fn make_plan(
-    spec: &JobSpec,
-    id: &JobId,
-    (slots, stores): (u32, &Stores),
-) -> Result<Box<Planned>, JobError> {
-    struct MakePlan<'a>(&'a JobSpec, u32, &'a Stores);
-    impl JobVisitor for MakePlan<'_> {
-        type Output = Result<Planned, JobError>;
-        fn visit<J: Job>(self, job: &J) -> Self::Output {
-            let plan = plan(job, self.0, self.1, self.2)?;
-            let attempts = job.attempts_on_cluster();
-            Ok(Planned { plan, runs_commands: J::RUNS_COMMANDS, attempts })
+    /// First the plan, then the folder: a job that cannot be planned touches nothing.
+    fn plan(&self, spec: &JobSpec) -> Result<Box<Planned>, JobError> {
+        struct MakePlan<'a>(&'a JobSpec, &'a CoordinatorTask);
+        impl JobVisitor for MakePlan<'_> {
+            type Output = Result<Planned, JobError>;
+            fn visit<J: Job>(self, job: &J) -> Self::Output {
+                let CoordinatorTask { slots, stores, progress, .. } = self.1;
+                let plan = plan(job, self.0, *slots, stores, progress)?;
+                let attempts = job.attempts_on_cluster();
+                Ok(Planned { plan, runs_commands: J::RUNS_COMMANDS, attempts })
+            }
         }
+        let made = with_job(spec, MakePlan(spec, self))??;
+        self.progress.step()?;
+        self.moments.makes();
+        Destination::of(spec, &self.id, &self.stores)?.create()?;
+        Ok(Box::new(made))
     }
-    let made = with_job(spec, MakePlan(spec, slots, stores))??;
-    Destination::of(spec, id, stores)?.create()?;
-    Ok(Box::new(made))
+
+    /// Publishes. With that the job has succeeded; what comes behind it is tidying.
+    fn commit(
+        &self,
+        destination: &Destination<'_>,
+        Winners { outputs, counters }: &Winners,
+    ) -> Result<Manifest, JobError> {
+        let manifest = destination.commit(outputs, counters, &self.progress)?;
+        // Only this thread says so.
+        let _first: Result<(), _> = self.published.set(manifest.clone());
+        self.moments.published();
+        if let Err(left) = destination.tidy(&self.progress) {
+            tracing::warn!("jobs: the output of job {} is complete, but {left}", self.id);
+        }
+        Ok(manifest)
+    }
 }
 
 /// Removes, on a thread of its own, the output that was made for a job which had ended meanwhile.
 pub(super) fn remove_late_output(spec: JobSpec, id: JobId, stores: Stores) {
     drop(spawn(move || {
         let destination = Destination::of(&spec, &id, &stores);
-        if let Err(error) = destination.and_then(|destination| destination.clean(&Progress::new()))
-        {
+        let cleaned = destination.and_then(|destination| destination.clean(&Progress::new()));
+        if let Err(error) = cleaned {
             tracing::warn!("jobs: what was made too late for job {id} stays: {error}");
         }
     }));
@@ -348,56 +366,12 @@ pub(super) fn map_locations(
     maps
 }
 
-/// Removes a folder and all in it, on a thread of its own.
-pub(super) fn remove_folder(path: PathBuf) {
-    // What cannot be removed now is removed at the next start.
-    drop(spawn(move || drop(std::fs::remove_dir_all(path))));
-}
-
-/// Removes what is in the folder of a job, on a thread of its own, but for the logs.
-pub(super) fn keep_logs_only(path: PathBuf) {
-    drop(spawn(move || strip(&path)));
-}
-
-/// Removes what an earlier life has left in its jobs' folders, but for the logs; the jobs that have some.
-pub(super) async fn strip_all(jobs: PathBuf) -> BTreeSet<JobId> {
-    let strip_all = move || {
-        let mut left = BTreeSet::new();
-        for entry in std::fs::read_dir(&jobs).into_iter().flatten().flatten() {
-            strip(&entry.path());
-            let id = entry.file_name().to_str().and_then(|name| name.parse().ok());
-            left.extend(id.filter(|_| entry.path().exists()));
-        }
-        left
-    };
-    tokio::task::spawn_blocking(strip_all).await.unwrap_or_default()
-}
-
-/// What cannot be removed now is removed at the next start.
-fn strip(folder: &Path) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if entry.file_name() == LOGS {
-            continue;
-        }
-        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        let _ = if is_folder { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
-    }
-    // Without logs nothing is left to keep.
-    let _ = std::fs::remove_dir(folder);
-}
-
 /// This machine's clock, milliseconds since 1970. For people only: it may jump.
 pub(super) fn unix_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn spawn(body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+pub(super) fn spawn(body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     std::thread::Builder::new().name("synod-job".into()).spawn(body).map(drop)
-}
-
-/// The worker's folder for a job.
-pub(super) fn folder_of(jobs: &Path, job: &JobId) -> PathBuf {
-    jobs.join(job.to_string())
 }

@@ -180,11 +180,8 @@ const EXCUSES: &[(&str, &[&str], &str)] = &[
     ("crates/synod-jobs/src/streaming/report.rs", &["clock"], "how much stderr there is a second"),
     ("crates/synod-jobs/src/streaming/skip.rs", &["files"], "keeps what a task left out"),
     ("crates/synod-jobs/src/streaming/stage.rs", &["clock"], "hands the time to report.rs"),
-    (
-        "crates/synod-jobs/src/wasm/module.rs",
-        &["files", "threads"],
-        "reads and compiles users' modules; workers only",
-    ),
+    ("crates/synod-jobs/src/wasm/compilers.rs", &["threads"], "compiles users' modules"),
+    ("crates/synod-jobs/src/wasm/module.rs", &["files"], "reads users' modules; workers only"),
     ("crates/synod-jobs/src/wasm/ticker.rs", &["threads"], "ends modules that take too long"),
     (
         "crates/xtask/src/tidy/rules.rs",

@@ -10,16 +10,13 @@ use crate::counters::Counters;
 use crate::error::JobError;
 use crate::plan::{JobPlan, plan};
 use crate::progress::Progress;
-use crate::reduce_task::ReduceOutput;
 use crate::run::writer::Section;
-use crate::side_files::SideFile;
 use crate::spec::JobSpec;
 use crate::stores::Stores;
 use crate::task::{NoLog, TaskContext, TaskKind};
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Fetches from folders instead of from workers.
@@ -93,7 +90,9 @@ fn attempts_run_one_by_one_give_the_output_of_a_local_run() {
     };
     crate::run_built_in(&spec, &Progress::new()).unwrap();
     let spec = JobSpec { output: path("out"), ..spec };
-    let plan = plan(&crate::builtin::sort::Sort::default(), &spec, 2, &Stores::local()).unwrap();
+    let plan =
+        plan(&crate::builtin::sort::Sort::default(), &spec, 2, &Stores::local(), &Progress::new())
+            .unwrap();
     let id: JobId = "01".parse().unwrap();
     output::create(&spec.output, &id).unwrap();
     // Another coordinator may have begun.
@@ -139,6 +138,7 @@ fn attempts_run_one_by_one_give_the_output_of_a_local_run() {
     assert_eq!(left, maps.len(), "only map outputs stay");
     let manifest =
         output::commit(&spec, &id, &winners, &Counters::default(), &Progress::new()).unwrap();
+    output::tidy(&spec.output, &id, &Progress::new()).unwrap();
     // Publishing may be repeated by another coordinator.
     assert_eq!(
         output::commit(&spec, &id, &winners, &Counters::default(), &Progress::new()).unwrap(),
@@ -210,7 +210,9 @@ fn an_output_on_the_same_machine_is_read_where_it_is_if_it_is_the_one_of_the_rec
     let path = |name: &str| folder.path().join(name);
     fs::write(path("in"), "b\na\nc\n").unwrap();
     let spec = JobSpec { reduces: Some(1), ..JobSpec::new("sort", [path("in")], path("out")) };
-    let plan = plan(&crate::builtin::sort::Sort::default(), &spec, 2, &Stores::local()).unwrap();
+    let plan =
+        plan(&crate::builtin::sort::Sort::default(), &spec, 2, &Stores::local(), &Progress::new())
+            .unwrap();
     let id: JobId = "01".parse().unwrap();
     output::create(&spec.output, &id).unwrap();
     fs::create_dir(path("theirs")).unwrap();
@@ -253,171 +255,5 @@ fn an_output_on_the_same_machine_is_read_where_it_is_if_it_is_the_one_of_the_rec
             assert!(report.message.contains("checksum"), "{}", report.message);
         }
         other => panic!("{other:?}"),
-    }
-}
-
-/// A job with two part files and a side file that are about to be published.
-fn about_to_commit(folder: &Path) -> (JobSpec, JobId, Vec<Winner>) {
-    let spec = JobSpec { sync_output: false, ..JobSpec::new("sort", ["/in"], folder.join("out")) };
-    let id: JobId = "01".parse().unwrap();
-    output::create(&spec.output, &id).unwrap();
-    let winners = (0..2u32).map(|partition| {
-        let task = TaskId::reduce(partition);
-        let own = output::create_attempt(&spec.output, &id, task, 1).unwrap();
-        fs::write(own.join(format!("part-{partition:05}")), format!("{partition}\n")).unwrap();
-        // What a loser has left.
-        output::create_attempt(&spec.output, &id, task, 0).unwrap();
-        let side = output::side_folder(&own);
-        fs::create_dir(&side).unwrap();
-        fs::write(side.join(format!("beside-{partition}")), "x").unwrap();
-        let side_files = vec![SideFile { name: format!("beside-{partition}"), bytes: 1 }];
-        let part = ReduceOutput {
-            partition,
-            bytes: 2,
-            records: 1,
-            crc32c: 7,
-            counters: Counters::default(),
-            side_files: side_files.clone(),
-        };
-        Winner { task, attempt: 1, part: Some(part), side_files }
-    });
-    let winners = winners.collect();
-    (spec, id, winners)
-}
-
-fn contents(folder: &Path) -> BTreeMap<String, String> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let read = |path: PathBuf| {
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        (name, fs::read_to_string(path).unwrap_or_else(|_| "a folder".to_owned()))
-    };
-    entries.map(read).collect()
-}
-
-#[test]
-fn a_commit_that_was_cut_short_after_any_step_is_brought_to_its_end_by_the_next() {
-    let folder = tempfile::tempdir().unwrap();
-    let (spec, id, winners) = about_to_commit(folder.path());
-    let counters = Counters { map_records_in: 5, ..Counters::default() };
-    let manifest = output::commit(&spec, &id, &winners, &counters, &Progress::new()).unwrap();
-    let whole = contents(&spec.output);
-    assert_eq!(whole.len(), 5, "{whole:?}");
-    // The steps in their order: what a crash after the first so many of them leaves.
-    type Step = fn(&Path);
-    let attempt = |partition: u32, name: &str| format!("_temporary/01/r00000{partition}-1/{name}");
-    let moves = [
-        (attempt(0, "part-00000"), "part-00000"),
-        (attempt(0, "side/beside-0"), "beside-0"),
-        (attempt(1, "part-00001"), "part-00001"),
-        (attempt(1, "side/beside-1"), "beside-1"),
-    ];
-    let rest: [Step; 5] = [
-        |out| fs::write(out.join("_temporary/_SUCCESS"), "{\"hal").unwrap(),
-        |out| fs::write(out.join("_temporary/_SUCCESS"), fs::read(kept(out)).unwrap()).unwrap(),
-        |out| fs::rename(out.join("_temporary/_SUCCESS"), out.join("_SUCCESS")).unwrap(),
-        |out| fs::remove_dir_all(out.join("_temporary/01")).unwrap(),
-        |out| fs::remove_dir(out.join("_temporary")).unwrap(),
-    ];
-    fn kept(out: &Path) -> PathBuf {
-        out.parent().unwrap().join("kept")
-    }
-    fs::rename(spec.output.join(SUCCESS), kept(&spec.output)).unwrap();
-    fs::remove_dir_all(&spec.output).unwrap();
-    for steps in 0..=moves.len() + rest.len() {
-        about_to_commit(folder.path());
-        for (from, to) in moves.iter().take(steps) {
-            fs::rename(spec.output.join(from), spec.output.join(to)).unwrap();
-        }
-        for step in rest.iter().take(steps.saturating_sub(moves.len())) {
-            step(&spec.output);
-        }
-        let again = output::commit(&spec, &id, &winners, &counters, &Progress::new()).unwrap();
-        assert_eq!(again, manifest, "after {steps} steps");
-        assert_eq!(contents(&spec.output), whole, "after {steps} steps");
-        fs::remove_dir_all(&spec.output).unwrap();
-    }
-}
-
-#[test]
-fn a_commit_can_be_cancelled_until_success_is_there_and_not_afterwards() {
-    let folder = tempfile::tempdir().unwrap();
-    let counters = Counters::default();
-    let cancelled = Progress::new();
-    cancelled.cancel();
-    // Whatever was moved already: readers must not take it for the output.
-    for moved in [false, true] {
-        let (spec, id, winners) = about_to_commit(folder.path());
-        if moved {
-            let from = spec.output.join("_temporary/01/r000000-1/part-00000");
-            fs::rename(from, spec.output.join("part-00000")).unwrap();
-        }
-        let error = output::commit(&spec, &id, &winners, &counters, &cancelled).unwrap_err();
-        assert!(matches!(error, JobError::Cancelled), "{error}");
-        assert!(!spec.output.join(SUCCESS).exists());
-        let progress = Progress::new();
-        output::clean(&spec.output, &id, &progress).unwrap();
-        assert!(!spec.output.exists());
-        assert!(progress.moves() > 0, "whoever watches sees that it moves");
-    }
-    let (spec, id, winners) = about_to_commit(folder.path());
-    let progress = Progress::new();
-    let manifest = output::commit(&spec, &id, &winners, &counters, &progress).unwrap();
-    assert!(progress.moves() >= 4, "each file is a move");
-    // A coordinator that died between the last two steps.
-    fs::create_dir_all(spec.output.join("_temporary/01")).unwrap();
-    for _ in 0..2 {
-        let again = output::commit(&spec, &id, &winners, &counters, &cancelled).unwrap();
-        assert_eq!(again, manifest);
-        assert_eq!(contents(&spec.output).len(), 5);
-    }
-}
-
-#[test]
-fn a_coordinator_that_wakes_up_late_does_not_publish_into_what_is_somebody_elses_now() {
-    let folder = tempfile::tempdir().unwrap();
-    let (spec, id, winners) = about_to_commit(folder.path());
-    let counters = Counters::default();
-    output::commit(&spec, &id, &winners, &counters, &Progress::new()).unwrap();
-    // The user has removed the output, and another job writes there.
-    fs::remove_dir_all(&spec.output).unwrap();
-    assert!(output::commit(&spec, &id, &winners, &counters, &Progress::new()).is_err());
-    let other: JobId = "02".parse().unwrap();
-    output::create(&spec.output, &other).unwrap();
-    fs::write(spec.output.join("part-00000"), "2\n").unwrap();
-    assert!(output::commit(&spec, &id, &winners, &counters, &Progress::new()).is_err());
-    fs::write(spec.output.join(SUCCESS), "{\"job\":\"sort\"}").unwrap();
-    assert!(output::commit(&spec, &id, &winners, &counters, &Progress::new()).is_err());
-    output::clean(&spec.output, &id, &Progress::new()).unwrap();
-    assert!(spec.output.join("_temporary/02").is_dir(), "the other job's mark stays");
-    assert_eq!(contents(&spec.output)["part-00000"], "2\n");
-}
-
-#[test]
-fn a_removal_that_was_cut_short_anywhere_is_brought_to_its_end_by_the_next() {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("out");
-    let removals: [&[&str]; 5] = [
-        &[],
-        &["_temporary/01/r000000-1"],
-        &["part-00000", "_temporary/_SUCCESS"],
-        // The mark goes behind everything else.
-        &["part-00000", "_temporary/_SUCCESS", "_temporary/01"],
-        &["part-00000", "_temporary"],
-    ];
-    for removed in removals {
-        let (_, id, _) = about_to_commit(folder.path());
-        fs::write(out.join("part-00000"), "0\n").unwrap();
-        fs::write(out.join("_temporary/_SUCCESS"), "").unwrap();
-        for name in removed {
-            let path = out.join(name);
-            if path.is_dir() {
-                fs::remove_dir_all(path).unwrap();
-            } else {
-                fs::remove_file(path).unwrap();
-            }
-        }
-        output::clean(&out, &id, &Progress::new()).unwrap();
-        assert!(!out.exists(), "{removed:?}");
-        output::clean(&out, &id, &Progress::new()).unwrap();
     }
 }

@@ -2,6 +2,7 @@
 
 mod decisions;
 mod files;
+mod publishing;
 mod queue;
 mod shown;
 mod slowness;

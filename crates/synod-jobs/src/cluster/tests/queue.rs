@@ -186,6 +186,24 @@ fn half_the_attempts_are_kept_for_workers_that_are_busy_and_have_not_tried() {
 }
 
 #[test]
+fn a_task_with_half_its_attempts_waits_two_minutes_for_workers_that_another_job_keeps_busy() {
+    let mut desk = Desk::running(1, 1, 2);
+    for task in 0..registration(2, BUILD).slots {
+        occupy_with(&mut desk, 2, task);
+    }
+    for _ in 0..2 {
+        let held = desk.claim(1).unwrap();
+        desk.fail(1, &held, None);
+    }
+    assert!(desk.claim(1).is_none());
+    desk.now += Duration::from_secs(119);
+    assert!(desk.claim(1).is_none());
+    // The other job may take hours.
+    desk.now += Duration::from_secs(1);
+    assert_eq!(desk.claim(1).unwrap().attempt(), 2);
+}
+
+#[test]
 fn a_task_is_left_for_two_minutes_to_workers_that_seem_to_have_room_and_do_not_take_it() {
     let mut desk = Desk::running(1, 1, 2);
     for attempt in 0..3 {

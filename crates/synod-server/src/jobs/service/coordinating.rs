@@ -22,7 +22,16 @@ impl<K: Kv> JobService<K> {
             if let Some(working) = self.working.get_mut(&id) {
                 if working.look(now, self.options.limits.stall, cancel) == Verdict::Leave {
                     // Nothing can end a thread that waits for a file system; the job need not wait.
-                    let result = WorkResult::Unanswered(working.work);
+                    let result = match working.published().get() {
+                        Some(manifest) => {
+                            tracing::warn!(
+                                "jobs: the output of job {id} is complete, but what is left beside it \
+                                 cannot be removed: the file system does not answer"
+                            );
+                            WorkResult::Committed(Ok(Box::new(manifest.clone())))
+                        }
+                        None => WorkResult::Unanswered(working.work),
+                    };
                     self.working.remove(&id);
                     self.after_work(&id, result).await;
                 }
@@ -57,6 +66,7 @@ impl<K: Kv> JobService<K> {
             slots: self.view.workers.values().map(|worker| worker.record.slots).sum(),
             stores: self.stores(),
             progress: working.progress(),
+            published: working.published(),
             moments: self.facts.moments.clone(),
         };
         match task.start(job, self.sender.clone()) {
@@ -80,6 +90,8 @@ impl<K: Kv> JobService<K> {
             _ if result.is_success() => result,
             // Whoever is elected then does it again.
             (Some(Stop::Deposed), _) => return,
+            // The wish that has ended it ends the job, now that nothing works on it.
+            (Some(Stop::Wish), Some(Work::Plan)) => return,
             (Some(Stop::Stalled), Some(work)) => {
                 let limit = self.options.limits.stall.as_secs();
                 let what = match work {
@@ -162,6 +174,10 @@ impl<K: Kv> JobService<K> {
             }
             WorkResult::Committed(Err(why)) => coordinator.not_committed(id, job, why),
             WorkResult::CommitCancelled => coordinator.commit_cancelled(id, job),
+            WorkResult::Cleaned(Ok(Some(manifest))) => {
+                tracing::warn!("jobs: job {id} was to end, but its output was complete before");
+                coordinator.committed(id, view, job, *manifest)
+            }
             WorkResult::Cleaned(result) => coordinator.cleaned(id, view, job, result.err()),
             WorkResult::Unanswered(work) => {
                 let why = "the file system does not answer the coordinator's node".to_owned();

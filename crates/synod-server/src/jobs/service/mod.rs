@@ -29,15 +29,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::folders::{folder_of, keep_logs_only, remove_folder, strip_all};
 use super::host::build_of_this_program;
 use super::moments::Moments;
 use super::pool::Pool;
 use super::records::{Applied, apply, follow};
 use super::stores::stores_of_job;
-use super::threads::{
-    EndedAttempt, Results, StoredPlan, ThreadResult, folder_of, keep_logs_only, remove_folder,
-    strip_all,
-};
+use super::threads::{EndedAttempt, Results, StoredPlan, ThreadResult};
 use super::{JobMetrics, JobsOptions};
 use membership::Member;
 use overseeing::Working;

@@ -2,13 +2,15 @@
 //!
 //! It may take as long as it likes if it moves. What stands still is told to end, and only when it has ended
 //! does anything else begin on that job: two threads never work on one output from one node. What does
-//! not even end is left to itself, and then nobody on this node touches the output any more.
+//! not even end is left to itself, and then nobody on this node touches the output any more. A commit that
+//! readers can see the output of has succeeded, whatever it still waits for.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use synod_jobs::Progress;
 use synod_jobs::cluster::Work;
+use synod_jobs::commit::Manifest;
 
 /// Why work was told to end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +38,8 @@ pub(super) struct Working {
     /// Tells it from other work on the same job.
     pub(super) number: u64,
     progress: Arc<Progress>,
+    /// What a commit has published: then it has succeeded, whether it ends or not.
+    published: Arc<OnceLock<Manifest>>,
     /// What was seen last, and when that was new.
     seen: (u64, Duration),
     stopped: Option<Stop>,
@@ -44,12 +48,18 @@ pub(super) struct Working {
 impl Working {
     pub(super) fn new(work: Work, number: u64, now: Duration) -> Working {
         let progress = Arc::new(Progress::new());
-        Working { work, number, progress, seen: (0, now), stopped: None }
+        let published = Arc::default();
+        Working { work, number, progress, published, seen: (0, now), stopped: None }
     }
 
     /// For its thread.
     pub(super) fn progress(&self) -> Arc<Progress> {
         self.progress.clone()
+    }
+
+    /// For its thread, if it is a commit.
+    pub(super) fn published(&self) -> Arc<OnceLock<Manifest>> {
+        self.published.clone()
     }
 
     pub(super) fn stopped(&self) -> Option<Stop> {
@@ -63,7 +73,7 @@ impl Working {
             self.seen = (moves, now);
         }
         // Other work is either short or leads to the end itself.
-        if cancel && self.work == Work::Commit {
+        if cancel && matches!(self.work, Work::Plan | Work::Commit) {
             self.stop(Stop::Wish);
         }
         if now.saturating_sub(self.seen.1) < limit {
@@ -124,12 +134,14 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_to_cancel_reaches_a_commit_at_once() {
-        let mut working = Working::new(Work::Commit, 0, at(5));
-        assert_eq!(working.look(at(6), LIMIT, true), Verdict::Wait);
-        assert_eq!(working.stopped(), Some(Stop::Wish));
-        working.progress.check_cancelled().unwrap_err();
-        working.stop(Stop::Deposed);
-        assert_eq!(working.stopped(), Some(Stop::Wish));
+    fn a_wish_to_cancel_reaches_a_plan_and_a_commit_at_once() {
+        for work in [Work::Plan, Work::Commit] {
+            let mut working = Working::new(work, 0, at(5));
+            assert_eq!(working.look(at(6), LIMIT, true), Verdict::Wait);
+            assert_eq!(working.stopped(), Some(Stop::Wish));
+            working.progress.check_cancelled().unwrap_err();
+            working.stop(Stop::Deposed);
+            assert_eq!(working.stopped(), Some(Stop::Wish));
+        }
     }
 }

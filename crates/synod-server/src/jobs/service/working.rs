@@ -14,10 +14,9 @@ use synod_jobs::{JobError, Progress};
 use tokio::time::Instant;
 
 use super::JobService;
+use crate::jobs::folders::folder_of;
 use crate::jobs::records::Applied;
-use crate::jobs::threads::{
-    AttemptTask, EndedAttempt, Place, StoredPlan, folder_of, map_locations,
-};
+use crate::jobs::threads::{AttemptTask, EndedAttempt, Place, StoredPlan, map_locations};
 
 /// An attempt whose thread has not ended.
 pub(super) struct Running {

@@ -10,14 +10,15 @@ use synod_jobs::cluster::{JobId, JobState};
 use synod_jobs::commit::Manifest;
 use synod_jobs::{JobError, JobSpec, OutputStore, Progress, Publication};
 
-use super::bench::{Bench, Kind, text};
-use crate::jobs::moments::Moments;
+use super::bench::{Bench, Kind, parts, text};
+use super::shuffle::Gate;
+use crate::jobs::moments::{Moment, Moments};
 use crate::jobs::{Cancelling, cancel_job};
 
 /// Nothing takes this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long work may stand still here.
-const STALL: Duration = Duration::from_secs(3);
+pub const STALL: Duration = Duration::from_secs(3);
 
 type Publishing = dyn Fn(u32, &Progress) -> Result<(), JobError> + Send + Sync;
 
@@ -31,6 +32,8 @@ struct Scripted {
     met: AtomicBool,
     cleaned: AtomicU32,
     manifest: Mutex<Option<Manifest>>,
+    /// A try that fails has published all the same, as one of a coordinator that was replaced may have.
+    publishes_failing: AtomicBool,
 }
 
 impl Scripted {
@@ -44,6 +47,7 @@ impl Scripted {
             met: AtomicBool::new(false),
             cleaned: AtomicU32::new(0),
             manifest: Mutex::new(None),
+            publishes_failing: AtomicBool::new(false),
         })
     }
 
@@ -77,9 +81,11 @@ impl OutputStore for Scripted {
 
     fn publish(&self, files: &Publication<'_>, progress: &Progress) -> Result<(), JobError> {
         self.change(|| {
-            (self.publishing)(self.tries.fetch_add(1, SeqCst), progress)?;
-            *self.manifest.lock().unwrap() = Some(files.manifest.clone());
-            Ok(())
+            let done = (self.publishing)(self.tries.fetch_add(1, SeqCst), progress);
+            if done.is_ok() || self.publishes_failing.load(SeqCst) {
+                *self.manifest.lock().unwrap() = Some(files.manifest.clone());
+            }
+            done
         })
     }
 
@@ -94,7 +100,7 @@ impl OutputStore for Scripted {
 }
 
 /// Waits on a thread that may block.
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     let began = Instant::now();
     while !is_so() {
         assert!(began.elapsed() < PATIENCE, "waited in vain until {what}");
@@ -102,7 +108,7 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-fn wait_cancelled(progress: &Progress) -> JobError {
+pub fn wait_cancelled(progress: &Progress) -> JobError {
     wait_until("it is told to end", || progress.check_cancelled().is_err());
     JobError::Cancelled
 }
@@ -124,7 +130,7 @@ async fn with_job(store: &Arc<Scripted>) -> (Bench, JobId) {
     (bench, id)
 }
 
-async fn end_of(bench: &Bench, id: &JobId) -> JobState {
+pub async fn end_of(bench: &Bench, id: &JobId) -> JobState {
     bench.wait_state(id, "an end", JobState::is_final).await;
     bench.view().await.jobs[id].job.clone().unwrap().record.state
 }
@@ -222,4 +228,50 @@ async fn a_job_can_be_cancelled_while_it_is_published_and_what_is_there_is_remov
             assert_eq!(store.counts(), (1, 1));
         }
     }
+}
+
+#[tokio::test]
+async fn a_job_that_is_published_in_the_moment_in_which_it_is_cancelled_has_succeeded() {
+    let store = Scripted::new(|_, progress| Err(wait_cancelled(progress)));
+    store.publishes_failing.store(true, SeqCst);
+    let (bench, id) = with_job(&store).await;
+    let begun = store.clone();
+    let wait = move || wait_until("it publishes", || begun.tries.load(SeqCst) > 0);
+    tokio::task::spawn_blocking(wait).await.unwrap();
+    assert_eq!(cancel_job(&bench.kv, &id).await.unwrap(), Cancelling::Asked);
+    let state = end_of(&bench, &id).await;
+    let JobState::Done(manifest) = state else { panic!("{state:?}") };
+    assert_eq!(Some(manifest), store.manifest.lock().unwrap().clone());
+}
+
+#[tokio::test]
+async fn a_job_whose_output_is_complete_has_succeeded_though_what_is_left_beside_it_cannot_be_removed()
+ {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let mut kind = Kind::acting(move |moment| {
+        if let Moment::Published = moment {
+            held.pass();
+        }
+    });
+    kind.limits.stall = STALL;
+    let mut bench = Bench::new(0).await;
+    fs::write(bench.path("in"), text(10_000, 3)).unwrap();
+    bench.add(kind).await;
+    let id = bench
+        .submit(&JobSpec {
+            sync_output: false,
+            ..JobSpec::new("sort", [bench.path("in")], bench.path("out"))
+        })
+        .await;
+    // The thread stands still for as long as nobody opens.
+    let state = end_of(&bench, &id).await;
+    assert!(matches!(state, JobState::Done(_)), "{state:?}");
+    assert!(bench.path("out/_SUCCESS").exists() && bench.path("out/_temporary").exists());
+    gate.open();
+    let tidied = bench.path("out/_temporary");
+    let wait = move || wait_until("the rest is gone", || !tidied.exists());
+    tokio::task::spawn_blocking(wait).await.unwrap();
+    assert_eq!(end_of(&bench, &id).await, state);
+    parts(&bench.path("out"));
 }

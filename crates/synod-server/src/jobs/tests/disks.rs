@@ -29,7 +29,7 @@ fn file_of(name: &Path) -> PathBuf {
 }
 
 impl InputStore for Disk {
-    fn list(&self, name: &Path, _: &InputFormat) -> Result<Vec<InputFile>, JobError> {
+    fn list(&self, name: &Path, _: &InputFormat, _: &Progress) -> Result<Vec<InputFile>, JobError> {
         let bytes = fs::metadata(file_of(name)).unwrap().len();
         Ok(vec![InputFile {
             path: name.to_owned(),

@@ -10,6 +10,7 @@ mod links;
 mod lives;
 mod neighbours;
 mod phases;
+mod planning;
 mod shuffle;
 mod sizes;
 mod store;

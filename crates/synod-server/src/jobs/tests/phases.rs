@@ -32,16 +32,19 @@ struct Hold {
 }
 
 fn hold_at(work: Work, at: At) -> (Kind, Hold) {
+    hold_when(move |moment| match moment {
+        Moment::WorkBegins(begun) => at == At::Beginning && begun == work,
+        Moment::WorkEnded(ended) => at == At::End && ended == work,
+        _ => false,
+    })
+}
+
+fn hold_when(is_it: impl Fn(Moment<'_>) -> bool + Send + Sync + 'static) -> (Kind, Hold) {
     let (tell, reached) = channel();
     let (release, released) = channel();
     let once = Arc::new(Mutex::new(Some((tell, released))));
     let kind = Kind::acting(move |moment| {
-        let is_it = match moment {
-            Moment::WorkBegins(begun) => at == At::Beginning && begun == work,
-            Moment::WorkEnded(ended) => at == At::End && ended == work,
-            _ => false,
-        };
-        let first = if is_it { once.lock().unwrap().take() } else { None };
+        let first = if is_it(moment) { once.lock().unwrap().take() } else { None };
         if let Some((tell, released)) = first {
             tell.send(()).unwrap();
             // If the test has failed meanwhile there is nobody to let it go.
@@ -259,7 +262,7 @@ async fn the_coordinator_is_killed_while_it_removes_what_a_job_has_left() {
 async fn a_folder_made_by_a_coordinator_that_wakes_up_after_the_end_goes_again() {
     let mut bench = Bench::new(0).await;
     fs::write(bench.path("in"), text(10_000, 7)).unwrap();
-    let (held, hold) = hold_at(Work::Plan, At::Beginning);
+    let (held, hold) = hold_when(|moment| matches!(moment, Moment::Makes));
     let (made, was_made) = channel();
     let out = bench.path("out");
     let act = held.moments.act.clone().unwrap();

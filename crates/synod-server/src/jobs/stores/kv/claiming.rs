@@ -71,7 +71,12 @@ impl<K: Kv> Place<'_, K> {
             }
             self.check_absent()?;
             self.check_unclaimed(job)?;
-            let mark = Mark { job: job.to_owned(), written: Position::default(), manifest: None };
+            let mark = Mark {
+                job: job.to_owned(),
+                written: Position::default(),
+                ended: false,
+                manifest: None,
+            };
             let mut claim = self.change(revision, None).if_unchanged(TURN, turn);
             claim = claim.put(TURN, job.to_owned()).put(self.key.clone(), text(&mark));
             if let Some(session) = session {

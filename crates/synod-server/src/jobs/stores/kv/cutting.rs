@@ -6,8 +6,8 @@
 use bytes::Bytes;
 use synod_base::Revision;
 use synod_client::{ClientError, Kv};
-use synod_jobs::InputFormat;
 use synod_jobs::input::InputFile;
+use synod_jobs::{InputFormat, Progress};
 use synod_state::kv::{KeyRange, KeyValue, RangeRequest};
 
 use super::name::KeysName;
@@ -40,12 +40,13 @@ impl Most {
 }
 
 /// The pieces of a range in the order of their keys, none of them empty, and the revision they are read
-/// at: the present one unless one is given.
+/// at: the present one unless one is given. Once it is cancelled what it gives means nothing.
 pub(super) async fn cut<K: Kv>(
     kv: &K,
     range: KeyRange,
     at: Option<Revision>,
     most: Most,
+    progress: &Progress,
 ) -> Result<(Revision, Vec<InputFile>), ClientError> {
     let mut request = RangeRequest {
         range: range.clone(),
@@ -68,7 +69,7 @@ pub(super) async fn cut<K: Kv>(
         for found in &page.kvs {
             cutter.add(&found.key, value_bytes);
         }
-        if !page.more {
+        if !page.more || progress.step().is_err() {
             return Ok((request.revision, cutter.finish(request.revision)));
         }
         request.range.key = behind(&last);

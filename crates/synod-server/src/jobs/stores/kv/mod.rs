@@ -22,7 +22,7 @@ use std::time::Duration;
 use synod_base::Revision;
 use synod_client::{Advice, ClientError, Consistency, Header, Kv, Session};
 use synod_jobs::input::{InputFile, InputStore};
-use synod_jobs::{Framing, InputFormat, JobError};
+use synod_jobs::{Framing, InputFormat, JobError, Progress};
 use synod_node::RequestError;
 use synod_state::kv::{RangeRequest, RangeResult, Refusal};
 use tokio::runtime::Handle;
@@ -64,13 +64,19 @@ impl<K: Kv> KeyRanges<K> {
 }
 
 impl<K: Kv> InputStore for KeyRanges<K> {
-    fn list(&self, name: &Path, format: &InputFormat) -> Result<Vec<InputFile>, JobError> {
+    fn list(
+        &self,
+        name: &Path,
+        format: &InputFormat,
+        progress: &Progress,
+    ) -> Result<Vec<InputFile>, JobError> {
         let KeysName { range, revision } = KeysName::parse(name)?;
         let (kv, runtime) = self.store(name)?;
         let mut frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
         let per_piece = cutting::Most::of(format);
-        let cut = cutting::cut(&kv, range, revision.or(*frozen), per_piece);
+        let cut = cutting::cut(&kv, range, revision.or(*frozen), per_piece, progress);
         let (at, pieces) = runtime.block_on(cut).map_err(|error| told(name, &error))?;
+        progress.check_cancelled()?;
         if revision.is_none() {
             *frozen = Some(at);
         }

@@ -45,6 +45,9 @@ pub(super) struct Mark {
     pub job: String,
     /// How many pairs are written.
     pub written: Position,
+    /// Nobody writes any more: what is there is being removed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
     /// All are, and this is what they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Manifest>,
@@ -105,6 +108,9 @@ impl<K: Kv> OutputStore for KeyRanges<K> {
                 self.end_local(&place, files.mark);
                 return Ok(());
             }
+            if mark.ended {
+                return Err(place.failed("the job was ended by another coordinator".to_owned()));
+            }
             progress.check_cancelled()?;
             let moved = last.replace(revision) != Some(revision);
             if moved {
@@ -163,6 +169,13 @@ impl<K: Kv> OutputStore for KeyRanges<K> {
                 self.end_local(&place, mark);
                 return Ok(());
             };
+            if !ours.ended {
+                // A coordinator that was replaced must not finish what is half gone.
+                let change = place.change(revision, place.owner(mark)?);
+                let mark = Mark { ended: true, ..ours };
+                place.write(change.put(place.key.clone(), text(&mark)).into_txn(), began)?;
+                continue;
+            }
             // Before the first pair is written whatever is there is somebody else's.
             let first = match ours.written == Position::default() {
                 true => Vec::new(),

@@ -14,7 +14,7 @@ use object_store::path::Path as Key;
 use object_store::{Error, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt};
 use synod_jobs::input::codec::{Codec, codec_of};
 use synod_jobs::input::{InputFile, unfold};
-use synod_jobs::{InputFormat, JobError};
+use synod_jobs::{InputFormat, JobError, Progress};
 
 use super::name::ObjectName;
 use super::told;
@@ -30,25 +30,30 @@ pub(super) async fn list(
     name: &Path,
     object: &ObjectName,
     format: &InputFormat,
+    progress: &Progress,
 ) -> Result<Vec<InputFile>, JobError> {
     let mut found = Vec::new();
     let itself = if object.is_folder { None } else { head(store, name, object).await? };
     if let Some(meta) = itself {
         found.push(meta);
     } else if object.is_pattern() {
-        found = matches(store, name, object).await?;
+        found = matches(store, name, object, progress).await?;
         if found.is_empty() {
             return Err(JobError::NothingMatches { pattern: name.to_owned() });
         }
     } else {
-        found = beneath(store, name, &object.key).await?;
+        found = beneath(store, name, &object.key, progress).await?;
         if found.is_empty() {
             return Err(JobError::InputMissing { path: name.to_owned() });
         }
         found.retain(|meta| !is_hidden(&meta.location, &object.key));
     }
     found.sort_by(|a, b| a.location.as_ref().cmp(b.location.as_ref()));
-    let frozen = found.into_iter().map(|meta| freeze(store, object, meta, format));
+    let freeze = async |meta| {
+        progress.step()?;
+        freeze(store, object, meta, format).await
+    };
+    let frozen = found.into_iter().map(freeze);
     futures_util::stream::iter(frozen).buffered(LOOKS).try_collect().await
 }
 
@@ -66,16 +71,28 @@ async fn head(
 }
 
 /// All objects whose keys begin with `folder` and a slash.
-async fn beneath(store: &AmazonS3, name: &Path, folder: &str) -> Result<Vec<ObjectMeta>, JobError> {
+async fn beneath(
+    store: &AmazonS3,
+    name: &Path,
+    folder: &str,
+    progress: &Progress,
+) -> Result<Vec<ObjectMeta>, JobError> {
     let folder = Key::parse(folder).expect("part of a sound key");
     let folder = Some(&folder).filter(|folder| !folder.as_ref().is_empty());
-    store.list(folder).try_collect().await.map_err(|error| told(name, &error))
+    let mut listed = store.list(folder);
+    let mut found = Vec::new();
+    while let Some(meta) = listed.next().await {
+        progress.step()?;
+        found.push(meta.map_err(|error| told(name, &error))?);
+    }
+    Ok(found)
 }
 
 async fn matches(
     store: &AmazonS3,
     name: &Path,
     object: &ObjectName,
+    progress: &Progress,
 ) -> Result<Vec<ObjectMeta>, JobError> {
     let bad = |why: String| JobError::BadSpec {
         what: format!("input pattern {}: {why}", name.display()),
@@ -85,7 +102,7 @@ async fn matches(
     let patterns: Vec<Pattern> =
         patterns.collect::<Result<_, _>>().map_err(|error| bad(error.to_string()))?;
     let options = MatchOptions { require_literal_separator: true, ..MatchOptions::default() };
-    let mut found = beneath(store, name, object.fixed_folder()).await?;
+    let mut found = beneath(store, name, object.fixed_folder(), progress).await?;
     found.retain(|meta| {
         let key = meta.location.as_ref();
         // What matches may be a folder: then all beneath it is meant.

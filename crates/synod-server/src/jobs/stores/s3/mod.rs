@@ -22,7 +22,7 @@ use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::client::ClientConfigKey;
 use object_store::{BackoffConfig, Error, RetryConfig};
 use synod_jobs::input::{InputFile, InputStore};
-use synod_jobs::{InputFormat, JobError};
+use synod_jobs::{InputFormat, JobError, Progress};
 use tokio::runtime::Handle;
 
 use name::ObjectName;
@@ -80,10 +80,15 @@ impl Buckets {
 }
 
 impl InputStore for Buckets {
-    fn list(&self, name: &Path, format: &InputFormat) -> Result<Vec<InputFile>, JobError> {
+    fn list(
+        &self,
+        name: &Path,
+        format: &InputFormat,
+        progress: &Progress,
+    ) -> Result<Vec<InputFile>, JobError> {
         let object = ObjectName::parse(name)?;
         let (store, runtime) = self.bucket(name, &object)?;
-        runtime.block_on(listing::list(&store, name, &object, format))
+        runtime.block_on(listing::list(&store, name, &object, format, progress))
     }
 
     fn open(&self, input: &InputFile, range: Range<u64>) -> Result<Box<dyn Read + Send>, JobError> {

@@ -112,6 +112,10 @@ impl OutputStore for Buckets {
         }
         if place.published(mark)?.is_none() {
             place.delete_direct_but(TEMPORARY, progress)?;
+            // A coordinator that was replaced may have stood between its last look at the mark and this.
+            if place.published(mark)?.is_some() {
+                place.delete(SUCCESS)?;
+            }
         }
         place.delete(TEMPORARY)
     }

@@ -1,0 +1,230 @@
+//! The threads that compile modules, a few for the whole process.
+//!
+//! A compiler cannot be stopped. Nobody waits for one longer than a limit, but the thread goes on, and what it
+//! comes to is kept like that of any other: whoever asks again waits for the same one, or finds it done. What
+//! is wrong with a module is known for good; that the machine had no thread, or no time, says nothing about
+//! the module and is never kept. Threads that nobody waits for count among the few: a module that takes
+//! for ever keeps one of them, not one for each task.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Stack of a thread.
+const STACK_BYTES: usize = 8 << 20;
+
+/// Why a module was not compiled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It never will be, wherever it is tried.
+    Module(String),
+    /// This machine could not, now.
+    Host(String),
+}
+
+/// All threads that compile.
+pub(super) struct Compilers {
+    busy: Mutex<usize>,
+    freed: Condvar,
+    most: usize,
+    limit: Duration,
+}
+
+/// What is made of one module.
+pub(super) struct Slot<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+}
+
+enum State<T> {
+    Idle,
+    Busy,
+    Done(Result<T, String>),
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Slot<T> {
+        Slot { state: Mutex::new(State::Idle), changed: Condvar::new() }
+    }
+}
+
+impl<T> Slot<T> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, state: State<T>) {
+        *self.lock() = state;
+        self.changed.notify_all();
+    }
+}
+
+impl Compilers {
+    /// At most so many at a time, and nobody waits longer than this: once for a thread, once for its work.
+    pub(super) const fn new(most: usize, limit: Duration) -> Compilers {
+        Compilers { busy: Mutex::new(0), freed: Condvar::new(), most, limit }
+    }
+
+    /// What is in the slot, or comes of `compile`.
+    pub(super) fn get<T: Clone + Send + 'static>(
+        &'static self,
+        slot: &Arc<Slot<T>>,
+        compile: impl FnOnce() -> Result<T, String> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let is_first = {
+            let mut state = slot.lock();
+            let is_first = matches!(*state, State::Idle);
+            if is_first {
+                *state = State::Busy;
+            }
+            is_first
+        };
+        if is_first && let Err(why) = self.start(slot, compile) {
+            slot.set(State::Idle);
+            return Err(Fault::Host(why));
+        }
+        let is_busy = |state: &mut State<T>| matches!(state, State::Busy);
+        let waited = slot.changed.wait_timeout_while(slot.lock(), self.limit, is_busy);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match &*state {
+            State::Done(done) => done.clone().map_err(Fault::Module),
+            State::Busy => Err(Fault::Host(format!(
+                "it is not compiled within {} s: this machine is slow or busy, or the module needs \
+                 smaller functions with fewer loops",
+                self.limit.as_secs()
+            ))),
+            State::Idle => Err(Fault::Host("there was no thread for its compiler".to_owned())),
+        }
+    }
+
+    fn start<T: Send + 'static>(
+        &'static self,
+        slot: &Arc<Slot<T>>,
+        compile: impl FnOnce() -> Result<T, String> + Send + 'static,
+    ) -> Result<(), String> {
+        let is_full = |busy: &mut usize| *busy >= self.most;
+        let waited = self.freed.wait_timeout_while(self.lock(), self.limit, is_full);
+        let (mut busy, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            let most = self.most;
+            return Err(format!(
+                "{most} other modules are being compiled, and none comes to an end"
+            ));
+        }
+        *busy += 1;
+        drop(busy);
+        let place = Place { compilers: self, slot: Arc::clone(slot), made: None };
+        let work = move || {
+            let mut place = place;
+            place.made = Some(compile());
+        };
+        let thread = std::thread::Builder::new().name("wasm-compiler".to_owned());
+        // Without a thread the place is dropped with the work, as if the compiler had panicked; the slot is
+        // set behind that.
+        let started = thread.stack_size(STACK_BYTES).spawn(work);
+        started.map(drop).map_err(|error| format!("no thread for its compiler: {error}"))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, usize> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A thread's place among the few; given back however it ends.
+struct Place<T> {
+    compilers: &'static Compilers,
+    slot: Arc<Slot<T>>,
+    made: Option<Result<T, String>>,
+}
+
+impl<T> Drop for Place<T> {
+    fn drop(&mut self) {
+        let panicked = || Err("the compiler has panicked over it".to_owned());
+        self.slot.set(State::Done(self.made.take().unwrap_or_else(panicked)));
+        *self.compilers.lock() -= 1;
+        self.compilers.freed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    const SHORT: Duration = Duration::from_millis(20);
+
+    fn compilers(most: usize, limit: Duration) -> &'static Compilers {
+        Box::leak(Box::new(Compilers::new(most, limit)))
+    }
+
+    /// A compiler that goes on until it is told to end, or nobody can tell it any more.
+    fn slow() -> (Sender<()>, impl FnOnce() -> Result<u32, String> + Send + 'static) {
+        let (end, ended): (Sender<()>, Receiver<()>) = channel();
+        (end, move || {
+            let _ended = ended.recv();
+            Ok(7)
+        })
+    }
+
+    fn host_fault(got: Result<u32, Fault>) -> String {
+        match got {
+            Err(Fault::Host(why)) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_takes_too_long_for_one_is_there_for_the_next_and_is_made_only_once() {
+        let compilers = compilers(2, SHORT);
+        let slot = Arc::new(Slot::default());
+        let (end, compile) = slow();
+        let why = host_fault(compilers.get(&slot, compile));
+        assert!(why.contains("not compiled within"), "{why}");
+        let again = || -> Result<u32, String> { panic!("it is being made") };
+        let why = host_fault(compilers.get(&slot, again));
+        assert!(why.contains("not compiled within"), "{why}");
+        end.send(()).unwrap();
+        while !matches!(*slot.lock(), State::Done(_)) {
+            std::thread::yield_now();
+        }
+        assert_eq!(compilers.get(&slot, again), Ok(7));
+    }
+
+    #[test]
+    fn compilers_that_nobody_waits_for_are_no_more_than_the_few_there_may_be() {
+        let compilers = compilers(2, SHORT);
+        let mut ends = Vec::new();
+        for _ in 0..2 {
+            let (end, compile) = slow();
+            host_fault(compilers.get(&Arc::new(Slot::default()), compile));
+            ends.push(end);
+        }
+        let slot = Arc::new(Slot::default());
+        for _ in 0..3 {
+            let why = host_fault(compilers.get(&slot, || Ok(1)));
+            assert!(why.contains("2 other modules"), "{why}");
+        }
+        assert_eq!(*compilers.lock(), 2);
+        drop(ends);
+        while *compilers.lock() > 0 {
+            std::thread::yield_now();
+        }
+        // That there was no room is not kept.
+        assert_eq!(compilers.get(&slot, || Ok(1)), Ok(1));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_module_is_known_for_good_and_so_is_that_its_compiler_panics() {
+        let compilers = compilers(1, Duration::from_secs(60));
+        let slot = Arc::new(Slot::<u32>::default());
+        for _ in 0..2 {
+            let got = compilers.get(&slot, || Err("it is bad".to_owned()));
+            assert_eq!(got, Err(Fault::Module("it is bad".to_owned())));
+        }
+        let slot = Arc::new(Slot::<u32>::default());
+        for _ in 0..2 {
+            let got = compilers.get(&slot, || panic!("as a compiler may"));
+            assert_eq!(got, Err(Fault::Module("the compiler has panicked over it".to_owned())));
+        }
+        assert_eq!(compilers.get(&Arc::new(Slot::default()), || Ok(1)), Ok(1));
+    }
+}

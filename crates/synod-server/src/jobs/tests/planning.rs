@@ -1,0 +1,118 @@
+//! Planning over inputs that are many, or whose store is slow, stands still, or is told to stop.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use synod_jobs::cluster::{JobId, JobState};
+use synod_jobs::framing::InputFormat;
+use synod_jobs::input::{InputFile, InputStore};
+use synod_jobs::{JobError, JobSpec, Progress};
+
+use super::bench::{Bench, Kind, parts, text};
+use super::commits::{STALL, end_of, wait_cancelled, wait_until};
+use crate::jobs::moments::Moments;
+use crate::jobs::{Cancelling, cancel_job};
+
+type Looking = dyn Fn(&Progress) -> Result<(), JobError> + Send + Sync;
+
+/// `disk:///FILE`, found as a test says.
+struct Scripted {
+    looking: Box<Looking>,
+    looks: AtomicU32,
+}
+
+fn file_of(name: &Path) -> PathBuf {
+    PathBuf::from(name.to_str().unwrap().strip_prefix("disk://").unwrap())
+}
+
+impl InputStore for Scripted {
+    fn list(
+        &self,
+        name: &Path,
+        _: &InputFormat,
+        progress: &Progress,
+    ) -> Result<Vec<InputFile>, JobError> {
+        self.looks.fetch_add(1, SeqCst);
+        (self.looking)(progress)?;
+        Ok(vec![InputFile {
+            path: name.to_owned(),
+            bytes: fs::metadata(file_of(name)).unwrap().len(),
+            modified: (0, 0),
+            codec: None,
+            version: None,
+            whole: false,
+        }])
+    }
+
+    fn open(&self, input: &InputFile, range: Range<u64>) -> Result<Box<dyn Read + Send>, JobError> {
+        let mut file = File::open(file_of(&input.path)).unwrap();
+        file.seek(SeekFrom::Start(range.start)).unwrap();
+        Ok(Box::new(file))
+    }
+
+    fn check_unchanged(&self, _: &InputFile) -> Result<(), JobError> {
+        Ok(())
+    }
+}
+
+/// A worker that looks for inputs like this, and a job.
+async fn with_job(
+    looking: impl Fn(&Progress) -> Result<(), JobError> + Send + Sync + 'static,
+) -> (Bench, JobId, Arc<Scripted>) {
+    let mut bench = Bench::new(0).await;
+    fs::write(bench.path("in"), text(10_000, 3)).unwrap();
+    let store = Arc::new(Scripted { looking: Box::new(looking), looks: AtomicU32::new(0) });
+    let mut kind = Kind::default();
+    kind.limits.stall = STALL;
+    kind.moments = Moments { disk: Some(store.clone()), ..Moments::default() };
+    bench.add(kind).await;
+    let input = format!("disk://{}", bench.path("in").display());
+    let spec = JobSpec { sync_output: false, ..JobSpec::new("sort", [input], bench.path("out")) };
+    let id = bench.submit(&spec).await;
+    (bench, id, store)
+}
+
+#[tokio::test]
+async fn planning_that_moves_may_take_longer_than_anything_may_stand_still() {
+    let (bench, id, store) = with_job(|progress| {
+        let began = Instant::now();
+        while began.elapsed() < STALL * 5 / 2 {
+            progress.step()?;
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    })
+    .await;
+    let state = end_of(&bench, &id).await;
+    assert!(matches!(state, JobState::Done(_)), "{state:?}");
+    parts(&bench.path("out"));
+    assert_eq!(store.looks.load(SeqCst), 1);
+}
+
+#[tokio::test]
+async fn planning_that_stands_still_fails_the_job_and_leaves_nothing() {
+    let (bench, id, _) = with_job(|progress| Err(wait_cancelled(progress))).await;
+    let state = end_of(&bench, &id).await;
+    let JobState::Failed(why) = state else { panic!("{state:?}") };
+    assert_eq!(why, "planning did not move for 3 s");
+    assert!(!bench.path("out").exists());
+}
+
+#[tokio::test]
+async fn a_job_can_be_cancelled_while_it_is_planned() {
+    let (bench, id, store) = with_job(|progress| {
+        wait_until("it is told to end", || progress.step().is_err());
+        Err(JobError::Cancelled)
+    })
+    .await;
+    let wait = move || wait_until("it plans", || store.looks.load(SeqCst) > 0);
+    tokio::task::spawn_blocking(wait).await.unwrap();
+    assert_eq!(cancel_job(&bench.kv, &id).await.unwrap(), Cancelling::Asked);
+    assert_eq!(end_of(&bench, &id).await, JobState::Cancelled);
+    assert!(!bench.path("out").exists());
+}
