@@ -8,6 +8,7 @@ use super::submission::Submission;
 use crate::error::JobError;
 use crate::streaming::command;
 use crate::streaming::files::JobFile;
+use crate::streaming::locations::HDFS_ROOT;
 use crate::streaming::properties::known::not_interpreted;
 use crate::streaming::settings::{OWN_PREFIX, Settings, Worker};
 
@@ -60,6 +61,8 @@ pub fn lint(arguments: &Arguments, submission: &Submission) -> Result<Vec<String
         .iter()
         .map(|(name, _)| name)
         .filter(|name| name.starts_with(OWN_PREFIX) && !name.starts_with("synod.cmdenv."))
+        // Where there is a real HDFS nothing needs to stand in its place.
+        .filter(|name| *name != HDFS_ROOT)
         .collect();
     if !own.is_empty() {
         found.push(format!("only Synod knows {}", own.join(", ")));
