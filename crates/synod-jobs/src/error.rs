@@ -73,7 +73,7 @@ pub enum JobError {
         message: String,
         /// Whether every other attempt must fail the same way.
         permanent: bool,
-        /// Offset of the record that it failed on, if that is known.
+        /// Offset of the record that it failed on, or the number of the group, if that is known.
         bad_record: Option<u64>,
     },
     /// An input is neither a regular file nor a folder.
@@ -142,17 +142,19 @@ pub enum JobError {
     /// The job's reduce function panicked.
     #[error(
         "the reduce function panicked in partition {partition} on key `{key}`: {message}; \
-         fix the function"
+         fix the function or allow bad records to be skipped"
     )]
     ReducePanicked {
         /// The partition it was reducing.
         partition: u32,
+        /// The group's number in it, from 0.
+        group: u64,
         /// The group's key, shortened and escaped.
         key: String,
         /// The panic's message.
         message: String,
     },
-    /// More records had to be skipped than the job allows.
+    /// More records and groups had to be skipped than the job allows.
     #[error("more than {limit} bad records: the last one was {last}")]
     TooManyBadRecords {
         /// The limit of the job.
@@ -233,6 +235,15 @@ impl JobError {
     /// For readers of stores: [`JobError::io`] finds it again.
     pub fn into_io(self) -> io::Error {
         io::Error::other(self)
+    }
+
+    /// The group of a partition, by its number, that a reduce function failed on.
+    pub(crate) fn bad_group(&self) -> Option<u64> {
+        match self {
+            JobError::ReducePanicked { group, .. } => Some(*group),
+            JobError::Task { bad_record, .. } => *bad_record,
+            _ => None,
+        }
     }
 
     /// Whether another attempt, also on another machine, must fail the same way.

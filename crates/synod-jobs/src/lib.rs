@@ -23,6 +23,7 @@ pub mod output_store;
 pub mod pipeline;
 pub mod plan;
 pub mod progress;
+pub mod quarantine;
 pub mod reader;
 pub mod record;
 pub mod reduce_input;

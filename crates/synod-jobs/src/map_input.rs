@@ -1,6 +1,7 @@
 //! The records of one split, as a map task gets them.
 //!
-//! It counts what it hands out, tells the job's progress, and knows which records are to be left out.
+//! It counts what it hands out, tells the job's progress, and knows which records are to be left out: those
+//! go to the quarantine.
 //! The task reads it on one thread, which need not be the one that emits.
 
 use crate::counters::Counters;
@@ -8,11 +9,11 @@ use crate::error::JobError;
 use crate::framing::{Framing, LongRecords};
 use crate::input::InputFile;
 use crate::plan::JobPlan;
-use crate::progress::Progress;
+use crate::quarantine::{Bad, LeftOut, Quarantine};
 use crate::reader::SplitReader;
 use crate::record::Block;
 use crate::stores::Stores;
-use std::collections::BTreeSet;
+use crate::task::TaskContext;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -35,8 +36,9 @@ pub struct MapInput<'a> {
     plan: &'a JobPlan,
     file: &'a InputFile,
     split: usize,
-    skips: Option<&'a BTreeSet<u64>>,
-    progress: &'a Progress,
+    skips: Option<&'a LeftOut>,
+    quarantine: Quarantine<'a>,
+    task: &'a TaskContext<'a>,
     next_number: u64,
     counters: Counters,
     stored_bytes: u64,
@@ -48,8 +50,8 @@ impl<'a> MapInput<'a> {
         plan: &'a JobPlan,
         stores: &'a Stores,
         split: usize,
-        skips: Option<&'a BTreeSet<u64>>,
-        progress: &'a Progress,
+        skips: Option<&'a LeftOut>,
+        task: &'a TaskContext<'a>,
     ) -> Result<MapInput<'a>, JobError> {
         let range = plan.splits[split];
         let file = &plan.inputs[range.input];
@@ -62,7 +64,8 @@ impl<'a> MapInput<'a> {
             file,
             split,
             skips,
-            progress,
+            quarantine: Quarantine::new(task, split as u32),
+            task,
             next_number: 0,
             counters: Counters::default(),
             stored_bytes: 0,
@@ -82,7 +85,7 @@ impl<'a> MapInput<'a> {
 
     /// The next records; `None` after the last one. Fails if the job was cancelled.
     pub fn next_block(&mut self) -> Result<Option<Block<'_>>, JobError> {
-        self.progress.check_cancelled()?;
+        self.task.progress.check_cancelled()?;
         let plan = self.plan;
         let Some(lines) = self.reader.next_block()? else {
             self.counters.long_records_skipped += self.reader.long_skipped();
@@ -90,10 +93,10 @@ impl<'a> MapInput<'a> {
         };
         let length = lines.length as u64;
         let within = lines.offset..lines.offset + length;
-        let skips = self.skips.filter(|skips| skips.range(within.clone()).next().is_some());
+        let skips = self.skips.filter(|skips| skips.range(within).next().is_some());
         let stored = self.reader.stored_bytes(lines.length);
         self.stored_bytes += stored;
-        self.progress.bytes_read.fetch_add(stored, Relaxed);
+        self.task.progress.bytes_read.fetch_add(stored, Relaxed);
         let limit = usize::try_from(plan.max_record_bytes).unwrap_or(usize::MAX);
         let block = Block {
             bytes: self.reader.bytes(),
@@ -108,8 +111,9 @@ impl<'a> MapInput<'a> {
         self.next_number += records;
         self.counters.map_records_in += records;
         self.counters.map_bytes_in += length;
-        self.counters.bad_records_skipped +=
-            skips.map_or(0, |skips| skips.range(within).count() as u64);
+        if let Some(skips) = skips {
+            self.counters.bad_records_skipped += keep_bad(&mut self.quarantine, &block, skips)?;
+        }
         if let Some((LongRecords::Skip, _)) = block.long {
             let kept = Block { skips: None, ..block }.records().count() as u64;
             self.counters.long_records_skipped += records - kept;
@@ -121,6 +125,24 @@ impl<'a> MapInput<'a> {
     pub(crate) fn finish(self) -> (Counters, u64) {
         (self.counters, self.stored_bytes)
     }
+}
+
+/// Keeps what is left out of a block; how many records that are.
+fn keep_bad(
+    quarantine: &mut Quarantine<'_>,
+    block: &Block<'_>,
+    skips: &LeftOut,
+) -> Result<u64, JobError> {
+    let mut kept = 0;
+    for record in (Block { skips: None, ..*block }).records() {
+        let Some(error) = skips.get(&record.offset) else { continue };
+        let (file, place, all) =
+            (Some(record.file), record.offset, [record.key, b"\t", record.bytes]);
+        let bytes = if record.key.is_empty() { &all[2..] } else { &all[..] };
+        quarantine.keep(&Bad { file, place, error, bytes })?;
+        kept += 1;
+    }
+    Ok(kept)
 }
 
 /// Records of a block, those that are left out included.

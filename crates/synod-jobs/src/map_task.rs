@@ -13,6 +13,7 @@ use crate::job::Job;
 use crate::map_input::MapInput;
 use crate::merge::limit_fan_in;
 use crate::plan::{JobPlan, lacks_its_packing};
+use crate::quarantine::LeftOut;
 use crate::reduce_task::{ReduceOutput, part_of};
 use crate::run::store::{Run, RunStore, write_run_file};
 use crate::run::writer::RunIndex;
@@ -21,13 +22,13 @@ use crate::sink::Sink;
 use crate::stores::Stores;
 use crate::task::TaskContext;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Records to leave out: per split the offsets at which they start.
-pub type Skips = BTreeMap<usize, BTreeSet<u64>>;
+/// Records to leave out, per split.
+pub type Skips = BTreeMap<usize, LeftOut>;
 
 /// What a map task needs beside its splits.
 pub struct MapContext<'a, J> {
@@ -184,7 +185,7 @@ fn map_split<J: Job>(
 ) -> Result<(), JobError> {
     let skips = context.skips.get(&split);
     let task = context.task;
-    let mut input = MapInput::open(context.plan, context.stores, split, skips, task.progress)?;
+    let mut input = MapInput::open(context.plan, context.stores, split, skips, task)?;
     emitter.expect(input.range().bytes);
     warn_of_what_is_missing(context, split, emitter);
     let mapped =

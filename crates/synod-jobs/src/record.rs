@@ -4,7 +4,7 @@
 //! who cuts blocks in `reader.rs`.
 
 use crate::framing::{Framing, LongRecords};
-use std::collections::BTreeSet;
+use crate::quarantine::LeftOut;
 use std::path::Path;
 
 /// One record of input.
@@ -38,7 +38,7 @@ pub struct Block<'b> {
     /// What ends a record.
     pub framing: &'b Framing,
     /// Offsets of records to leave out.
-    pub skips: Option<&'b BTreeSet<u64>>,
+    pub skips: Option<&'b LeftOut>,
     /// What to do with records longer than so many bytes, if there are any.
     pub long: Option<(LongRecords, usize)>,
 }
@@ -109,7 +109,7 @@ impl<'b> Records<'b> {
                 Some((_, limit)) => bytes = &bytes[..bytes.len().min(limit)],
                 None => {}
             }
-            if block.skips.is_some_and(|skips| skips.contains(&offset)) {
+            if block.skips.is_some_and(|skips| skips.contains_key(&offset)) {
                 continue;
             }
             let key = &block.bytes[found.key];

@@ -7,8 +7,10 @@ use crate::error::JobError;
 use crate::job::Job;
 use crate::merge::Merge;
 use crate::progress::Progress;
+use crate::quarantine::{BAD_GROUPS, Bad, LeftOut, Quarantine};
 use crate::run::RunSource;
 use crate::sink::Sink;
+use crate::task::TaskContext;
 
 /// Groups between two looks at the sink and the cancel switch.
 const GROUPS_PER_CHECK: u64 = 1_024;
@@ -25,7 +27,13 @@ pub struct ReduceInput<'m, J> {
     progress: &'m Progress,
     /// The key of the group that is being reduced.
     pub(crate) group: Vec<u8>,
+    /// Its number in the partition, from 0.
+    pub(crate) number: u64,
     pub(crate) counters: Counters,
+    /// Groups to leave out, and where they are kept.
+    bad: Option<(&'m LeftOut, Quarantine<'m>)>,
+    /// Whether the group is left out.
+    passing: bool,
     /// Whether the merge stands on a pair that was given.
     given: bool,
 }
@@ -38,39 +46,67 @@ impl<'m, J: Job> ReduceInput<'m, J> {
     ) -> Result<ReduceInput<'m, J>, JobError> {
         let merge = Merge::new(sources)?;
         let (group, counters) = (Vec::new(), Counters::default());
-        Ok(ReduceInput { merge, job, progress, group, counters, given: false })
+        let (number, bad, passing, given) = (0, None, false, false);
+        Ok(ReduceInput { merge, job, progress, group, number, counters, bad, passing, given })
+    }
+
+    /// Leaves out these groups of the task's partition.
+    pub(crate) fn leave_out(&mut self, task: &'m TaskContext<'m>, skips: &'m LeftOut) {
+        self.bad = (!skips.is_empty()).then(|| (skips, Quarantine::new(task, task.number)));
     }
 
     /// The next pair, whatever its group. It is gone at the next call.
     #[inline]
     pub fn next_pair(&mut self) -> Result<Option<KeyValue<'_>>, JobError> {
-        if self.given {
-            self.merge.advance()?;
+        Ok(self.next_numbered()?.map(|(_, pair)| pair))
+    }
+
+    /// The next pair behind the number of its group among all of the partition.
+    #[inline]
+    pub(crate) fn next_numbered(&mut self) -> Result<Option<(u64, KeyValue<'_>)>, JobError> {
+        loop {
+            if self.given {
+                self.merge.advance()?;
+            }
+            self.given = true;
+            let Some((key, _)) = self.merge.head() else { return Ok(None) };
+            if self.counters.reduce_pairs_in == 0 || self.job.group(key) != self.group {
+                self.number = self.counters.reduce_groups_in;
+                self.counters.reduce_groups_in += 1;
+                self.group.clear();
+                self.group.extend_from_slice(self.job.group(key));
+                if let Some(bad) = &mut self.bad {
+                    self.passing = is_bad(bad, self.number, &self.group, &mut self.counters)?;
+                }
+            }
+            self.counters.reduce_pairs_in += 1;
+            if self.counters.reduce_pairs_in.is_multiple_of(PAIRS_PER_CHECK) {
+                self.progress.check_cancelled()?;
+            }
+            if !self.passing {
+                let number = self.number;
+                return Ok(self.merge.head().map(|pair| (number, pair)));
+            }
         }
-        self.given = true;
-        let Some((key, _)) = self.merge.head() else { return Ok(None) };
-        if self.counters.reduce_pairs_in == 0 || self.job.group(key) != self.group {
-            self.counters.reduce_groups_in += 1;
-            self.group.clear();
-            self.group.extend_from_slice(self.job.group(key));
-        }
-        self.counters.reduce_pairs_in += 1;
-        if self.counters.reduce_pairs_in.is_multiple_of(PAIRS_PER_CHECK) {
-            self.progress.check_cancelled()?;
-        }
-        Ok(self.merge.head())
     }
 
     /// Gives every group to [`Job::reduce`].
     pub fn reduce_groups(&mut self, out: &mut Sink) -> Result<(), JobError> {
         let (job, progress) = (self.job, self.progress);
-        let ReduceInput { merge, group, counters, .. } = self;
+        let ReduceInput { merge, group, number, counters, bad, .. } = self;
         while let Some((key, _)) = merge.head() {
             group.clear();
             group.extend_from_slice(job.group(key));
+            *number = counters.reduce_groups_in;
+            let passing = match bad {
+                Some(bad) => is_bad(bad, *number, group, counters)?,
+                None => false,
+            };
             let state = State::Fresh;
             let mut values = Values { merge, job, progress, group, state, failure: None, pairs: 0 };
-            job.reduce(group, &mut values, out);
+            if !passing {
+                job.reduce(group, &mut values, out);
+            }
             while values.advance() {}
             counters.reduce_pairs_in += values.pairs;
             if let Some(failure) = values.failure {
@@ -84,6 +120,19 @@ impl<'m, J: Job> ReduceInput<'m, J> {
         }
         Ok(())
     }
+}
+
+/// Whether a group is to be left out. Then it is kept.
+fn is_bad(
+    (skips, quarantine): &mut (&LeftOut, Quarantine<'_>),
+    number: u64,
+    group: &[u8],
+    counters: &mut Counters,
+) -> Result<bool, JobError> {
+    let Some(error) = skips.get(&number) else { return Ok(false) };
+    quarantine.keep(&Bad { file: None, place: number, error, bytes: &[group] })?;
+    counters.count(BAD_GROUPS, 1);
+    Ok(true)
 }
 
 /// The pairs of one group, in order of their keys, then of map task and emit sequence.

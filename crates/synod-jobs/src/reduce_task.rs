@@ -8,6 +8,7 @@ use crate::error::{JobError, panic_message};
 use crate::input::codec::Codec;
 use crate::job::Job;
 use crate::merge::limit_fan_in;
+use crate::quarantine::LeftOut;
 use crate::reduce_input::ReduceInput;
 use crate::run::RunSource;
 use crate::run::store::RunStore;
@@ -34,6 +35,8 @@ pub struct ReduceContext<'a, J> {
     pub sync: bool,
     /// How the part file is compressed.
     pub codec: Option<Codec>,
+    /// Groups to leave out.
+    pub skips: &'a LeftOut,
     /// The attempt.
     pub task: &'a TaskContext<'a>,
 }
@@ -67,6 +70,7 @@ pub fn run_reduce_task<J: Job>(
     let sources = limit_fan_in(context.job, sources, context.fan_in, context.store)?;
     let task = context.task;
     let mut input = ReduceInput::new(context.job, task.progress, sources)?;
+    input.leave_out(task, context.skips);
     let mut sink = Sink::create(output, context.codec)?;
     let reduced = catch_unwind(AssertUnwindSafe(|| {
         context.job.reduce_partition(task, &mut input, &mut sink)
@@ -77,6 +81,7 @@ pub fn run_reduce_task<J: Job>(
             let shown = &input.group[..input.group.len().min(SHOWN_KEY_BYTES)];
             return Err(JobError::ReducePanicked {
                 partition,
+                group: input.number,
                 key: shown.escape_ascii().to_string(),
                 message: panic_message(&*payload),
             });

@@ -12,6 +12,7 @@ use support::{Bench, joined, leave_out, parts, run, run_again, zipf_text};
 use synod_jobs::builtin::sort::Sort;
 use synod_jobs::builtin::wordcount::WordCount;
 use synod_jobs::map_task::{MapContext, MapOutput, Skips, run_map_task, run_map_task_to_file};
+use synod_jobs::quarantine::LeftOut;
 use synod_jobs::reduce_task::{ReduceContext, run_reduce_task};
 use synod_jobs::run::file::{SectionSource, open_section, read_index};
 use synod_jobs::run::store::{MemoryBudget, RunStore};
@@ -64,6 +65,7 @@ fn reduce<J: Job>(
         fan_in: 2,
         sync: false,
         codec: None,
+        skips: &LeftOut::new(),
         task: &task(bench, TaskKind::Reduce, partition, &progress),
     };
     run_reduce_task(&context, partition, sources, output)

@@ -291,6 +291,16 @@ fn a_job_that_has_written_nothing_removes_nothing() {
 }
 
 #[test]
+fn a_job_that_may_leave_out_records_is_refused_for_they_have_no_place_among_keys() {
+    let bench = Bench::new(&[]);
+    let mut spec = JobSpec::new("wordcount", ["in"], OUTPUT);
+    store(&bench.files.stores()).check(&spec).unwrap();
+    spec.skip_bad_records = 1;
+    let error = store(&bench.files.stores()).check(&spec).unwrap_err();
+    assert!(error.is_permanent() && error.to_string().contains("write to a folder"), "{error}");
+}
+
+#[test]
 fn records_that_are_no_pairs_are_refused_before_a_key_is_written() {
     let mut bench = Bench::new(&[lines(0, 150), lines(150, 300)]);
     let stores = bench.files.stores();

@@ -3,3 +3,6 @@
 pub(crate) mod order;
 pub(crate) mod pairs;
 pub(crate) mod table;
+
+#[cfg(test)]
+mod crafted;

@@ -6,7 +6,9 @@
 use crate::builtin::{JobVisitor, with_job};
 use crate::cluster::names::{JobId, TaskId, TaskKind};
 use crate::cluster::output;
-use crate::cluster::records::{AttemptFailure, Span, TaskOutput, UnreadableRecord, shortened};
+use crate::cluster::records::{
+    AttemptFailure, BadRecord, Span, TaskOutput, UnreadableRecord, shortened,
+};
 use crate::cluster::shuffle::{Collected, Fetch, MapLocation, Shuffle, map_file_name};
 use crate::cluster::worker::Identity;
 use crate::commit::Naming;
@@ -16,6 +18,7 @@ use crate::local::{MIN_BUFFER_BYTES, fan_in};
 use crate::map_task::{MapContext, Skips, run_map_only_task, run_map_task_to_file};
 use crate::plan::JobPlan;
 use crate::progress::Progress;
+use crate::quarantine::LeftOut;
 use crate::reduce_task::{ReduceContext, run_reduce_task};
 use crate::run::store::{MemoryBudget, RunStore};
 use crate::spec::JobSpec;
@@ -42,8 +45,8 @@ pub struct Attempt<'a> {
     pub folder: &'a Path,
     /// Tasks that the worker runs at a time: they share the memory.
     pub slots: u32,
-    /// Offsets of records to leave out.
-    pub skips: &'a [u64],
+    /// Records or groups to leave out.
+    pub skips: &'a [BadRecord],
     /// For a reduce: where the map outputs are, in the order of the map tasks.
     pub maps: &'a [MapLocation],
     /// Where inputs are read from.
@@ -110,8 +113,7 @@ impl From<JobError> for AttemptError {
 pub fn failure_of(error: &JobError, attempt: u32, me: &Identity, span: Span) -> AttemptFailure {
     let bad_record = match error {
         JobError::MapPanicked { offset, .. } => Some(*offset),
-        JobError::Task { bad_record, .. } => *bad_record,
-        _ => None,
+        _ => error.bad_group(),
     };
     AttemptFailure {
         attempt,
@@ -178,6 +180,10 @@ impl Attempt<'_> {
         (self.spec.data_bytes() / 2 / u64::from(self.slots.max(1))).max(MIN_BUFFER_BYTES)
     }
 
+    fn left_out(&self) -> LeftOut {
+        self.skips.iter().map(|bad| (bad.place, bad.error.clone())).collect()
+    }
+
     fn map<J: Job>(&self, job: &J) -> Result<TaskOutput, AttemptError> {
         let share = self.share_bytes();
         let store = RunStore::new(self.folder, self.prefix(), MemoryBudget::new(share));
@@ -187,7 +193,7 @@ impl Attempt<'_> {
         }
         let mut skips = Skips::new();
         if !self.skips.is_empty() {
-            skips.insert(split, self.skips.iter().copied().collect());
+            skips.insert(split, self.left_out());
         }
         let id = self.job.to_string();
         let task = self.context(job, &id);
@@ -228,12 +234,14 @@ impl Attempt<'_> {
         let store = RunStore::new(self.folder, self.prefix(), MemoryBudget::new(0));
         let id = self.job.to_string();
         let task = self.context(job, &id);
+        let skips = self.left_out();
         let context = ReduceContext {
             job,
             store: &store,
             fan_in: fan_in(self.share_bytes()),
             sync: self.spec.sync_output,
             codec: self.spec.output_codec,
+            skips: &skips,
             task: &task,
         };
         let reduced = run_reduce_task(&context, partition, sources, &file);

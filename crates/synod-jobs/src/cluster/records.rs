@@ -10,6 +10,7 @@
 use crate::cluster::names::{TaskId, WorkerId};
 use crate::commit::Manifest;
 use crate::counters::Counters;
+use crate::quarantine::reason;
 use crate::reduce_task::ReduceOutput;
 use crate::run::writer::{RunIndex, Section};
 use crate::side_files::SideFile;
@@ -124,8 +125,8 @@ pub struct TaskRecord {
     pub lost_at: Vec<WorkerId>,
     /// Attempts that failed through no fault of another task.
     pub failures: Vec<AttemptFailure>,
-    /// Offsets of records to leave out.
-    pub skips: Vec<u64>,
+    /// Records to leave out; groups, if it is a reduce.
+    pub skips: Vec<BadRecord>,
     /// The attempt that won.
     pub done: Option<TaskDone>,
     /// A running attempt that is so slow that another one may begin beside it.
@@ -134,6 +135,15 @@ pub struct TaskRecord {
     /// Attempts begun beside a slow one, by number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backups: Vec<u32>,
+}
+
+/// What two attempts of a task have failed on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BadRecord {
+    /// Offset of the record, or number of the group.
+    pub place: u64,
+    /// The second failure, in short.
+    pub error: String,
 }
 
 /// The winning attempt of a task.
@@ -251,7 +261,7 @@ pub struct AttemptFailure {
     pub span: Span,
     /// The error, as a person should see it.
     pub message: String,
-    /// Offset of the record that the map function panicked on.
+    /// Offset of the record that the map function panicked on; of a reduce the number of the group.
     pub bad_record: Option<u64>,
     /// No other attempt can do better.
     pub permanent: bool,
@@ -347,7 +357,8 @@ impl TaskRecord {
         match failure.bad_record {
             Some(offset) if seen_before && skips_allowed => {
                 after.failures.retain(|earlier| earlier.bad_record != Some(offset));
-                after.skips.push(offset);
+                let error = reason(&failure.message);
+                after.skips.push(BadRecord { place: offset, error });
             }
             _ => after.failures.push(failure),
         }

@@ -23,10 +23,9 @@ pub(super) fn verdict(view: &JobView, job: &JobRecord) -> Option<String> {
         }
         skipped += task.skips.len() as u64;
         if skipped > limit {
-            let offset = task.skips.last().copied().unwrap_or_default();
+            let last = task.skips.last().map_or("", |bad| &bad.error);
             return Some(format!(
-                "more than {limit} bad records: the last one is at offset {offset} of the input \
-                 of task {id}"
+                "more than {limit} bad records: the last one was {last} (task {id})"
             ));
         }
         if task.losses > MAX_LOSSES {

@@ -1,7 +1,8 @@
 //! Inputs: from the names a person gave to files frozen for the length of the job.
 //!
-//! A frozen input is its path, length and modification time. Tasks compare before and after they
-//! read, so a file that is written to during the job fails the job instead of mixing two states.
+//! A frozen input is its path, length and modification time, and where that can be known, which file it is.
+//! Tasks compare before and after they read, so a file that is written to or replaced during the job fails the
+//! job instead of mixing two states.
 //! What names stand for is in `names.rs`, compressed files in `codec.rs`, splits of bzip2 files in
 //! `blocks.rs`. Names with a scheme (`s3://..`) belong to a store that the caller has given, see
 //! `stores.rs`.
@@ -34,7 +35,7 @@ pub struct InputFile {
     /// How it is compressed.
     #[serde(default)]
     pub codec: Option<Codec>,
-    /// What its store calls this version of it, if it does not go by the modification time.
+    /// What its store calls this version of it, if it does not go by the modification time alone.
     #[serde(default)]
     pub version: Option<String>,
     /// Whether its store can only read it from the beginning, to where it happens to end.

@@ -4,10 +4,12 @@
 //! attempt are mapped again one at a time, so the next failure tells which of them it was. A program that
 //! fails on no particular record gets as many attempts as its job says.
 
+use super::allowance::Allowance;
 use super::lock;
 use crate::counters::Counters;
 use crate::error::JobError;
 use crate::map_task::Skips;
+use crate::quarantine::reason;
 use crate::reduce_task::ReduceOutput;
 use crate::run::store::Run;
 use crate::side_files::SideFile;
@@ -30,10 +32,10 @@ pub(super) struct MapDone {
 }
 
 /// Which splits are waiting, which are running and what has come of the rest.
-pub(super) struct MapBoard {
+pub(super) struct MapBoard<'a> {
     state: Mutex<MapState>,
     changed: Condvar,
-    skip_limit: u64,
+    allowance: &'a Allowance,
     /// Attempts for a split that fails on no particular record.
     attempts: u32,
 }
@@ -60,20 +62,19 @@ struct MapState {
     /// Per split, how often which record has failed.
     failures: BTreeMap<usize, BTreeMap<u64, u32>>,
     skips: Skips,
-    skipped: u64,
     /// What attempts have made, by their first split.
     done: BTreeMap<usize, MapDone>,
     error: Option<JobError>,
 }
 
-impl MapBoard {
+impl<'a> MapBoard<'a> {
     pub(super) fn new(
         splits: impl Iterator<Item = usize>,
-        skip_limit: u64,
+        allowance: &'a Allowance,
         attempts: u32,
-    ) -> MapBoard {
+    ) -> MapBoard<'a> {
         let state = MapState { waiting: splits.collect(), ..MapState::default() };
-        MapBoard { state: Mutex::new(state), changed: Condvar::new(), skip_limit, attempts }
+        MapBoard { state: Mutex::new(state), changed: Condvar::new(), allowance, attempts }
     }
 
     /// A new attempt. Waits while others may still fail and leave work.
@@ -137,16 +138,14 @@ impl MapBoard {
                 state.again.extend(splits);
                 return None;
             }
-            if twice && !unstable && state.skipped < self.skip_limit {
-                state.skipped += 1;
-                state.skips.entry(split).or_default().insert(offset);
+            if twice && !unstable && self.allowance.take() {
+                let skips = state.skips.entry(split).or_default();
+                skips.insert(offset, reason(&error.to_string()));
                 state.again.extend(splits);
                 return Some((split, offset));
             }
-            if twice && self.skip_limit > 0 {
-                let last = Box::new(error);
-                let limit = self.skip_limit;
-                state.error.get_or_insert(JobError::TooManyBadRecords { limit, last });
+            if twice {
+                state.error.get_or_insert(self.allowance.exceeded(error));
                 return None;
             }
         }

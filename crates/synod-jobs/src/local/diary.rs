@@ -95,10 +95,9 @@ impl Diary {
         lock(&self.pages).failures.push(FailureRow { task: begun.task, failure });
     }
 
-    /// A record is left out from now on: the failures on it do not count.
-    pub fn forgive(&self, split: usize, offset: u64) {
-        let task = TaskId::map(split as u32);
-        let counts = |row: &FailureRow| row.task != task || row.failure.bad_record != Some(offset);
+    /// A record or a group is left out from now on: the failures on it do not count.
+    pub fn forgive(&self, task: TaskId, bad: u64) {
+        let counts = |row: &FailureRow| row.task != task || row.failure.bad_record != Some(bad);
         lock(&self.pages).failures.retain(counts);
     }
 

@@ -5,10 +5,13 @@
 //!
 //! A map task of a job with a combiner takes one split after the other into one table. If its map
 //! function panics, everything the task has absorbed is mapped again, split by split, so a pair is
-//! never counted twice; `board.rs` keeps track of that. What happened when is in `diary.rs`.
+//! never counted twice; `board.rs` keeps track of that. Reduce tasks are in `reduces.rs`. What happened when is
+//! in `diary.rs`.
 
+mod allowance;
 mod board;
 mod diary;
+mod reduces;
 mod target;
 
 use crate::cluster::JobReport;
@@ -21,13 +24,14 @@ use crate::job::Job;
 use crate::map_task::{MapContext, MapRuns, run_map_only_task, run_map_task};
 use crate::plan::{JobPlan, plan};
 use crate::progress::{Phase, Progress};
-use crate::reduce_task::{ReduceContext, ReduceOutput, run_reduce_task};
 use crate::run::store::{MemoryBudget, Run, RunStore};
 use crate::spec::JobSpec;
 use crate::stores::Stores;
 use crate::task::{NoLog, TaskContext, TaskKind, TaskLog};
+use allowance::Allowance;
 use board::{MapBoard, MapDone, Taken, bad_record};
 use diary::{Begun, Diary};
+use reduces::Reduced;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
@@ -110,6 +114,7 @@ pub fn run_local_with<J: Job>(
         work: output.temporary(),
         spill: spill.path.clone(),
         budget: MemoryBudget::new(spec.data_bytes() / 2),
+        allowance: Allowance::new(spec.skip_bad_records),
         diary: Diary::begin(),
     };
     progress.enter(Phase::Map);
@@ -169,21 +174,14 @@ struct Local<'a, J> {
     work: PathBuf,
     spill: PathBuf,
     budget: Arc<MemoryBudget>,
+    /// What may still be left out.
+    allowance: Allowance,
     diary: Diary,
-}
-
-/// What a reduce task has made.
-struct Reduced {
-    output: ReduceOutput,
-    file: PathBuf,
-    /// The folder of its side files.
-    side: PathBuf,
 }
 
 impl<J: Job> Local<'_, J> {
     fn map(&self, maps: &[usize]) -> Result<Vec<MapDone>, JobError> {
-        let (skips, attempts) = (self.spec.skip_bad_records, self.job.attempts());
-        let board = MapBoard::new(maps.iter().copied(), skips, attempts);
+        let board = MapBoard::new(maps.iter().copied(), &self.allowance, self.job.attempts());
         let slots = u64::from(self.slots).min(maps.len().max(1) as u64);
         let buffer_bytes = (self.spec.data_bytes() / 2 / slots).max(MIN_BUFFER_BYTES);
         std::thread::scope(|scope| {
@@ -195,7 +193,7 @@ impl<J: Job> Local<'_, J> {
         board.finish()
     }
 
-    fn map_slot(&self, board: &MapBoard, buffer_bytes: u64) {
+    fn map_slot(&self, board: &MapBoard<'_>, buffer_bytes: u64) {
         while let Some(next) = board.take() {
             let mut taken = Vec::new();
             match self.map_attempt(board, &next, buffer_bytes, &mut taken) {
@@ -208,7 +206,7 @@ impl<J: Job> Local<'_, J> {
         }
     }
 
-    fn map_failed(&self, board: &MapBoard, taken: &[Begun], error: JobError) {
+    fn map_failed(&self, board: &MapBoard<'_>, taken: &[Begun], error: JobError) {
         let splits: Vec<usize> = taken.iter().map(|begun| begun.task.number as usize).collect();
         let found = bad_record(&error, &splits);
         if let Some(&begun) = taken.last() {
@@ -216,14 +214,14 @@ impl<J: Job> Local<'_, J> {
             self.diary.failed(begun, &error, found.map(|(_, offset)| offset));
         }
         if let Some((split, offset)) = board.failed(splits, error) {
-            self.diary.forgive(split, offset);
+            self.diary.forgive(TaskId::map(split as u32), offset);
         }
     }
 
     /// `taken` gets the splits that it has begun.
     fn map_attempt(
         &self,
-        board: &MapBoard,
+        board: &MapBoard<'_>,
         &Taken { first, alone, attempt }: &Taken,
         buffer_bytes: u64,
         taken: &mut Vec<Begun>,
@@ -278,86 +276,6 @@ impl<J: Job> Local<'_, J> {
         let (progress, log) = (self.progress, self.options.log);
         let attempt = (attempt, self.job.attempts());
         TaskContext::new("local", kind, number, attempt, tasks, progress, log, (scratch, side))
-    }
-
-    fn reduce(&self, runs: &[Run]) -> Result<Vec<Reduced>, JobError> {
-        let next = Mutex::new((0, None::<JobError>));
-        let outputs = Mutex::new(Vec::new());
-        let slots = self.slots.min(self.plan.reduces);
-        let slot = || {
-            loop {
-                let partition = {
-                    let mut next = lock(&next);
-                    if next.1.is_some() || next.0 == self.plan.reduces {
-                        return;
-                    }
-                    next.0 += 1;
-                    next.0 - 1
-                };
-                match self.reduce_partition(runs, partition, slots) {
-                    Ok(output) => lock(&outputs).push(output),
-                    Err(error) => {
-                        lock(&next).1.get_or_insert(error);
-                    }
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..slots {
-                scope.spawn(slot);
-            }
-            slot();
-        });
-        if let Some(error) = next.into_inner().unwrap_or_else(PoisonError::into_inner).1 {
-            return Err(error);
-        }
-        let mut outputs = outputs.into_inner().unwrap_or_else(PoisonError::into_inner);
-        outputs.sort_by_key(|reduced: &Reduced| reduced.output.partition);
-        Ok(outputs)
-    }
-
-    /// Reduces one partition; a panic or a failed program gets one more attempt.
-    fn reduce_partition(
-        &self,
-        runs: &[Run],
-        partition: u32,
-        slots: u32,
-    ) -> Result<Reduced, JobError> {
-        let file = self.work.join(format!("reduce-{partition}"));
-        let fan_in = fan_in(self.spec.data_bytes() / 2 / u64::from(slots));
-        let mut attempt = 0;
-        loop {
-            let prefix = format!("reduce-{partition}-{attempt}");
-            let store = RunStore::new(&self.spill, prefix, MemoryBudget::new(0));
-            let sources = runs
-                .iter()
-                .filter(|run| run.pairs(partition) > 0)
-                .map(|run| run.source(partition))
-                .collect();
-            let task = self.task(TaskKind::Reduce, partition, attempt);
-            let context = ReduceContext {
-                job: self.job,
-                store: &store,
-                fan_in,
-                sync: self.spec.sync_output,
-                codec: self.spec.output_codec,
-                task: &task,
-            };
-            let side = task.side_path().to_owned();
-            let begun = self.diary.begins(TaskId::reduce(partition), attempt);
-            attempt += 1;
-            match run_reduce_task(&context, partition, sources, &file) {
-                Ok(output) => {
-                    self.diary.reduced(begun, &output);
-                    return Ok(Reduced { output, file, side });
-                }
-                Err(
-                    error @ (JobError::ReducePanicked { .. }
-                    | JobError::Task { permanent: false, .. }),
-                ) if attempt < self.job.attempts() => self.diary.failed(begun, &error, None),
-                Err(error) => return Err(error),
-            }
-        }
     }
 }
 

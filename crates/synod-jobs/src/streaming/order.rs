@@ -1,7 +1,7 @@
 //! KeyFieldBasedComparator as bytes: keys are turned into sort keys whose bytewise order is the
 //! comparator's order.
 //!
-//! The engine compares bytes and nothing else, with prefixes and radix sort; so a comparator is not
+//! The engine compares bytes and nothing else, eight at a time; so a comparator is not
 //! called, it is compiled into the key. Per specification the sort key holds
 //!
 //! - whether the key has that field at all: one that lacks it comes first (last if reversed);

@@ -4,8 +4,7 @@
 //! in windows: a fresh process per window, what it prints held back until it has ended well. A window
 //! that fails is cut in two and each half tried, down to single records. A program that counts
 //! what it has processed, in Hadoop's group `SkippingTaskCounters`, tells the place at once. What is
-//! left out goes to a file beside the output, `.skipped-m-000003`, a line of offset, tab and
-//! record each (for reducers the group's first pair), and there is a limit to it.
+//! left out is kept beside the output (`quarantine.rs`; of a group the first pair), and there is a limit to it.
 
 use super::child::Fed;
 use super::child::pump::TakePair;
@@ -18,11 +17,11 @@ use super::stage::Stage;
 use crate::emit::Emitter;
 use crate::error::JobError;
 use crate::map_input::MapInput;
+use crate::quarantine::{BAD_GROUPS, Bad, Quarantine, reason};
 use crate::reduce_input::ReduceInput;
 use crate::sink::Sink;
-use crate::task::{TaskContext, TaskKind};
-use std::fs::File;
-use std::io::Write;
+use crate::task::TaskContext;
+use std::path::Path;
 
 /// Input of a window of groups, and the most that one group may have.
 const WINDOW_BYTES: usize = 4 << 20;
@@ -111,7 +110,9 @@ struct Search<'s, 'a> {
     limit: u64,
     skipped: u64,
     counters: CountersOf,
-    file: Option<File>,
+    /// The input, if there is one.
+    file: Option<&'s Path>,
+    quarantine: Quarantine<'s>,
 }
 
 /// Maps a split, leaving out what the mapper fails on.
@@ -123,8 +124,10 @@ pub fn map(
     input: &mut MapInput<'_>,
     out: &mut Emitter<'_, Streaming>,
 ) -> Result<(), JobError> {
+    let file = input.range().file;
     let mut search =
         Search::new(stage, task, "MapProcessedRecords", &skipping, skipping.most_records);
+    search.file = Some(file);
     let mut feeder = Feeder::new(&job.settings);
     let mut former = Former::default();
     let mut window = Window::default();
@@ -198,7 +201,7 @@ pub fn reduce(
     let (skipped, counters) = (search.skipped, std::mem::take(&mut search.counters));
     count(&counters, &mut |name, amount| out.count(name, amount));
     if skipped > 0 {
-        out.count("bad_groups_skipped", skipped);
+        out.count(BAD_GROUPS, skipped);
     }
     Ok(())
 }
@@ -227,6 +230,7 @@ impl<'s, 'a> Search<'s, 'a> {
             skipped: 0,
             counters: CountersOf::new(),
             file: None,
+            quarantine: Quarantine::new(task, task.number),
         }
     }
 
@@ -310,27 +314,12 @@ impl<'s, 'a> Search<'s, 'a> {
                 bad_record: None,
             });
         }
-        let letter = match self.task.kind {
-            TaskKind::Map => 'm',
-            TaskKind::Reduce => 'r',
-        };
-        let path =
-            self.task.side_folder()?.join(format!(".skipped-{letter}-{:06}", self.task.number));
-        if self.file.is_none() {
-            self.file =
-                Some(File::create(&path).map_err(|error| JobError::io("create", &path, error))?);
-        }
-        if let Some(file) = &mut self.file {
-            for record in from..to {
-                let line = window.range(record, record + 1);
-                let first = line.split_inclusive(|&byte| byte == b'\n').next().unwrap_or(line);
-                let mut text = format!("{}\t", window.offsets[record]).into_bytes();
-                text.extend_from_slice(first);
-                if !first.ends_with(b"\n") {
-                    text.push(b'\n');
-                }
-                file.write_all(&text).map_err(|error| JobError::io("write", &path, error))?;
-            }
+        let error = reason(&failure.to_string());
+        for record in from..to {
+            let line = window.range(record, record + 1);
+            let first = line.split(|&byte| byte == b'\n').next().unwrap_or(line);
+            let (file, place) = (self.file, window.offsets[record]);
+            self.quarantine.keep(&Bad { file, place, error: &error, bytes: &[first] })?;
         }
         Ok(())
     }

@@ -94,6 +94,8 @@ pub(super) struct GroupBatch {
     bytes: Vec<u8>,
     /// Where the headers of its groups are.
     groups: Vec<usize>,
+    /// Their numbers in the partition.
+    numbers: Vec<u64>,
     values: u32,
 }
 
@@ -107,9 +109,10 @@ impl GroupBatch {
     }
 
     /// Begins a group, or goes on with one that the batch before ended in.
-    pub fn begin(&mut self, key: &[u8], began_before: bool) {
+    pub fn begin(&mut self, key: &[u8], began_before: bool, number: u64) {
         self.end();
         self.groups.push(self.bytes.len());
+        self.numbers.push(number);
         let flags = if began_before { BEGAN_BEFORE } else { 0 };
         self.bytes.extend_from_slice(&(key.len() as u32).to_le_bytes());
         self.bytes.extend_from_slice(&flags.to_le_bytes());
@@ -150,6 +153,12 @@ impl GroupBatch {
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BYTES);
         self.groups.clear();
+        self.numbers.clear();
+    }
+
+    /// Number in the partition of each group.
+    pub fn numbers(&self) -> impl Iterator<Item = u64> + '_ {
+        self.numbers.iter().copied()
     }
 
     /// Where each group lies, and whether it is all there.
@@ -243,7 +252,7 @@ mod tests {
     fn a_long_key_does_not_keep_values_from_sharing_a_batch() {
         let mut batch = GroupBatch::default();
         let key = vec![b'k'; 10 * BATCH_BYTES];
-        batch.begin(&key, false);
+        batch.begin(&key, false, 0);
         let mut values = 0;
         while !batch.is_full_for(&key, b"1234", true) {
             batch.value(b"1234");
@@ -256,12 +265,12 @@ mod tests {
     #[test]
     fn groups_say_how_many_values_they_have_and_where_they_are_cut() {
         let mut batch = GroupBatch::default();
-        batch.begin(b"a", true);
+        batch.begin(b"a", true, 6);
         batch.value(b"1");
-        batch.begin(b"b", false);
+        batch.begin(b"b", false, 7);
         batch.value(b"22");
         batch.value(b"");
-        batch.begin(b"c", false);
+        batch.begin(b"c", false, 9);
         batch.value(b"3");
         batch.close(true);
         let groups: Vec<_> = batch.groups().collect();
@@ -272,6 +281,7 @@ mod tests {
         assert_eq!(headers, [[1, 1, 1], [1, 0, 2], [1, 2, 1]]);
         assert_eq!(groups.iter().map(|group| group.1).collect::<Vec<_>>(), [false, true, false]);
         assert_eq!(batch.key(&groups[1].0), b"b");
+        assert!(batch.numbers().eq([6, 7, 9]));
         assert_eq!(groups[2].0.end, batch.bytes().len());
     }
 

@@ -266,6 +266,9 @@ fn map_batch<const ADDS: bool>(
     out.check()
 }
 
+/// What to do about a record or a group that a module fails on.
+const ALLOW_SKIPS: &str = "fix the module or allow bad records to be skipped";
+
 /// The error of a batch that failed, with the record that is to blame.
 fn blame_record<const ADDS: bool>(
     work: &Work<'_, ADDS>,
@@ -283,8 +286,7 @@ fn blame_record<const ADDS: bool>(
         Some(((number, offset), fault)) => {
             let place =
                 format!(", on record {number} of split {split}, input {file} offset {offset}");
-            let advice = "fix the module or allow bad records to be skipped";
-            failed(work.job, &fault, &place, advice, Some(offset))
+            failed(work.job, &fault, &place, ALLOW_SKIPS, Some(offset))
         }
         None => {
             let last = batch.records().last().map_or(batch.first, |(offset, _)| offset);
@@ -305,7 +307,7 @@ fn each_batch<J: Job>(
 ) -> Result<(), JobError> {
     let mut batch = GroupBatch::default();
     let mut group: Option<Vec<u8>> = None;
-    while let Some((key, value)) = input.next_pair()? {
+    while let Some((number, (key, value))) = input.next_numbered()? {
         let same = group.as_deref() == Some(key);
         let full = batch.is_full_for(key, value, same);
         if full {
@@ -314,7 +316,7 @@ fn each_batch<J: Job>(
             batch.clear();
         }
         if full || !same {
-            batch.begin(key, same);
+            batch.begin(key, same, number);
         }
         if !same {
             let group = group.get_or_insert_default();
@@ -415,23 +417,28 @@ fn blame_group<const ADDS: bool>(
         Stop::Failed(error) => return error,
     };
     // A group that is not all there cannot be tried alone.
-    let whole = batch.groups().filter(|(_, whole)| *whole).map(|(group, _)| group);
-    let bad = work.first_bad(whole.map(|group| (group.clone(), &batch.bytes()[group])), check);
-    let kind = if work.entry == Entry::Combine { "map task" } else { "partition" };
+    let whole = batch.numbers().zip(batch.groups()).filter(|(_, (_, whole))| *whole);
+    let pieces = whole.map(|(number, (group, _))| ((number, group.clone()), &batch.bytes()[group]));
+    let bad = work.first_bad(pieces, check);
+    let reduces = work.entry == Entry::Reduce;
+    let kind = if reduces { "partition" } else { "map task" };
     let number = work.task.number;
-    let (fault, place) = match bad {
-        Some((group, fault)) => {
+    let (fault, place, number) = match bad {
+        Some(((group_number, group), fault)) => {
             let key = shown(batch.key(&group));
-            (fault, format!(", on key `{key}` in {kind} {number}"))
+            (fault, format!(", on key `{key}` in {kind} {number}"), Some(group_number))
         }
         None => {
             let mut keys = batch.groups().map(|(group, _)| shown(batch.key(&group)));
             let first = keys.next().unwrap_or_default();
             let last = keys.last().unwrap_or_else(|| first.clone());
-            (fault, format!(", in the keys `{first}` to `{last}` of {kind} {number}"))
+            (fault, format!(", in the keys `{first}` to `{last}` of {kind} {number}"), None)
         }
     };
-    failed(work.job, &fault, &place, "fix the module", None)
+    match number.filter(|_| reduces) {
+        Some(bad) => failed(work.job, &fault, &place, ALLOW_SKIPS, Some(bad)),
+        None => failed(work.job, &fault, &place, "fix the module", None),
+    }
 }
 
 /// A key for an error.

@@ -1,6 +1,6 @@
 //! Nasty inputs, through a module that gives everything back, beside a native job that does the same.
 
-use crate::support::{Bench, parts, run, zipf_text};
+use crate::support::{Bench, parts, run, take_quarantine, zipf_text};
 use crate::{ECHO, WORDCOUNT, set, wasm};
 use std::io::Write;
 use std::path::Path;
@@ -177,6 +177,8 @@ fn a_record_that_has_no_room_in_the_module_is_named_and_can_be_skipped() {
     spec.skip_bad_records = 1;
     let counters = run(&spec).unwrap().manifest.counters;
     assert_eq!((counters.bad_records_skipped, counters.reduce_records_out), (1, 2));
+    let kept = take_quarantine(&spec.output);
+    assert!(kept[".skipped-m-000000"][0][4] == "x".repeat(3 << 20));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Which record or group is blamed when a module fails, and bad records that are left out.
 
-use crate::support::{Bench, joined, run, sorted_lines};
+use crate::support::{Bench, joined, run, sorted_lines, take_quarantine};
 use crate::{ECHO, WORDCOUNT, guest, guest_that, set, wasm};
 use synod_jobs::JobError;
 
@@ -56,7 +56,7 @@ fn a_trap_is_traced_to_its_record_in_the_middle_of_a_batch() {
 #[test]
 fn bad_records_are_left_out_up_to_the_limit_whatever_they_do() {
     let bench = Bench::new();
-    let (text, _) = lines_with_bad_ones(&[0, 9_999, 19_999]);
+    let (text, offsets) = lines_with_bad_ones(&[0, 9_999, 19_999]);
     let path = bench.file("in", &text);
     let good: Vec<u8> = text
         .split_inclusive(|&byte| byte == b'\n')
@@ -78,8 +78,46 @@ fn bad_records_are_left_out_up_to_the_limit_whatever_they_do() {
         spec.skip_bad_records = 3;
         let counters = run(&spec).unwrap().manifest.counters;
         assert_eq!(counters.bad_records_skipped, 3);
+        let mut kept: Vec<_> = take_quarantine(&spec.output).into_values().flatten().collect();
+        kept.sort_by_key(|line| line[2].parse::<u64>().unwrap());
+        assert_eq!(kept.len(), 3);
+        for (line, (offset, number)) in kept.iter().zip(offsets.iter().zip([0, 9_999, 19_999])) {
+            assert_eq!(line[0], path.to_str().unwrap());
+            assert_eq!((&line[2], &line[4]), (&offset.to_string(), &format!("!line {number}")));
+            assert!(line[3].contains("module "), "{line:?}");
+        }
         assert!(sorted_lines(&joined(&spec.output)) == wanted);
     }
+}
+
+/// The word count whose reduce function fails on words that begin with `!`.
+fn picky_reduce() -> String {
+    let sign = "(local.set $at (i32.add (local.get $key) (local.get $key_length)))";
+    assert_eq!(WORDCOUNT.matches(sign).count(), 1);
+    let check = "(if (i32.eq (i32.load8_u (local.get $key)) (i32.const 33)) (then unreachable))";
+    WORDCOUNT.replace(sign, &format!("{check} {sign}"))
+}
+
+#[test]
+fn groups_that_a_module_fails_on_are_left_out_up_to_the_limit() {
+    let bench = Bench::new();
+    let path = bench.file("in", b"c !two a\n!one b !two\n");
+    let mut spec = wasm(&bench, &picky_reduce(), &[&path]);
+    spec.reduces = Some(1);
+    let error = run(&spec).unwrap_err();
+    assert!(matches!(error, JobError::Task { bad_record: Some(0), .. }), "{error}");
+    assert!(error.to_string().contains("on key `!one` in partition 0; fix the module or allow"));
+    spec.skip_bad_records = 1;
+    let error = run(&spec).unwrap_err();
+    assert!(matches!(error, JobError::TooManyBadRecords { limit: 1, .. }), "{error}");
+    spec.skip_bad_records = 2;
+    let counters = run(&spec).unwrap().manifest.counters;
+    assert_eq!(counters.user["bad_groups_skipped"], 2);
+    let kept = take_quarantine(&spec.output);
+    let lines: Vec<_> =
+        kept[".skipped-r-000000"].iter().map(|line| [&*line[2], &line[4]]).collect();
+    assert_eq!(lines, [["0", "!one"], ["1", "!two"]]);
+    assert_eq!(joined(&spec.output), b"a\t1\nb\t1\nc\t1\n");
 }
 
 #[test]
@@ -124,7 +162,10 @@ fn a_failing_reduce_names_the_key_or_the_keys_of_the_batch() {
         ),
     );
     let error = run(&wasm(&bench, &picky, &[&path])).unwrap_err();
-    assert!(matches!(error, JobError::Task { bad_record: None, permanent: true, .. }), "{error}");
+    assert!(
+        matches!(error, JobError::Task { bad_record: Some(1), permanent: false, .. }),
+        "{error}"
+    );
     let said = error.to_string();
     assert!(said.contains("synod_reduce stopped with") && said.contains("on key `beta`"), "{said}");
     // Fails on the third group of an instance.

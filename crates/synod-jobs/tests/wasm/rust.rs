@@ -1,6 +1,8 @@
 //! The guest in Rust of `docs/examples/wasm`, where the compiler has the target for it.
 
-use crate::support::{Bench, joined, leave_out, parts, run, sorted_lines, zipf_text};
+use crate::support::{
+    Bench, joined, leave_out, parts, run, sorted_lines, take_quarantine, zipf_text,
+};
 use crate::{set, wasm};
 use std::path::Path;
 use std::process::Command;
@@ -93,6 +95,7 @@ synod_guest::job!(Picky);
     spec.skip_bad_records = 1;
     let counters = run(&spec).unwrap().manifest.counters;
     assert_eq!(counters.user["good"], 2);
+    assert_eq!(take_quarantine(&spec.output)[".skipped-m-000000"][0][4], "bad");
     let wanted = format!("one {greeting}\ntwo {greeting}\n");
     assert!(sorted_lines(&joined(&spec.output)) == sorted_lines(wanted.as_bytes()));
 }

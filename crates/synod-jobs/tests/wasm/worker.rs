@@ -8,7 +8,7 @@ use std::sync::Arc;
 use synod_jobs::cluster::attempt::{Attempt, AttemptError, WorkMeter};
 use synod_jobs::cluster::names::{JobId, TaskId, TaskKind};
 use synod_jobs::cluster::output;
-use synod_jobs::cluster::records::TaskOutput;
+use synod_jobs::cluster::records::{BadRecord, TaskOutput};
 use synod_jobs::cluster::shuffle::{Fetch, FetchError, MapLocation};
 use synod_jobs::{
     Job, JobError, JobPlan, JobSpec, JobVisitor, NoLog, Progress, Stores, plan, with_job,
@@ -45,7 +45,7 @@ fn attempt(
     spec: &JobSpec,
     plan: &JobPlan,
     task: TaskId,
-    skips: &[u64],
+    skips: &[BadRecord],
     maps: &[MapLocation],
 ) -> Result<TaskOutput, AttemptError> {
     let folder = bench.path("worker");
@@ -117,7 +117,8 @@ fn an_attempt_names_its_bad_record_leaves_it_out_when_told_and_refuses_another_m
     let path = bench.file("in", b"good\n!bad\ngood\n");
     let traps = "(if (i32.eq (i32.load8_u (local.get $record)) (i32.const 33)) (then unreachable))";
     let mut spec = prepared(&wasm(&bench, &guest_that(traps), &[&path])).unwrap();
-    let plan = plan_of(&spec);
+    let (plan, job) = (plan_of(&spec), "job-1".parse().unwrap());
+    output::create(&spec.output, &job).unwrap();
     let task = TaskId { kind: TaskKind::Map, number: 0 };
     match attempt(&bench, &spec, &plan, task, &[], &[]) {
         Err(AttemptError::Failed(JobError::Task { bad_record: Some(5), permanent, message })) => {
@@ -125,10 +126,14 @@ fn an_attempt_names_its_bad_record_leaves_it_out_when_told_and_refuses_another_m
         }
         other => panic!("{other:?}"),
     }
-    attempt(&bench, &spec, &plan, task, &[5], &[]).unwrap();
+    let bad = [BadRecord { place: 5, error: "it trapped".to_owned() }];
+    attempt(&bench, &spec, &plan, task, &bad, &[]).unwrap();
+    let folder = output::attempt_path(&spec.output, &job, task, 0);
+    let kept = fs::read_to_string(output::side_folder(&folder).join(".skipped-m-000000")).unwrap();
+    assert_eq!(kept, format!("{}\t0\t5\tit trapped\t!bad\n", path.display()));
     let module = spec.options["module"].clone();
     fs::write(&module, WORDCOUNT).unwrap();
-    match attempt(&bench, &spec, &plan, task, &[5], &[]) {
+    match attempt(&bench, &spec, &plan, task, &bad, &[]) {
         Err(AttemptError::Failed(error @ JobError::BadSpec { .. })) => {
             assert!(error.is_permanent() && error.to_string().contains(&module), "{error}");
         }

@@ -37,7 +37,9 @@ pub(crate) use serve::JobFiles;
 pub(crate) use service::{JobService, NodeFacts};
 pub use standalone::{WorkerOptions, WorkerReady, run_worker};
 pub use stores::{local_stores, stores_of_job};
-pub use submit::{Cancelling, SubmitError, cancel_job, follow_job, retry_job, submit, submit_job};
+pub use submit::{
+    Cancelling, SubmitError, cancel_job, follow_job, new_table_seed, retry_job, submit, submit_job,
+};
 
 use std::time::Duration;
 

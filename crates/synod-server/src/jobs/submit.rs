@@ -157,9 +157,14 @@ fn for_cluster(spec: &JobSpec) -> Result<JobSpec, JobError> {
         staging_folder: spec.staging_folder.as_ref().map(absolute).transpose()?,
         slots: None,
         spill_folder: None,
-        table_seed: fastrand::u64(..),
+        table_seed: new_table_seed(),
         ..spec.clone()
     })
+}
+
+/// A seed for the combine tables of one job: whoever chooses its input does not know it.
+pub fn new_table_seed() -> u64 {
+    fastrand::u64(..)
 }
 
 /// Jobs sort by the time of their submission.

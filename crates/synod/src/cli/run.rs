@@ -12,7 +12,7 @@ use synod::jobs::cluster::JobId;
 use synod::jobs::{
     JobError, JobSpec, JobSummary, LocalOptions, NoLog, Progress, run_built_in_with, run_passes,
 };
-use synod::server::{SubmitError, follow_job, submit_job};
+use synod::server::{SubmitError, follow_job, new_table_seed, submit_job};
 use tokio::sync::oneshot;
 
 use super::connect::{Cluster, block_on};
@@ -64,7 +64,7 @@ pub struct Run {
     /// Longest record, MiB
     #[arg(long, value_name = "MIB")]
     max_record_mib: Option<u64>,
-    /// Leave out up to this many records that the job fails on
+    /// Leave out up to this many records and groups that the job fails on; they are kept beside the output
     #[arg(long, value_name = "N", default_value_t = 0)]
     skip_bad_records: u64,
     /// An option of the job itself; may be given several times
@@ -185,6 +185,12 @@ fn failure_of(id: &JobId, error: SubmitError) -> Failure {
     }
 }
 
+/// As for a job on a cluster, there is a new seed for each run: an input whose keys were chosen to collide in the
+/// combine tables does not know it.
+fn with_seed(spec: JobSpec) -> JobSpec {
+    JobSpec { table_seed: new_table_seed(), ..spec }
+}
+
 /// Runs the job on threads of its own while this one shows its progress and hears Ctrl-C.
 pub fn run_here(
     spec: JobSpec,
@@ -193,6 +199,7 @@ pub fn run_here(
     progress: &Arc<Progress>,
     view: View,
 ) -> Result<JobSummary, Failure> {
+    let spec = with_seed(spec);
     let (done, finished) = oneshot::channel();
     let worker = std::thread::spawn({
         let (progress, stores) = (progress.clone(), store.stores());
@@ -257,5 +264,38 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(format!("`{text}` is not KEY=VALUE")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        run: Run,
+    }
+
+    #[test]
+    fn chosen_map_tasks_have_one_slot_whatever_is_said_of_slots() {
+        use clap::Parser;
+        let line = |more: &str| {
+            let words = format!("run wordcount in --output out {more}");
+            Line::parse_from(words.split(' ').filter(|word| !word.is_empty())).run.spec()
+        };
+        let slots = |more: &str| line(more).unwrap().slots;
+        assert_eq!([slots("--slots 4"), slots("")], [Some(4), None]);
+        for more in ["--only-maps 2,0", "--slots 4 --only-maps 1", "--only-maps 1 --slots 4"] {
+            assert_eq!(slots(more), Some(1), "{more}");
+        }
+    }
+
+    #[test]
+    fn every_run_in_this_process_has_a_table_seed_of_its_own() {
+        let spec = JobSpec::new("wordcount", ["in"], "out");
+        let seeds: BTreeSet<u64> =
+            (0..8).map(|_| with_seed(spec.clone()).table_seed).chain([spec.table_seed]).collect();
+        assert_eq!(seeds.len(), 9, "{seeds:?}");
     }
 }

@@ -54,6 +54,75 @@ fn succeeds(folder: &Path, name: &str, more: &[&str]) -> Vec<u8> {
 }
 
 #[test]
+fn a_name_with_a_line_feed_or_by_way_of_the_folder_above_is_read_like_any_other() {
+    let folder = TempDir::new().unwrap();
+    fs::create_dir(folder.path().join("sub")).unwrap();
+    fs::write(folder.path().join("li\nne"), "b\n").unwrap();
+    fs::write(folder.path().join("sub/a"), "a\n").unwrap();
+    let inputs = ["sub/../li\nne", "sub/../sub/./a", "./sub/../*\n*"];
+    assert_eq!(succeeds(folder.path(), "sort", &inputs), b"a\nb\nb\n");
+    // A streaming job's command is told the name as it is.
+    fs::write(
+        folder.path().join("says.sh"),
+        "cat; printf %s \"$mapreduce_map_input_file\" | wc -l\n",
+    )
+    .unwrap();
+    for (input, mapped) in inputs.iter().zip(["b\t\n1\t\n", "a\t\n0\t\n", "b\t\n1\t\n"]) {
+        let words = ["streaming", "-input", input, "-output", "out", "-reducer", "NONE"];
+        let mut command = synod(&words);
+        command.args(["-file", "says.sh", "-mapper", "sh says.sh"]);
+        let output = run(folder.path(), command);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let out = folder.path().join("out");
+        assert_eq!(fs::read_to_string(out.join("part-00000")).unwrap(), mapped, "{input:?}");
+        fs::remove_dir_all(out).unwrap();
+    }
+    // What cannot be read is named so that the name can be found, in one line.
+    let line = fails(folder.path(), &["sub/../mis\nsing"]);
+    assert!(line.contains("sub/../mis") && line.contains("does not exist"), "{line}");
+}
+
+/// Runs a job whose input is replaced, by a file of the same length and time, as soon as it is planned.
+fn replaced_while(folder: &Path, mut command: Command) -> Output {
+    let (input, other, out) = (folder.join("in"), folder.join("other"), folder.join("out"));
+    let text = "some words of a line that many others are like\n".repeat(700_000);
+    for _ in 0..10 {
+        fs::write(&input, &text).unwrap();
+        fs::write(&other, &text).unwrap();
+        let modified = fs::metadata(&input).unwrap().modified().unwrap();
+        fs::File::options().write(true).open(&other).unwrap().set_modified(modified).unwrap();
+        command.current_dir(folder).stdin(Stdio::null());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // The folder is made when the inputs are frozen.
+        while !out.exists() && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        fs::rename(&other, &input).unwrap();
+        let ended = child.wait_with_output().unwrap();
+        if !ended.status.success() {
+            return ended;
+        }
+        // It was over before the file was replaced.
+        fs::remove_dir_all(&out).unwrap();
+    }
+    panic!("ten jobs did not notice that their input was replaced");
+}
+
+#[test]
+fn an_input_that_is_replaced_during_the_job_fails_it_though_length_and_time_are_the_same() {
+    let folder = TempDir::new().unwrap();
+    let native = job("wordcount", &["in", "--slots", "1"]);
+    let streaming = synod(&["streaming", "-input", "in", "-output", "out", "-mapper", "cat"]);
+    for command in [native, streaming] {
+        let output = replaced_while(folder.path(), command);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let line = stderr.lines().last().unwrap_or_default();
+        assert!(line.contains("changed while the job ran (another file stands in its"), "{stderr}");
+        assert!(!folder.path().join("out").exists());
+    }
+}
+
+#[test]
 fn an_input_that_is_missing_or_a_folder_within_a_folder_is_named_and_nothing_is_made() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("good"), "a b\n").unwrap();

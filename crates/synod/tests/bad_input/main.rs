@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod disk_full;
+mod giants;
 mod job_input;
 mod peer_port;
 mod requests;

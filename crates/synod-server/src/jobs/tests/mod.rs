@@ -13,4 +13,5 @@ mod phases;
 mod planning;
 mod shuffle;
 mod sizes;
+mod skips;
 mod store;

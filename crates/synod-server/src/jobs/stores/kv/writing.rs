@@ -63,10 +63,16 @@ impl<K: Kv> OutputStore for KeyRanges<K> {
                 "an output needs a prefix, and keys that begin with synod/ are Synod's own",
             ));
         }
-        match spec.output_codec {
-            Some(_) => Err(bad("keys and values are not compressed: leave the codec out")),
-            None => Ok(()),
+        if spec.output_codec.is_some() {
+            return Err(bad("keys and values are not compressed: leave the codec out"));
         }
+        if spec.skip_bad_records > 0 {
+            return Err(bad(
+                "bad records that are left out are kept in files beside part files, and those are no \
+                 keys: write to a folder",
+            ));
+        }
+        Ok(())
     }
 
     fn check_absent(&self, output: &Path) -> Result<(), JobError> {

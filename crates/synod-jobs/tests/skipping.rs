@@ -1,0 +1,183 @@
+//! Records and groups that a job goes on without: what is kept of them, and how many there may be.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use support::{Bench, joined, take_quarantine};
+use synod_jobs::{
+    Emitter, Framing, Job, JobError, JobSpec, JobSummary, Progress, Record, Sink, Values, run_local,
+};
+
+/// Gives every record back, but fails on those that hold `bad`; its reduce function on keys that hold `evil`,
+/// after it has read and written something.
+struct Picky<const COMBINES: bool>;
+
+impl<const COMBINES: bool> Job for Picky<COMBINES> {
+    const COMBINED_VALUE_BYTES: Option<usize> = if COMBINES { Some(0) } else { None };
+    const WRITES_PAIRS: bool = true;
+
+    fn map(&self, record: Record<'_>, out: &mut Emitter<'_, Self>) {
+        out.emit(record.bytes, b"");
+        assert!(!holds(record.bytes, b"bad"), "not\tthis one");
+    }
+
+    fn reduce(&self, key: &[u8], values: &mut Values<'_, Self>, out: &mut Sink) {
+        assert!(values.next().is_some());
+        out.bytes(key);
+        out.end_record();
+        assert!(!holds(key, b"evil"), "no such key");
+    }
+}
+
+fn holds(bytes: &[u8], what: &[u8]) -> bool {
+    bytes.windows(what.len()).any(|window| window == what)
+}
+
+fn run(spec: &JobSpec, combines: bool) -> Result<JobSummary, JobError> {
+    match combines {
+        true => run_local(spec, &Picky::<true>, &Progress::new()),
+        false => run_local(spec, &Picky::<false>, &Progress::new()),
+    }
+}
+
+#[test]
+fn a_record_that_is_left_out_is_kept_with_its_place_its_error_and_its_bytes() {
+    let bench = Bench::new();
+    let a = bench.file("a", b"one;bad\\and\nmore\t\xff;two;");
+    let b = bench.file("b", b"three;bad;four;bad again");
+    for (combines, reduces, split) in
+        [(true, 2, 1), (true, 1, 7), (true, 2, 99), (false, 2, 1), (false, 1, 99), (false, 0, 7)]
+    {
+        let mut spec = bench.spec("picky", &[&a, &b]);
+        spec.format.framing = Framing::Delimiter(b";".to_vec());
+        (spec.reduces, spec.split_bytes, spec.skip_bad_records) = (Some(reduces), Some(split), 3);
+        let summary = run(&spec, combines).unwrap();
+        let counters = &summary.manifest.counters;
+        assert_eq!((counters.map_records_in, counters.bad_records_skipped), (7, 3));
+        assert_eq!(summary.report.failed_attempts, 0);
+        // Bytes that are no text are as they were.
+        let kept = kept_bytes(&spec.output);
+        let place = |path: &Path, number: u64, offset: u64| {
+            format!("{}\t{number}\t{offset}\t", path.display())
+        };
+        let number = |offset: u64| offset / split;
+        let splits_of_a = 23_u64.div_ceil(split);
+        for (path, split, offset, record) in [
+            (&a, number(4), 4, &b"bad\\\\and\\nmore\t\xff"[..]),
+            (&b, splits_of_a + number(6), 6, b"bad"),
+            (&b, splits_of_a + number(15), 15, b"bad again"),
+        ] {
+            let line =
+                kept.iter().find(|line| line.starts_with(place(path, split, offset).as_bytes()));
+            let line = line.unwrap_or_else(|| panic!("{path:?} {offset}: {kept:?}"));
+            assert!(line.ends_with(&[b"\t", record].concat()), "{}", line.escape_ascii());
+            let error = line.split(|&byte| byte == b'\t').nth(3).unwrap();
+            assert!(holds(error, b"not\\tthis one"), "{}", line.escape_ascii());
+        }
+        assert_eq!(kept.len(), 3, "{kept:?}");
+        let named = summary.manifest.side_files.iter().map(|file| file.name.clone());
+        assert!(named.clone().all(|name| name.starts_with(".skipped-m-")) && named.count() > 0);
+        let files = fs::read_dir(&spec.output).unwrap().map(|entry| entry.unwrap().path());
+        for file in files.filter(|path| path.to_str().unwrap().contains(".skipped-")) {
+            fs::remove_file(file).unwrap();
+        }
+        let mut lines = support::sorted_lines(&joined(&spec.output));
+        for line in &mut lines {
+            line.truncate(line.strip_suffix(b"\t").map_or(line.len(), <[u8]>::len));
+        }
+        assert_eq!(lines, [b"four".to_vec(), b"one".into(), b"three".into(), b"two".into()]);
+    }
+}
+
+/// All lines of all files of what was left out.
+fn kept_bytes(output: &Path) -> Vec<Vec<u8>> {
+    let files = fs::read_dir(output).unwrap().map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.to_str().unwrap().contains(".skipped-m-"));
+    files.flat_map(|path| support::sorted_lines(&fs::read(path).unwrap())).collect()
+}
+
+#[test]
+fn a_group_that_fails_twice_is_left_out_and_its_key_is_kept() {
+    let bench = Bench::new();
+    let path = bench.file("in", b"c\nan evil key\na\n\\evil\na\n\\evil\nz evil\nd\n");
+    for combines in [false, true] {
+        let mut spec = bench.spec("picky", &[&path]);
+        (spec.reduces, spec.split_bytes, spec.skip_bad_records) = (Some(1), Some(4), 3);
+        let summary = run(&spec, combines).unwrap();
+        let counters = &summary.manifest.counters;
+        assert_eq!((counters.user["bad_groups_skipped"], counters.reduce_groups_in), (3, 6));
+        assert_eq!(counters.combined_pairs_out, counters.reduce_pairs_in);
+        assert_eq!(summary.report.failed_attempts, 0);
+        let kept = take_quarantine(&spec.output);
+        assert_eq!(kept.keys().collect::<Vec<_>>(), [".skipped-r-000000"]);
+        // In the order of keys: the backslash comes before the letters.
+        for (line, (number, key)) in kept[".skipped-r-000000"].iter().zip([
+            ("0", "\\\\evil"),
+            ("2", "an evil key"),
+            ("5", "z evil"),
+        ]) {
+            assert_eq!((&*line[0], &*line[1], &*line[2], &*line[4]), ("-", "0", number, key));
+            assert!(line[3].contains("no such key"), "{line:?}");
+        }
+        assert_eq!(joined(&spec.output), b"a\nc\nd\n");
+    }
+}
+
+#[test]
+fn records_and_groups_are_left_out_under_one_limit() {
+    let bench = Bench::new();
+    let path = bench.file("in", b"bad\nevil\ngood\n");
+    let mut spec = bench.spec("picky", &[&path]);
+    (spec.reduces, spec.skip_bad_records) = (Some(2), 1);
+    match run(&spec, false).unwrap_err() {
+        JobError::TooManyBadRecords { limit: 1, last } => {
+            assert!(
+                matches!(&*last, JobError::ReducePanicked { key, .. } if key == "evil"),
+                "{last}"
+            );
+        }
+        other => panic!("{other}"),
+    }
+    assert!(!spec.output.exists());
+    spec.skip_bad_records = 2;
+    run(&spec, false).unwrap();
+    let kept = take_quarantine(&spec.output);
+    assert_eq!(kept.values().map(Vec::len).sum::<usize>(), 2, "{kept:?}");
+    assert_eq!(joined(&spec.output), b"good\n");
+}
+
+/// Its reduce function fails on a group of its own choice each time, so often.
+struct Unsteady(AtomicU64, u64);
+
+impl Job for Unsteady {
+    fn map(&self, record: Record<'_>, out: &mut Emitter<'_, Self>) {
+        out.emit(record.bytes, b"");
+    }
+
+    fn reduce(&self, key: &[u8], _: &mut Values<'_, Self>, out: &mut Sink) {
+        let failed = self.0.load(Relaxed);
+        if failed < self.1 && key == failed.to_string().as_bytes() {
+            self.0.fetch_add(1, Relaxed);
+            panic!("this time on {failed}");
+        }
+        out.bytes(key);
+        out.end_record();
+    }
+}
+
+#[test]
+fn a_reduce_function_that_fails_elsewhere_every_time_fails_the_job_and_one_that_recovers_does_not()
+{
+    let bench = Bench::new();
+    let path = bench.file("in", b"0\n1\n2\n3\n4\n5\n");
+    let mut spec = bench.spec("unsteady", &[&path]);
+    (spec.reduces, spec.skip_bad_records) = (Some(1), 50);
+    let error = run_local(&spec, &Unsteady(0.into(), 9), &Progress::new()).unwrap_err();
+    assert!(matches!(&error, JobError::ReducePanicked { group: 3, .. }), "{error}");
+    run_local(&spec, &Unsteady(0.into(), 3), &Progress::new()).unwrap();
+    assert_eq!(joined(&spec.output), b"0\n1\n2\n3\n4\n5\n", "nothing is left out, no file is left");
+}
