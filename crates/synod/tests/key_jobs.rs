@@ -179,6 +179,43 @@ fn check_output(endpoints: &[String], on_cluster: bool) {
     assert_eq!(pairs_in(endpoints, "twice/"), BTreeMap::new());
     assert_eq!(std::fs::read_dir(&staging).unwrap().count(), 0, "nothing is left there");
 
+    // Programs write keys, too, and read what programs wrote.
+    let words = path("words.awk");
+    std::fs::write(&words, "{ for (n = 1; n <= NF; n++) print $n \"\\t1\" }\n").unwrap();
+    let sums = path("sums.awk");
+    std::fs::write(
+        &sums,
+        "{ sum[$1] += $2 } END { for (key in sum) print key \"\\t\" sum[key] }\n",
+    )
+    .unwrap();
+    let (mapper, reducer) =
+        (format!("awk -f {}", words.display()), format!("awk -f {}", sums.display()));
+    let streamed = |input: &str, output: &str, programs: [&str; 2], place: &[&str]| {
+        let job = ["streaming", "-numReduceTasks", "3", "-input", input, "-output", output];
+        let [mapper, reducer] = programs;
+        succeed(&[&job[..], &["-mapper", mapper, "-reducer", reducer], place].concat());
+    };
+    let there = ["--endpoints", &store, "--staging", text(&staging)];
+    let places = [("h", &here), ("t", &there)];
+    for (name, place) in places.into_iter().take(if on_cluster { 2 } else { 1 }) {
+        let (first, second) = (format!("{name}1/"), format!("{name}2/"));
+        let count = [mapper.as_str(), reducer.as_str()];
+        streamed(text(&path("lines")), &format!("kv://{first}"), count, place);
+        assert_eq!(pairs_in(endpoints, &first), expected);
+        streamed(&format!("kv://{first}"), &format!("kv://{second}"), ["cat", "NONE"], place);
+        assert_eq!(pairs_in(endpoints, &format!("{second}{first}")), expected);
+        // A line without a tab is a key without a value; two of them are no two pairs.
+        let output = format!("kv://{name}3/");
+        let job = ["streaming", "-input", text(&twice), "-output", &output];
+        let job = [&job[..], &["-mapper", "cut -f 1", "-reducer", "cat"], place].concat();
+        let ran = support::synod(&job).stdin(std::process::Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert_eq!(ran.status.code(), Some(1), "{said}");
+        assert!(said.contains("3/same is there already"), "{said}");
+        assert_eq!(pairs_in(endpoints, &format!("{name}3/")), BTreeMap::new());
+        assert_eq!(std::fs::read_dir(&staging).unwrap().count(), 0, "nothing is left there");
+    }
+
     if on_cluster {
         let error = fail("kv://there/", &["--endpoints", &store], 2);
         assert!(error.contains("--staging"), "{error}");

@@ -122,6 +122,24 @@ fn values_of_one_key_keep_their_order_and_all_may_have_one_key() {
 }
 
 #[test]
+fn many_more_distinct_keys_than_fit_the_memory_are_each_counted_once() {
+    const KEYS: u64 = 400_000;
+    // In no order; each key once.
+    let keys = (0..KEYS).map(|number| format!("{:07}\n", number * 7_919 % KEYS));
+    let bench = Bench::with_input(keys.collect::<String>());
+    let words = ["-mapper", "cat", "-reducer", "uniq -c", "--memory-mib", "4", "--json"];
+    let ran = bench.run(&words);
+    let text = ran.text();
+    for (number, line) in (0..).zip(text.lines()) {
+        assert_eq!(line.trim(), format!("1 {number:07}"));
+    }
+    assert_eq!(text.lines().count() as u64, KEYS);
+    let done: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    let runs = done["manifest"]["counters"]["runs_written"].as_u64().unwrap();
+    assert!(runs >= 4, "{runs} runs went to disk");
+}
+
+#[test]
 fn damaged_and_unknown_packed_files_are_named_and_an_empty_one_is_empty() {
     let text =
         gz(&(0..2_000_u32).flat_map(|n| n.wrapping_mul(n).to_le_bytes()).collect::<Vec<_>>());

@@ -15,3 +15,4 @@ mod shuffle;
 mod sizes;
 mod skips;
 mod store;
+mod streaming;

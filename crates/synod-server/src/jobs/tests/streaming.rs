@@ -1,0 +1,142 @@
+//! Programs of streaming jobs on workers: of an attempt that nobody needs any more no process is left, and
+//! what it has counted counts for nothing.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use synod_jobs::JobSpec;
+use synod_jobs::cluster::{JobState, TaskId};
+use synod_jobs::streaming::arguments::Arguments;
+use synod_jobs::streaming::arguments::submission::{Outside, Submission};
+use synod_jobs::streaming::locations::Locations;
+
+use super::bench::{Bench, Kind, parts};
+use crate::jobs::cancel_job;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Lines of the input, of 100 bytes.
+const LINES: u64 = 100_000;
+/// A program is offered a mebibyte at a time: of the rest of its split it is known that it has not read it.
+const SPLIT_BYTES: u64 = 2_500_000;
+const MAPS: u64 = LINES * 100 / SPLIT_BYTES;
+const REDUCES: u64 = 2;
+
+/// A streaming job over these lines.
+fn spec(bench: &Bench, output: &str, more: &[&str]) -> JobSpec {
+    let lines: String = (0..LINES).map(|number| format!("{number:0>99}\n")).collect();
+    fs::write(bench.path("in"), lines).unwrap();
+    let splits = format!("mapreduce.input.fileinputformat.split.maxsize={SPLIT_BYTES}");
+    let splits = ["-D", &splits];
+    let reduces = REDUCES.to_string();
+    let words = ["-input", "in", "-output", output, "-numReduceTasks", &reduces];
+    let words = [&splits[..], more, &words];
+    let words: Vec<String> = words.concat().into_iter().map(str::to_owned).collect();
+    let outside = Outside {
+        read: &|path| fs::read_to_string(path),
+        look: &|path| path.metadata().map(drop),
+        variable: &|_| None,
+        locations: Locations::default(),
+        folder: bench.folder.path().to_owned(),
+        job_id: "job_1700000000000_0001".to_owned(),
+        user: "nobody".to_owned(),
+    };
+    let submission = Submission::new(&Arguments::parse(&words).unwrap(), &outside).unwrap();
+    JobSpec { sync_output: false, ..submission.spec }
+}
+
+/// A program that counts and passes its input on, but as attempts with such names says who it and its child
+/// are, takes no hint, and waits for ever.
+fn script(bench: &Bench, hangs: &str) -> String {
+    let pids = bench.path("pids");
+    fs::create_dir_all(&pids).unwrap();
+    let text = format!(
+        "#!/bin/sh
+         echo reporter:counter:G,begun,1 >&2
+         case $mapreduce_task_attempt_id in
+         {hangs})
+             trap '' TERM HUP INT
+             sleep 600 &
+             echo $! > '{pids}/child-'$$
+             echo $$ > '{pids}/leader-'$$
+             wait ;;
+         esac
+         exec cat\n",
+        pids = pids.display()
+    );
+    let path = bench.path("program.sh");
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// Looks until something is so.
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The processes that have said who they are.
+fn pids(bench: &Bench) -> Vec<PathBuf> {
+    let files = fs::read_dir(bench.path("pids")).unwrap().map(|file| file.unwrap().path());
+    let texts = files.map(|file| fs::read_to_string(file).unwrap());
+    // One that is being written has no end yet.
+    let done = texts.filter(|text| text.ends_with('\n'));
+    done.map(|text| PathBuf::from(format!("/proc/{}/stat", text.trim()))).collect()
+}
+
+fn is_alive(process: &PathBuf) -> bool {
+    let stat = fs::read_to_string(process).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+#[tokio::test]
+async fn the_program_of_an_attempt_that_lost_to_a_backup_is_ended_and_counts_for_nothing() {
+    for (hangs, task) in [("*_m_000000_0", TaskId::map(0)), ("*_r_000000_0", TaskId::reduce(0))] {
+        let mut bench = Bench::new(0).await;
+        let program = script(&bench, hangs);
+        bench.add(Kind { slots: 1, ..Kind::default() }).await;
+        let spec = spec(&bench, "out", &["-mapper", &program, "-reducer", &program]);
+        let id = bench.submit(&spec).await;
+        until("the program that hangs", || pids(&bench).len() == 2).await;
+        let processes = pids(&bench);
+        assert!(processes.iter().all(is_alive));
+        bench.add(Kind::default()).await;
+        let summary = bench.finish(&id).await.unwrap();
+        let report = bench.view().await.jobs[&id].report().unwrap();
+        let winner = report.tasks.iter().find(|row| row.task == task).unwrap();
+        assert_eq!((winner.attempt, report.nodes[winner.node as usize].as_str()), (1, "w1"));
+        until("the loser's programs to be gone", || !processes.iter().any(is_alive)).await;
+        bench.wait_clean().await;
+        // It was no failure, but company; on a slow machine another task may have had some, too.
+        assert_eq!(report.failed_attempts, 0);
+        assert!(winner.backup && report.backup_attempts >= 1);
+        assert_eq!(summary.manifest.counters.reduce_records_out, LINES);
+        assert_eq!(summary.manifest.counters.user["G,begun"], MAPS + REDUCES);
+        assert_eq!(parts(&bench.path("out")).len() as u64, REDUCES);
+    }
+}
+
+#[tokio::test]
+async fn the_programs_of_a_cancelled_job_are_ended_on_every_worker() {
+    let mut bench = Bench::new(0).await;
+    let program = script(&bench, "*");
+    for _ in 0..2 {
+        bench.add(Kind::default()).await;
+    }
+    let spec = spec(&bench, "out", &["-mapper", &program, "-reducer", "NONE"]);
+    let id = bench.submit(&spec).await;
+    // Two workers with two slots each.
+    until("four programs and their children", || pids(&bench).len() == 8).await;
+    let processes = pids(&bench);
+    cancel_job(&bench.kv, &id).await.unwrap();
+    bench.wait_state(&id, "the end", |state| *state == JobState::Cancelled).await;
+    until("all programs to be gone", || !processes.iter().any(is_alive)).await;
+    bench.wait_clean().await;
+    assert!(!bench.path("out").exists());
+}
