@@ -1,9 +1,9 @@
-//! What a job goes on without, kept beside its output: records that its map function fails on, groups that its
-//! reduce function fails on, and what a command of a streaming job fails on.
+//! What a job goes on without, kept beside its output: records that its map function fails on, groups that
+//! its reduce function fails on, and what a command of a streaming job fails on.
 //!
 //! A task that leaves something out writes a side file, `.skipped-m-000003` (the number of the split) or
-//! `.skipped-r-000003` (of the partition); like all side files it is published with the attempt that wins. Each
-//! line is one thing, in fields with tabs between them:
+//! `.skipped-r-000003` (of the partition); like all side files it is published with the attempt that wins.
+//! Each line is one thing, in fields with tabs between them:
 //!
 //! 1. the input file; `-` for a group,
 //! 2. the number of the split, or of the partition,

@@ -1,5 +1,5 @@
-//! Values of no bytes beside one that is huge, through a job in Rust; with `SYNOD_JOB_VALUE_MB=1023` it is almost
-//! 1 GiB, the largest record that there may be. Its file has a hole and takes no room.
+//! Values of no bytes beside one that is huge, through a job in Rust; with `SYNOD_JOB_VALUE_MB=1023` it is
+//! almost 1 GiB, the largest record that there may be. Its file has a hole and takes no room.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 

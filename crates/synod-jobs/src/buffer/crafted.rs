@@ -1,7 +1,8 @@
 //! Keys that somebody has chosen, knowing this program, so that they collide in the combine table.
 //!
-//! Each insertion then walks over all keys before it. What is counted here are the slots that are looked at, with the
-//! hash of the table and the way it looks for a slot; a seed that was not known when the keys were chosen spreads them.
+//! Each insertion then walks over all keys before it. What is counted here are the slots that are looked at,
+//! with the hash of the table and the way it looks for a slot; a seed that was not known when the keys were
+//! chosen spreads them.
 
 use crate::hash::{TableHash, head_of};
 

@@ -3,8 +3,8 @@
 //! An entry caches the next eight bytes of its key as a big-endian word, so most comparisons touch
 //! no key. Entries with equal words are sorted again by the following eight bytes; an explicit
 //! stack keeps long common prefixes from using call depth. Equal keys keep the order of `at`,
-//! which grows in emit order: this is what makes outputs independent of memory and threads. That the words are not
-//! sorted by radix is a measurement: `docs/mapreduce.md`, "Sorting".
+//! which grows in emit order: this is what makes outputs independent of memory and threads. That the words
+//! are not sorted by radix is a measurement: `docs/mapreduce.md`, "Sorting".
 
 use std::cmp::Ordering;
 

@@ -1,11 +1,11 @@
 //! Inputs in the file system of this machine.
 //!
-//! A file is the frozen one if it has its length and its modification time, and no other file was put in its
-//! place: `cp -p` and `rsync -t` keep both. Another file has another inode, and a time of change that nobody can
-//! set. Each of them alone says too little: some file systems (FAT, FUSE without numbers of its own) number a file
-//! anew when they have forgotten it, and a new hard link, as backups make them, or new rights change a file's time
-//! and not its bytes. Numbers of devices and inodes mean something to processes of one boot with the same mounts
-//! only, so on other machines length and modification time decide alone.
+//! A file is the frozen one if it has its length and its modification time, and no other file was put in
+//! its place: `cp -p` and `rsync -t` keep both. Another file has another inode, and a time of change that
+//! nobody can set. Each of them alone says too little: some file systems (FAT, FUSE without numbers of its
+//! own) number a file anew when they have forgotten it, and a new hard link, as backups make them, or new
+//! rights change a file's time and not its bytes. Numbers of devices and inodes mean something to processes
+//! of one boot with the same mounts only, so on other machines length and modification time decide alone.
 
 use crate::error::JobError;
 use crate::framing::InputFormat;

@@ -1,8 +1,8 @@
 //! Inputs: from the names a person gave to files frozen for the length of the job.
 //!
-//! A frozen input is its path, length and modification time, and where that can be known, which file it is.
-//! Tasks compare before and after they read, so a file that is written to or replaced during the job fails the
-//! job instead of mixing two states.
+//! A frozen input is its path, length and modification time, and where that can be known, which file it
+//! is. Tasks compare before and after they read, so a file that is written to or replaced during the job
+//! fails the job instead of mixing two states.
 //! What names stand for is in `names.rs`, compressed files in `codec.rs`, splits of bzip2 files in
 //! `blocks.rs`. Names with a scheme (`s3://..`) belong to a store that the caller has given, see
 //! `stores.rs`.

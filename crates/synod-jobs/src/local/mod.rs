@@ -5,8 +5,8 @@
 //!
 //! A map task of a job with a combiner takes one split after the other into one table. If its map
 //! function panics, everything the task has absorbed is mapped again, split by split, so a pair is
-//! never counted twice; `board.rs` keeps track of that. Reduce tasks are in `reduces.rs`. What happened when is
-//! in `diary.rs`.
+//! never counted twice; `board.rs` keeps track of that. Reduce tasks are in `reduces.rs`. What
+//! happened when is in `diary.rs`.
 
 mod allowance;
 mod board;

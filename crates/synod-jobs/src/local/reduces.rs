@@ -1,7 +1,7 @@
 //! The reduce tasks of a local job: one partition after the other on each slot.
 //!
-//! A panic or a failed program gets one more attempt. If the spec allows it, a group that fails twice is left out,
-//! as records are in `board.rs`.
+//! A panic or a failed program gets one more attempt. If the spec allows it, a group that fails twice is
+//! left out, as records are in `board.rs`.
 
 use super::{Local, fan_in, lock};
 use crate::cluster::names::TaskId;

@@ -4,7 +4,7 @@
 //! in windows: a fresh process per window, what it prints held back until it has ended well. A window
 //! that fails is cut in two and each half tried, down to single records. A program that counts
 //! what it has processed, in Hadoop's group `SkippingTaskCounters`, tells the place at once. What is
-//! left out is kept beside the output (`quarantine.rs`; of a group the first pair), and there is a limit to it.
+//! left out is kept beside the output (`quarantine.rs`; of a group the first pair), and there is a limit.
 
 use super::child::Fed;
 use super::child::pump::TakePair;

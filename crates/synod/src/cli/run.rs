@@ -185,8 +185,8 @@ fn failure_of(id: &JobId, error: SubmitError) -> Failure {
     }
 }
 
-/// As for a job on a cluster, there is a new seed for each run: an input whose keys were chosen to collide in the
-/// combine tables does not know it.
+/// As for a job on a cluster, there is a new seed for each run: an input whose keys were chosen to collide
+/// in the combine tables does not know it.
 fn with_seed(spec: JobSpec) -> JobSpec {
     JobSpec { table_seed: new_table_seed(), ..spec }
 }
