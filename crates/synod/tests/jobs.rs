@@ -9,13 +9,14 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use support::cluster::Cluster;
 use support::load::{remote, runtime};
 use support::parts::{assert_same, parts};
+use support::process::Process;
 use support::text::Text;
-use support::{PATIENCE, refused, succeed, synod, wait_for};
+use support::{PATIENCE, binary, leave_out, refused, succeed, synod, wait_for};
 use synod::Revision;
 use synod::client::{ClientError, Consistency, Kv, WatchSpec, election};
 use synod::jobs::cluster::names::{ELECTION, JobId, PREFIX, TaskId, WorkerId};
@@ -155,6 +156,111 @@ fn whoever_waits_for_a_cluster_that_is_gone_can_leave() {
         ended
     });
     assert_eq!(ended.code(), Some(130));
+}
+
+#[test]
+fn a_pipeline_runs_on_a_cluster_and_ends_with_the_job_that_fails() {
+    let cluster = Cluster::start(1);
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("in"), "b a b c b c\n").unwrap();
+    let stages = format!(
+        "[[job]]\njob = \"wordcount\"\ninputs = [{:?}]\noutput = {:?}\ntemporary = true\nreduces = 3\n\
+         [[job]]\njob = \"sort\"\ninputs = [{:?}]\noutput = {:?}\n",
+        path("in"),
+        path("counts"),
+        path("counts"),
+        path("sorted"),
+    );
+    let file = path("pipeline.toml");
+    fs::write(&file, stages).unwrap();
+    let endpoints = cluster.endpoints();
+    let pipeline = ["pipeline", &file, "--endpoints", &endpoints];
+    succeed(&pipeline);
+    assert_eq!(fs::read(path("sorted/part-00000")).unwrap(), b"a\t1\nb\t3\nc\t2\n");
+    assert!(!folder.path().join("counts").exists(), "it was a step on the way");
+    let states = || {
+        let listed = succeed(&["jobs", "list", "--json", "--endpoints", &endpoints]);
+        let job = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+        let jobs = listed.lines().map(job);
+        jobs.map(|job| format!("{} {}", job["job"], job["state"])).collect::<Vec<_>>()
+    };
+    let done = [r#""wordcount" "done""#, r#""sort" "done""#];
+    assert_eq!(states(), done);
+    // The second job fails now: what the first one has made stays.
+    let ended = synod(&pipeline).stdin(Stdio::null()).output().unwrap();
+    let why = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.code() == Some(1) && why.contains("sorted exists"), "{why}");
+    assert!(folder.path().join("counts/_SUCCESS").is_file());
+    assert_eq!(states()[..3], [done[0], done[1], done[0]]);
+}
+
+/// How `unshare` gets a network that nobody else is in, and how `nsenter` enters it.
+fn way_to_a_network() -> Option<(&'static [&'static str], &'static [&'static str])> {
+    let ways: [(&[&str], &[&str]); 2] =
+        [(&["-n"], &["-n"]), (&["-rn"], &["-U", "-n", "--preserve-credentials"])];
+    let works = |way: &&(&[&str], &[&str])| {
+        let mut command = Command::new("unshare");
+        let tried = command.args(way.0).args(["ip", "link", "set", "lo", "up"]).output();
+        tried.is_ok_and(|tried| tried.status.success())
+    };
+    let found = ways.iter().find(works).copied();
+    if found.is_none() {
+        leave_out(
+            "a server that others can reach: no network of its own",
+            "SYNOD_TEST_REQUIRE_NET",
+        );
+    }
+    found
+}
+
+#[test]
+fn a_server_that_other_machines_can_reach_runs_no_programs_of_jobs_unless_told_to() {
+    let Some((unshare, enter)) = way_to_a_network() else { return };
+    for allowed in [false, true] {
+        let folder = TempDir::new().unwrap();
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let mut server = Command::new("unshare");
+        server.args(unshare).args(["sh", "-c", "ip link set lo up && exec \"$0\" \"$@\""]);
+        server.arg(binary()).args(["server", "--stop-with-stdin", "--name", "n1", "--insecure"]);
+        server.args(["--data", &path("n1"), "--listen-client", "0.0.0.0:2379"]);
+        server.args(["--advertise-client", "127.0.0.1:2379", "--listen-peer", "127.0.0.1:2380"]);
+        server.args(["--initial-cluster", "n1=http://127.0.0.1:2380"]);
+        server.args(allowed.then_some(["--job-commands", "true"]).iter().flatten());
+        let mut server = Process::start("n1", &mut server, folder.path());
+        server.wait_for_output(|output| output.contains(" ready"));
+        let client = |words: &[&str]| {
+            let mut command = Command::new("nsenter");
+            command.args(["-t", &server.id().to_string()]).args(enter).arg(binary()).args(words);
+            command.args(["--endpoints", "127.0.0.1:2379"]).stdin(Stdio::null());
+            command
+        };
+        fs::write(path("in"), "a\n").unwrap();
+        let (ran, script) = (folder.path().join("ran"), path("mapper.sh"));
+        fs::write(&script, format!("touch {}; cat\n", ran.display())).unwrap();
+        let mapper = format!("sh {script}");
+        let streaming = ["streaming", "-input", &path("in"), "-output", &path("out")];
+        let streaming = [&streaming[..], &["-mapper", &mapper, "-numReduceTasks", "0"]].concat();
+        let mut job =
+            client(&streaming).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        if allowed {
+            assert!(job.wait().unwrap().success());
+            assert!(ran.exists());
+            continue;
+        }
+        wait_for("the job to be planned", PATIENCE, || {
+            let listed = client(&["jobs", "list", "--json"]).output().unwrap().stdout;
+            String::from_utf8(listed).unwrap().contains(r#""state":"running""#).then_some(())
+        });
+        // The oldest job goes first: who runs this one has left the other alone.
+        let native = ["run", "wordcount", &path("in"), "--output", &path("counts"), "--quiet"];
+        assert!(client(&native).status().unwrap().success());
+        assert!(!ran.exists());
+        let pid = rustix::process::Pid::from_child(&job);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        assert_eq!(job.wait().unwrap().code(), Some(130));
+        assert!(!ran.exists() && !folder.path().join("out").exists());
+    }
 }
 
 /// A worker that was killed, and what was known of its job just before.

@@ -359,6 +359,66 @@ fn a_browser_shows_a_job_of_ten_thousand_tasks_with_timeline_skew_failures_and_c
     );
 }
 
+/// A job of two maps, each of which waits until the test lets it go; with its client.
+fn start_waiting_job(bench: &Bench) -> Process {
+    let script = bench.path("wait.sh");
+    let go = bench.path("go");
+    let text = format!(
+        "#!/bin/sh\nread line\nwhile [ ! -e {}-$line ]; do sleep 0.05; done\necho $line\n",
+        go.display()
+    );
+    fs::write(&script, text).unwrap();
+    let mut words: Vec<String> =
+        vec!["streaming".into(), "--endpoints".into(), bench.client.clone()];
+    words.extend(["-numReduceTasks", "0", "-mapper"].map(str::to_owned));
+    words.push(format!("sh {}", script.display()));
+    for name in ["a", "b"] {
+        let input = bench.path(&format!("in-{name}"));
+        fs::write(&input, format!("{name}\n")).unwrap();
+        words.extend(["-input".to_owned(), input.to_str().unwrap().to_owned()]);
+    }
+    words.extend(["-output".to_owned(), bench.path("waited").to_str().unwrap().to_owned()]);
+    let mut command = synod(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    Process::start("the job", &mut command, bench.cluster.folder())
+}
+
+#[test]
+fn a_browser_shows_a_running_job_and_its_timeline_moves_with_it() {
+    let cluster = Cluster::start_with(1, &["--job-slots", "2"]);
+    let client = cluster.nodes[0].client();
+    let bench = Bench { cluster, client };
+    let mut job = start_waiting_job(&bench);
+    let maps = |running: u64, done: u64| {
+        let what = format!("{running} running maps and {done} done");
+        wait_for(&what, PATIENCE, || {
+            let listed = bench.json("/jobs/api/v1/jobs");
+            let row = listed["jobs"].get(0)?;
+            let is_so = row["attempts_running"] == running && row["maps_done"] == done;
+            is_so.then(|| row["id"].as_str().unwrap().to_owned())
+        })
+    };
+    let id = maps(2, 0);
+    let page = format!("/jobs/{id}");
+    let bars = |document: &str, kind: &str| {
+        document.matches(&format!("fill=\"url(#p-{kind})\" data-bar=")).count()
+    };
+    let Some(document) = rendered(&bench.client, &page) else { return };
+    assert_eq!((bars(&document, "map-runs"), bars(&document, "map")), (2, 0), "{document}");
+    for text in ["2 attempts running", "running for", "0 of 2"] {
+        assert!(document.contains(text), "{text} is not in {document}");
+    }
+    fs::write(bench.path("go-a"), "").unwrap();
+    maps(1, 1);
+    let document = rendered(&bench.client, &page).unwrap();
+    assert_eq!((bars(&document, "map-runs"), bars(&document, "map")), (1, 1), "{document}");
+    assert!(document.contains("1 attempts running") && document.contains("1 of 2"), "{document}");
+    fs::write(bench.path("go-b"), "").unwrap();
+    assert!(job.wait(PATIENCE).success());
+    let document = rendered(&bench.client, &page).unwrap();
+    assert_eq!((bars(&document, "map-runs"), bars(&document, "map")), (0, 2), "{document}");
+    assert!(document.contains("chip-done") && !document.contains("running for"), "{document}");
+}
+
 #[test]
 fn a_browser_shows_a_job_that_ran_with_links_to_the_logs_of_its_attempts() {
     let bench = Bench::new();

@@ -101,7 +101,11 @@ impl Bench {
     }
 
     fn start_count(&self) -> Child {
-        let arguments = self.count("out", true);
+        self.start_count_to("out")
+    }
+
+    fn start_count_to(&self, output: &str) -> Child {
+        let arguments = self.count(output, true);
         let mut command = synod(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
         command.spawn().unwrap()
@@ -172,6 +176,58 @@ fn a_worker_that_is_killed_half_way_changes_no_byte_with_the_records_in_etcd() {
     bench.workers[0].kill();
     assert!(job.wait().unwrap().success());
     assert_same(&undisturbed, &parts(&bench.path("out")));
+}
+
+/// How far the running job is: a number that only grows; 0 if none runs.
+fn events(bench: &Bench) -> u32 {
+    let view = bench.view();
+    let Some((_, job, _)) = view.active().next() else { return 0 };
+    let attempts = job.tasks.values().map(|task| task.record.attempts).sum::<u32>();
+    attempts + job.done(TaskKind::Map) + job.done(TaskKind::Reduce)
+}
+
+/// A job during which workers are killed, and others come, as the seed has it; how many were while it ran.
+fn survive(bench: &mut Bench, seed: u64, undisturbed: &BTreeMap<String, Vec<u8>>) -> u32 {
+    let mut state = seed;
+    let mut draw = |below: u32| {
+        // Knuth's generator; its upper bits are the good ones.
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u32 % below
+    };
+    let output = format!("out-{seed}");
+    let mut job = bench.start_count_to(&output);
+    let (mut next, mut killed) = (0, 0);
+    for number in 0..=draw(3) {
+        next += 1 + draw(4);
+        let reached = wait_for("progress", PATIENCE, || {
+            let ended = job.try_wait().unwrap().is_some();
+            (ended || events(bench) >= next).then_some(!ended)
+        });
+        if !reached {
+            break;
+        }
+        let victim = draw(bench.workers.len() as u32) as usize;
+        bench.workers.swap_remove(victim).kill();
+        killed += u32::from(bench.view().active().next().is_some());
+        bench.add_worker(&format!("w-{seed}-{number}"), &[]);
+    }
+    assert!(job.wait().unwrap().success(), "seed {seed}");
+    assert_same(undisturbed, &parts(&bench.path(&output)));
+    killed
+}
+
+/// Five seeds, or as many as SYNOD_JOB_KILL_SEEDS says.
+#[test]
+fn workers_killed_at_random_change_no_byte() {
+    let seeds = std::env::var("SYNOD_JOB_KILL_SEEDS").map_or(5, |seeds| seeds.parse().unwrap());
+    let cluster = Cluster::start_with(1, &["--jobs", "false"]);
+    let mut bench = Bench::new(3, cluster.endpoints(), TempDir::new().unwrap());
+    bench.text.inputs.truncate(1);
+    let undisturbed = bench.count_here();
+    let killed: u32 = (0..seeds).map(|seed| survive(&mut bench, seed, &undisturbed)).sum();
+    // On a very fast machine some jobs may be over before anybody is killed.
+    assert!(u64::from(killed) * 2 >= seeds, "{killed} were killed during {seeds} jobs");
 }
 
 #[test]

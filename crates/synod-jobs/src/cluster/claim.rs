@@ -87,17 +87,17 @@ impl Chooser {
                 !ask.busy.contains(&(id.clone(), *task))
                     && may_succeed(job_view, *task, &job.record)
             };
-            let tasks: Vec<TaskId> = job_view.waiting(kind).filter(free).collect();
             let near = match kind {
                 TaskKind::Map => None,
                 TaskKind::Reduce => self.neighbourhood(view, id, job_view, ask),
             };
             let others = others_with_room(view, job_view, ask.me);
-            let is_left = |task: &TaskId| {
+            let mut is_left = |task: &TaskId| {
                 is_better_made_elsewhere(view, job_view, *task, ask.me, &others)
                     && self.leaves(id, job_view, *task, ask.now)
             };
-            if let Some(task) = pick(view, job_view, &tasks, near.as_ref(), (ask.me, is_left)) {
+            let (near, suits) = (near.as_ref(), |task: &TaskId| free(task) && !is_left(task));
+            if let Some(task) = pick(view, job_view, kind, near, (ask.me, suits)) {
                 return claim(id, job, job_view, task, Seat::First, ask);
             }
         }
@@ -153,19 +153,20 @@ fn may_succeed(view: &JobView, task: TaskId, job: &JobRecord) -> bool {
     task.is_some_and(|task| task.fatal_failure(job.attempts).is_none())
 }
 
-/// One of the waiting tasks. Workers start at different places of the queue, so they seldom want the same
-/// one. Those that are nearer to others are not taken, nor those that are left to others.
+/// One of the waiting tasks that suit. Workers start at different places of the queue, so they seldom want
+/// the same one. Those that are nearer to others are not taken. Of ten thousand that wait only the first few
+/// are looked at closely.
 fn pick(
     view: &View,
     job: &JobView,
-    tasks: &[TaskId],
+    kind: TaskKind,
     near: Option<&Neighbourhood<'_>>,
-    (me, mut is_left): (&Identity, impl FnMut(&TaskId) -> bool),
+    (me, mut suits): (&Identity, impl FnMut(&TaskId) -> bool),
 ) -> Option<TaskId> {
     let rank = view.workers.keys().position(|worker| *worker == me.id).unwrap_or(0);
-    let start = rank * tasks.len() / view.workers.len().max(1);
-    let (before, after) = tasks.split_at(start.min(tasks.len()));
-    let queue = after.iter().chain(before).copied().filter(|task| !is_left(task));
+    let waiting = || job.waiting(kind);
+    let start = rank * waiting().count() / view.workers.len().max(1);
+    let queue = waiting().skip(start).chain(waiting().take(start)).filter(|task| suits(task));
     match near {
         None => first_not_failed(job, queue, me),
         Some(near) => {

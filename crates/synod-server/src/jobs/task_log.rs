@@ -180,6 +180,21 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_finds_no_room_is_given_up_and_nobody_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let head = head_of(folder.path(), TaskId::map(2), 0);
+        fs::create_dir(head.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink("/dev/full", &head).unwrap();
+        let log = FileLog::new(folder.path(), TaskId::map(2), 0);
+        log.line(b"one");
+        assert!(log.state.lock().unwrap().broken);
+        // Nor is it begun anew when there is room again: nobody could tell what is missing.
+        fs::remove_file(&head).unwrap();
+        log.line(b"two");
+        assert!(!head.exists());
+    }
+
+    #[test]
     fn one_line_longer_than_everything_is_cut() {
         let folder = tempfile::tempdir().unwrap();
         let log = FileLog::new(folder.path(), TaskId::map(0), 0);

@@ -1,4 +1,5 @@
-//! Inputs whose disk answers with errors: of one worker, of all, of the coordinator.
+//! Inputs whose disk answers with errors: of one worker, of all, of the coordinator. Disks that are full where
+//! something is written: `/dev/full` takes the place of the file.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -6,8 +7,9 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use synod_jobs::cluster::{JobState, View};
+use synod_jobs::cluster::{JobState, View, Work};
 use synod_jobs::framing::InputFormat;
 use synod_jobs::input::{InputFile, InputStore};
 use synod_jobs::{JobError, JobSpec, Progress, run_built_in};
@@ -155,4 +157,103 @@ async fn an_input_that_the_coordinator_cannot_read_fails_the_job_before_it_has_t
     assert!(!bench.path("out").exists() && !bench.path("local").exists());
     let state = bench.view().await.jobs[&id].job.clone().unwrap().record.state;
     assert!(matches!(state, JobState::Failed(_)), "{state:?}");
+}
+
+/// Where an attempt writes: its worker's folder for the job, and its own folder in the output.
+type Place = fn(&Path, &Path) -> PathBuf;
+
+/// The first attempt of this task finds no room there. The job's output, and the failures it knows of.
+async fn without_room(task: &'static str, place: Place) -> Vec<String> {
+    let mut bench = Bench::new(0).await;
+    fs::write(bench.path("in"), text(40_000, 6)).unwrap();
+    // A task that has something to say.
+    fs::write(bench.path("empty.gz"), "").unwrap();
+    let spec = |output: &str| JobSpec {
+        reduces: Some(2),
+        // More runs than one merge takes.
+        split_bytes: Some(500),
+        memory_bytes: 1 << 18,
+        sync_output: false,
+        ..JobSpec::new("sort", ["empty.gz", "in"].map(|name| bench.path(name)), bench.path(output))
+    };
+    let (here, there) = (spec("local"), spec("out"));
+    run_built_in(&here, &Progress::new()).unwrap();
+    let hit = Arc::new(AtomicBool::new(false));
+    for number in 0..2 {
+        let (out, hit) = (bench.path("out"), hit.clone());
+        let folder = bench.path(&format!("w{number}")).join("jobs");
+        let kind = Kind::acting(move |moment| {
+            if let Moment::AttemptBegins(held) = moment
+                && held.task.to_string() == task
+                && held.attempt() == 0
+            {
+                let job = held.job.to_string();
+                let own = out.join("_temporary").join(&job).join(format!("{task}-0"));
+                let file = place(&folder.join(job), &own);
+                fs::create_dir_all(file.parent().unwrap()).unwrap();
+                std::os::unix::fs::symlink("/dev/full", file).unwrap();
+                hit.store(true, Ordering::SeqCst);
+            }
+        });
+        bench.add(Kind { slots: 1, ..kind }).await;
+    }
+    let id = bench.submit(&there).await;
+    bench.finish(&id).await.unwrap();
+    assert!(parts(&bench.path("out")) == parts(&bench.path("local")));
+    assert!(hit.load(Ordering::SeqCst));
+    let report = bench.view().await.jobs[&id].report().unwrap();
+    report.failures.into_iter().map(|row| row.failure.message).collect()
+}
+
+#[tokio::test]
+async fn a_full_disk_at_a_merge_or_a_part_file_is_a_failed_attempt_and_named() {
+    let merge: Place = |folder, _| folder.join("tmp-r000000-0-0.run");
+    let part: Place = |_, own| own.join("part-00000");
+    for (place, name) in [(merge, "tmp-r000000-0-0.run"), (part, "r000000-0/part-00000")] {
+        let failures = without_room("r000000", place).await;
+        assert_eq!(failures.len(), 1, "{failures:?}");
+        assert!(
+            failures[0].contains("no space left") && failures[0].contains(name),
+            "{failures:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_under_a_tasks_log_costs_the_log_and_nothing_else() {
+    let log: Place = |folder, _| folder.join("logs").join("m000000-0.log");
+    assert_eq!(without_room("m000000", log).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_full_disk_at_success_is_tried_again_and_fails_the_job_only_if_it_stays_full() {
+    for full_for in [1, 2, u32::MAX] {
+        let mut bench = Bench::new(0).await;
+        fs::write(bench.path("in"), text(10_000, 6)).unwrap();
+        let (out, tries) = (bench.path("out"), AtomicU32::new(0));
+        let act = move |moment: Moment<'_>| {
+            if !matches!(moment, Moment::WorkBegins(Work::Commit)) {
+                return;
+            }
+            let own = fs::read_dir(out.join("_temporary")).unwrap().next().unwrap().unwrap();
+            let draft = own.path().join("_SUCCESS");
+            match tries.fetch_add(1, Ordering::SeqCst) {
+                0 => std::os::unix::fs::symlink("/dev/full", draft).unwrap(),
+                again if again == full_for => fs::remove_file(draft).unwrap(),
+                _ => {}
+            }
+        };
+        bench.add(Kind::acting(act)).await;
+        let input = bench.path("in").to_str().unwrap().to_owned();
+        let id = bench.submit(&spec(&bench, input, "out")).await;
+        let ended = bench.finish(&id).await;
+        if full_for == u32::MAX {
+            let why = ended.unwrap_err().to_string();
+            assert!(why.contains("no space left") && why.contains("_SUCCESS"), "{why}");
+            assert!(!bench.path("out").exists());
+        } else {
+            ended.unwrap();
+            parts(&bench.path("out"));
+        }
+    }
 }

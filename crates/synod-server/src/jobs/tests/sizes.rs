@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use synod_jobs::JobSpec;
 use synod_jobs::cluster::{TaskKind, View};
+use synod_jobs::{JobSpec, Progress, run_built_in};
 
-use super::bench::{Bench, parts};
+use super::bench::{Bench, parts, text};
 
 #[tokio::test]
 async fn thousands_of_small_files_are_as_many_tasks_and_nothing_gets_lost() {
@@ -61,12 +61,12 @@ async fn many_more_distinct_keys_than_fit_the_memory_are_each_counted_once() {
     // As ten million keys are for 64 MiB, and some more than that.
     const KEYS: u32 = 200_000;
     let bench = Bench::new(3).await;
-    let text: String =
+    let once: String =
         (0..KEYS).map(|n| format!("k{:08x}\n", n.wrapping_mul(2_654_435_761))).collect();
     // Each a second time, in another order, so that runs of all maps share every key.
     let again: String =
         (0..KEYS).rev().map(|n| format!("k{:08x} ", n.wrapping_mul(2_654_435_761))).collect();
-    fs::write(bench.path("in"), text + &again.replace("7 ", "7\n")).unwrap();
+    fs::write(bench.path("in"), once + &again.replace("7 ", "7\n")).unwrap();
     let spec = JobSpec {
         reduces: Some(4),
         split_bytes: Some(1 << 20),
@@ -78,6 +78,26 @@ async fn many_more_distinct_keys_than_fit_the_memory_are_each_counted_once() {
     let counts = counts(parts(&bench.path("out")));
     assert_eq!(counts.len(), KEYS as usize);
     assert!(counts.values().all(|count| *count == 2));
+    let counters = &summary.manifest.counters;
+    assert!(counters.runs_written > 2 * summary.splits as u64, "it did not fit: {counters:?}");
+}
+
+#[tokio::test]
+async fn two_hundred_and_fifty_six_reduces_give_the_same_with_little_memory() {
+    let bench = Bench::new(3).await;
+    fs::write(bench.path("in"), text(400_000, 7)).unwrap();
+    let spec = |output: &str| JobSpec {
+        reduces: Some(256),
+        split_bytes: Some(200_000),
+        memory_bytes: 1 << 18,
+        sync_output: false,
+        ..JobSpec::new("sort", [bench.path("in")], bench.path(output))
+    };
+    run_built_in(&spec("local"), &Progress::new()).unwrap();
+    let summary = bench.run(&spec("out")).await.unwrap();
+    let found = parts(&bench.path("out"));
+    assert_eq!(found.len(), 256);
+    assert!(found == parts(&bench.path("local")));
     let counters = &summary.manifest.counters;
     assert!(counters.runs_written > 2 * summary.splits as u64, "it did not fit: {counters:?}");
 }
