@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::history::Violation;
-use crate::run::{Report, run};
+use crate::run::{Kind, Report, run};
 
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct SimArgs {
+    /// Who uses the clusters.
+    pub kind: Kind,
     /// How many seeds.
     pub seeds: u64,
     /// The first of them; the others follow.
@@ -34,11 +36,11 @@ pub fn run_seeds(args: &SimArgs) -> i32 {
     let mut simulated = 0.0;
     let mut violations = 0;
     let mut seeds = 0;
-    if !is_deterministic(args.first) {
+    if !is_deterministic(args.kind, args.first) {
         violations += 1;
     }
     for seed in args.first..args.first + args.seeds {
-        let report = run_or_panic(seed);
+        let report = run_or_panic(args.kind, seed);
         simulated += report.simulated as f64 / HOUR;
         for (name, count) in &report.counters {
             *counters.entry(name).or_default() += count;
@@ -65,8 +67,8 @@ pub fn run_seeds(args: &SimArgs) -> i32 {
 }
 
 /// Runs a seed; a panic in it is a broken promise, as any other, and does not end the seeds after it.
-fn run_or_panic(seed: u64) -> Report {
-    std::panic::catch_unwind(|| run(seed)).unwrap_or_else(|cause| {
+fn run_or_panic(kind: Kind, seed: u64) -> Report {
+    std::panic::catch_unwind(|| run(kind, seed)).unwrap_or_else(|cause| {
         let words = cause.downcast_ref::<String>().map(String::as_str);
         let words = words.or_else(|| cause.downcast_ref::<&str>().copied());
         let what = words.unwrap_or("with a cause that is no text").to_owned();
@@ -76,8 +78,8 @@ fn run_or_panic(seed: u64) -> Report {
 }
 
 /// Runs one seed twice: every event at the same time, in the same order, or nothing here is worth much.
-fn is_deterministic(seed: u64) -> bool {
-    let (first, second) = (run_or_panic(seed), run_or_panic(seed));
+fn is_deterministic(kind: Kind, seed: u64) -> bool {
+    let (first, second) = (run_or_panic(kind, seed), run_or_panic(kind, seed));
     let same = first.trace == second.trace && first.counters == second.counters;
     if same {
         println!("sim: seed {seed} twice: same trace {:08x}", first.trace);
@@ -102,6 +104,8 @@ fn show(args: &SimArgs, report: &Report) {
         println!("sim: seed {}: {}: {}", report.seed, violation.promise, violation.what);
     }
     if !report.violations.is_empty() {
-        println!("sim: replay with: cargo xtask sim --seeds 1 --first {} --verbose", report.seed);
+        let jobs = if args.kind == Kind::Jobs { " --jobs" } else { "" };
+        let seed = report.seed;
+        println!("sim: replay with: cargo xtask sim{jobs} --seeds 1 --first {seed} --verbose");
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Here is the loop that hands to each what concerns it; who they are is a file each in `run/`.
 
+mod jobs;
 mod kv_clients;
 mod lease_holders;
 mod operator;
@@ -26,6 +27,7 @@ use crate::host::{Clock, Host, members};
 use crate::network::Weather;
 use crate::world::{News, World};
 
+use jobs::{JobAlarm, Jobs};
 use kv_clients::KvClient;
 use lease_holders::LeaseHolder;
 use operator::Operator;
@@ -68,6 +70,7 @@ enum Alarm {
     Lease(usize),
     Operator,
     OperatorGivesUp(RequestToken),
+    Jobs(JobAlarm),
     Scrap(NodeId),
     Fault,
     Cure(Cure),
@@ -83,6 +86,8 @@ struct Run {
     watchers: Vec<Watcher>,
     leases: Vec<LeaseHolder>,
     operator: Operator,
+    jobs: Jobs,
+    kind: Kind,
     /// Each host's log is compacted above so many bytes.
     retention: usize,
     operations: Vec<Operation>,
@@ -95,10 +100,19 @@ struct Run {
     answered_after_healing: u64,
 }
 
+/// Who uses the simulated cluster.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Clients of keys, watchers, lease holders, an operator.
+    Keys,
+    /// Workers, and clients that submit jobs.
+    Jobs,
+}
+
 /// Runs one seed from beginning to end.
 #[must_use]
-pub fn run(seed: u64) -> Report {
-    let mut run = Run::new(seed);
+pub fn run(kind: Kind, seed: u64) -> Report {
+    let mut run = Run::new(kind, seed);
     run.start();
     run.until(run.heal_at);
     run.heal();
@@ -109,7 +123,7 @@ pub fn run(seed: u64) -> Report {
 }
 
 impl Run {
-    fn new(seed: u64) -> Self {
+    fn new(kind: Kind, seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let mut world = World::new(&mut rng, Weather::CALM);
         let count = [3, 3, 3, 3, 3, 5, 1][rng.usize(..7)];
@@ -130,6 +144,8 @@ impl Run {
             watchers: Vec::new(),
             leases: Vec::new(),
             operator: Operator::default(),
+            jobs: Jobs::default(),
+            kind,
             retention,
             operations: Vec::new(),
             applied: Applied::default(),
@@ -148,10 +164,15 @@ impl Run {
         for id in ids {
             self.start_host(id);
         }
-        self.add_clients();
-        self.add_watchers();
-        self.add_lease_holders();
-        self.add_operator();
+        match self.kind {
+            Kind::Keys => {
+                self.add_clients();
+                self.add_watchers();
+                self.add_lease_holders();
+                self.add_operator();
+            }
+            Kind::Jobs => self.add_jobs(),
+        }
         let at = self.plan.next_at(0);
         self.alarm_at(at, Alarm::Fault);
     }
@@ -193,7 +214,9 @@ impl Run {
             }
             News::Answer(host, token, answer) => self.on_answer(host, token, answer),
             News::Watch { host, stream, message, bytes } => {
-                self.on_watch_message(host, stream, message, bytes);
+                if !self.on_job_watch(host, stream, &message, bytes) {
+                    self.on_watch_message(host, stream, message, bytes);
+                }
             }
             News::Applied(host, events) => self.on_applied(host, events),
             News::Ended(host, reason) => self.on_end(host, &reason),
@@ -213,6 +236,7 @@ impl Run {
             Alarm::Lease(number) => self.lease_goes_on(number),
             Alarm::Operator => self.operator_goes_on(),
             Alarm::OperatorGivesUp(token) => self.operator_gives_up(token),
+            Alarm::Jobs(alarm) => self.on_job_alarm(alarm),
             Alarm::Scrap(host) => {
                 self.world.scrap(host);
                 self.connections_break(host);
@@ -248,6 +272,8 @@ impl Run {
             self.on_lease_answer(number, answer);
         } else if self.operator_waits_for(host, token) {
             self.on_operator_answer(answer);
+        } else {
+            self.on_job_answer(token, answer);
         }
     }
 
@@ -268,6 +294,7 @@ impl Run {
         self.watchers_lose(host);
         self.lease_holders_lose(host);
         self.operator_loses(host);
+        self.job_workers_lose(host);
     }
 
     /// Starts a host. One without room on its disk says so and is started again later.

@@ -7,7 +7,7 @@ use synod_base::{NodeId, Revision};
 use synod_node::Member;
 use synod_state::kv::{Event, EventKind};
 
-use super::{ELECTION, LEASE_BOUND, Report, Run};
+use super::{ELECTION, Kind, LEASE_BOUND, Report, Run};
 use crate::check;
 use crate::check::leases::Watched;
 use crate::faults::Fault;
@@ -39,6 +39,7 @@ impl Run {
     pub(super) fn finish(mut self) -> Report {
         self.check_convergence();
         self.check_unanswered();
+        let jobs = if self.kind == Kind::Jobs { self.judge_jobs() } else { BTreeMap::new() };
         let mut violations = std::mem::take(&mut self.world.violations);
         let watches: Vec<WatchLog> =
             self.watchers.into_iter().map(|watcher| watcher.into_log()).collect();
@@ -51,13 +52,15 @@ impl Run {
             self.leases.into_iter().map(|l| l.log).filter(|log| has_key(log)).collect();
         let watched =
             Watched { healed: self.heal_at + ELECTION, until: self.world.now, bound: LEASE_BOUND };
-        violations.extend(check::everything_watched(
-            &self.operations,
-            &self.applied,
-            &watches,
-            &leases,
-            Some(watched),
-        ));
+        if self.kind == Kind::Keys {
+            violations.extend(check::everything_watched(
+                &self.operations,
+                &self.applied,
+                &watches,
+                &leases,
+                Some(watched),
+            ));
+        }
         let network = self.world.network.counts;
         let mut counters: BTreeMap<&'static str, u64> = BTreeMap::new();
         for fault in Fault::ALL {
@@ -65,6 +68,18 @@ impl Run {
         }
         let operator = self.operator.counts;
         let answered = self.operations.iter().filter(|op| matches!(op.answer, Some((_, Ok(_)))));
+        let keys = [
+            ("members_added", operator.added),
+            ("members_promoted", operator.promoted),
+            ("members_removed", operator.removed),
+            ("leadership_moved", operator.moved),
+            ("operations", self.operations.len() as u64),
+            ("answered", answered.count() as u64),
+        ];
+        match self.kind {
+            Kind::Keys => counters.extend(keys),
+            Kind::Jobs => counters.extend(jobs),
+        }
         counters.extend([
             ("frames_lost", network.lost),
             ("frames_duplicated", network.duplicated),
@@ -73,12 +88,6 @@ impl Run {
             ("frames_cut", network.cut),
             ("restarts", self.world.counts.restarts),
             ("log_full", self.world.counts.disk_full),
-            ("members_added", operator.added),
-            ("members_promoted", operator.promoted),
-            ("members_removed", operator.removed),
-            ("leadership_moved", operator.moved),
-            ("operations", self.operations.len() as u64),
-            ("answered", answered.count() as u64),
             ("revisions", self.applied.events.len() as u64),
         ]);
         Report {

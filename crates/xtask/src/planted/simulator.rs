@@ -4,6 +4,7 @@
 //! ```text
 //! promise: lost-write, stale-read      one of these must be among what it breaks
 //! seeds: 50                            within so many seeds
+//! users: jobs                          of clusters on which jobs run; of clients of keys without it
 //! ```
 
 use std::collections::BTreeSet;
@@ -19,11 +20,12 @@ use super::{Header, cargo};
 struct Expectation {
     promises: Vec<String>,
     seeds: u64,
+    jobs: bool,
 }
 
 pub(super) fn judge_copy(copy: &Path, header: &Header<'_>) -> Result<String> {
     let expectation = parse(header)?;
-    judge(&simulate(copy, expectation.seeds)?, &expectation)
+    judge(&simulate(copy, &expectation)?, &expectation)
 }
 
 /// The planted simulator's exit code and what it printed.
@@ -32,11 +34,12 @@ struct Simulated {
     printed: String,
 }
 
-fn simulate(copy: &Path, seeds: u64) -> Result<Simulated> {
-    let seeds = seeds.to_string();
+fn simulate(copy: &Path, expectation: &Expectation) -> Result<Simulated> {
+    let seeds = expectation.seeds.to_string();
+    let users = if expectation.jobs { "jobs" } else { "keys" };
     let output = cargo(copy)
         .args(["run", "--quiet", "--release", "--package", "synod-sim", "--example", "sim", "--"])
-        .args([&seeds, "1", "until-failure"])
+        .args([&seeds, "1", users, "until-failure"])
         .stderr(Stdio::inherit())
         .output()
         .context("cannot run cargo")?;
@@ -75,7 +78,12 @@ fn broken_promises(printed: &str) -> BTreeSet<&str> {
 
 fn parse(header: &Header<'_>) -> Result<Expectation> {
     let seeds = header.value("seeds")?.parse().context("'seeds:' is not a number")?;
-    Ok(Expectation { promises: header.list("promise")?, seeds })
+    let jobs = match header.value("users") {
+        Ok("jobs") => true,
+        Ok(other) => bail!("'users: {other}' is nobody"),
+        Err(_) => false,
+    };
+    Ok(Expectation { promises: header.list("promise")?, seeds, jobs })
 }
 
 #[cfg(test)]
@@ -87,7 +95,8 @@ mod tests {
     }
 
     fn expected() -> Expectation {
-        Expectation { promises: vec!["lost-write".into(), "stale-read".into()], seeds: 9 }
+        let promises = vec!["lost-write".into(), "stale-read".into()];
+        Expectation { promises, seeds: 9, jobs: false }
     }
 
     #[test]
@@ -96,6 +105,9 @@ mod tests {
                      diff --git a/x b/x\n";
         let bad = |patch| parse(&Header { patch }).is_err();
         assert_eq!(parse(&Header { patch }).unwrap(), expected());
+        let jobs = parse(&Header { patch: "promise: x\nseeds: 1\nusers: jobs\n" }).unwrap();
+        assert!(jobs.jobs);
+        assert!(bad("promise: x\nseeds: 1\nusers: all\n"));
         assert!(bad("promise: x\ndiff --git a/x b/x\nseeds: 9\n"));
         assert!(bad("promise: x\nseeds: many\n"));
     }

@@ -1,0 +1,160 @@
+//! The attempts of a simulated worker: it claims tasks, says how far they are, and how they have ended.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use synod_base::Revision;
+use synod_jobs::cluster::claim::{Asking, Claim};
+use synod_jobs::cluster::records::{AttemptFailure, Span, TaskOutput, UnreadableRecord};
+use synod_jobs::cluster::worker::{self, Held, Identity, Made, Pace};
+use synod_jobs::cluster::{
+    Change, JobId, JobView, Stamped, TaskId, TaskKind, TaskRecord, WorkerId,
+};
+
+use super::{Begun, SLOTS, Worker};
+use crate::faults::MILLIS;
+use crate::history::TrueTime;
+
+/// Between two reports of how far an attempt is.
+const TELL: u64 = 700 * MILLIS;
+
+/// An attempt under way.
+#[derive(Debug)]
+pub(in super::super) struct Running {
+    pub number: u64,
+    pub held: Held,
+    /// For a reduce: where each map's output is.
+    pub maps: Vec<(TaskId, u32, WorkerId)>,
+    pub cancelled: bool,
+    moves: u64,
+    told: TrueTime,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(in super::super) enum Outcome {
+    Made(TaskOutput),
+    Failed,
+    Unreadable(TaskId, UnreadableRecord),
+    GivenUp,
+}
+
+impl Worker {
+    /// How the next attempt that has ended did so.
+    pub(super) fn report_ended(&mut self, now: TrueTime) -> Option<Change> {
+        let (view, member) = (self.view.as_ref()?, self.member.as_ref()?);
+        let me = &member.identity;
+        while let Some((held, outcome)) = self.ended.front() {
+            let job = view.jobs.get(&held.job);
+            let task = job.and_then(|job| job.tasks.get(&held.task));
+            if let Some(task) = task
+                && worker::still_held(job, held)
+            {
+                let ended_ms = now / MILLIS;
+                return Some(match outcome {
+                    Outcome::Made(output) => {
+                        let made = Made { output: output.clone(), ended_ms, work: 100 };
+                        worker::done(held, me, task, made)
+                    }
+                    Outcome::Failed => worker::failed(held, task, failure(held, me), false),
+                    Outcome::Unreadable(map, report) => worker::unreadable(held, *map, report),
+                    Outcome::GivenUp => worker::given_up(held),
+                });
+            }
+            let won = task
+                .and_then(|task| task.record.done.as_ref())
+                .is_some_and(|done| done.worker == self.id && done.attempt == held.attempt());
+            if !won {
+                self.discards.push((held.job.clone(), held.task, held.attempt()));
+            }
+            self.ended.pop_front();
+        }
+        None
+    }
+
+    pub(super) fn mind_running(&mut self, now: TrueTime) -> Option<Change> {
+        let (view, member) = (self.view.as_ref()?, self.member.as_ref()?);
+        let me = member.identity.clone();
+        if let Some(change) = worker::stray_claim(view, &me, &self.busy()) {
+            return Some(change);
+        }
+        let view = self.view.as_ref()?;
+        let mut tell = None;
+        for running in self.running.values_mut() {
+            let job = view.jobs.get(&running.held.job);
+            if !worker::still_held(job, &running.held) || job.is_none_or(|job| job.cancel) {
+                running.cancelled = true;
+            } else if now >= running.told + TELL {
+                running.told = now;
+                running.moves += 1;
+                let work_done = (running.moves * 10).min(90);
+                let pace =
+                    Pace { activity: running.moves, bytes_read: 0, work_done, work_total: 100 };
+                tell = Some(worker::refreshed(&running.held, &me, pace));
+            }
+        }
+        tell
+    }
+
+    fn busy(&self) -> BTreeSet<(JobId, TaskId)> {
+        let ended = self.ended.iter().map(|(held, _)| (held.job.clone(), held.task));
+        self.running.keys().cloned().chain(ended).collect()
+    }
+
+    pub(super) fn claim(&mut self, now: TrueTime) -> Option<Claim> {
+        if self.running.len() >= SLOTS {
+            return None;
+        }
+        let busy = self.busy();
+        let (view, member) = (self.view.as_ref()?, self.member.as_ref()?);
+        let (me, mine) = (&member.identity, &member.record);
+        let (unix_ms, now) = (now / MILLIS, Duration::from_nanos(now));
+        self.chooser.next(view, Asking { me, mine, busy: &busy, now, unix_ms })
+    }
+
+    /// A claim has taken effect: the attempt begins.
+    pub(super) fn start(&mut self, claim: Claim, revision: Revision, now: TrueTime) {
+        let Claim { job, task, seat, record, started_ms, .. } = claim;
+        let held = Held { job: job.clone(), task, seat, record, revision, started_ms };
+        let view = self.view.as_ref().and_then(|view| view.jobs.get(&job));
+        let maps = view.filter(|_| task.kind == TaskKind::Reduce).map(outputs_of);
+        let number = self.number();
+        let running = Running {
+            number,
+            held,
+            maps: maps.unwrap_or_default(),
+            cancelled: false,
+            moves: 0,
+            told: now,
+        };
+        self.running.insert((job, task), running);
+        self.begun.push(Begun::Attempt(number));
+    }
+
+    /// An attempt has come to its end.
+    pub(in super::super) fn on_attempt(&mut self, key: &(JobId, TaskId), outcome: Outcome) {
+        if let Some(running) = self.running.remove(key) {
+            self.ended.push_back((running.held, outcome));
+        }
+    }
+}
+
+fn failure(held: &Held, me: &Identity) -> AttemptFailure {
+    AttemptFailure {
+        attempt: held.attempt(),
+        worker: me.id.clone(),
+        node: me.node.clone(),
+        span: Span::default(),
+        message: "it broke".to_owned(),
+        bad_record: None,
+        permanent: false,
+    }
+}
+
+fn outputs_of(job: &JobView) -> Vec<(TaskId, u32, WorkerId)> {
+    let done = |(id, task): (TaskId, &Stamped<TaskRecord>)| {
+        let done = task.record.done.as_ref();
+        done.map(|done| (id, done.attempt, done.worker.clone()))
+    };
+    job.tasks_of(TaskKind::Map).filter_map(done).collect()
+}
