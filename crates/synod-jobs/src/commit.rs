@@ -2,8 +2,8 @@
 //!
 //! Attempts write under `_temporary/`. Publishing renames the winners' part files and writes `_SUCCESS` last;
 //! it holds the manifest. A reader that sees `_SUCCESS` sees everything, so from then on the job has
-//! succeeded: that `_temporary` goes afterwards is tidying, and what stays of it is no failure. Every step may
-//! be repeated: a part that was renamed already is left alone.
+//! succeeded: that `_temporary` goes afterwards is tidying, and what stays of it is no failure. Every step
+//! may be repeated: a part that was renamed already is left alone.
 
 use crate::counters::Counters;
 use crate::error::JobError;

@@ -1,10 +1,10 @@
 //! The threads that compile modules, a few for the whole process.
 //!
-//! A compiler cannot be stopped. Nobody waits for one longer than a limit, but the thread goes on, and what it
-//! comes to is kept like that of any other: whoever asks again waits for the same one, or finds it done. What
-//! is wrong with a module is known for good; that the machine had no thread, or no time, says nothing about
-//! the module and is never kept. Threads that nobody waits for count among the few: a module that takes
-//! for ever keeps one of them, not one for each task.
+//! A compiler cannot be stopped. Nobody waits for one longer than a limit, but the thread goes on, and what
+//! it comes to is kept like that of any other: whoever asks again waits for the same one, or finds it done.
+//! What is wrong with a module is known for good; that the machine had no thread, or no time, says nothing
+//! about the module and is never kept. Threads that nobody waits for count among the few: a module that
+//! takes for ever keeps one of them, not one for each task.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -1,10 +1,10 @@
 //! Reads a module, checks what it exports and imports, and compiles it once for the process.
 //!
 //! A few compiled modules are kept, found by the SHA-256 of the file: a thousand tasks compile once, and
-//! nobody gets the code of another job. The compiler works on a thread of its own (`compilers.rs`), because it
-//! may take very long for few bytes (its time grows with the square of the loops of a function) and cannot be
-//! stopped: after a minute nobody waits for it any more. The one engine of all modules is made here, with
-//! every setting that decides what modules may do.
+//! nobody gets the code of another job. The compiler works on a thread of its own (`compilers.rs`), because
+//! it may take very long for few bytes (its time grows with the square of the loops of a function) and
+//! cannot be stopped: after a minute nobody waits for it any more. The one engine of all modules is made
+//! here, with every setting that decides what modules may do.
 
 use super::compilers::{Compilers, Fault, Slot};
 use super::guest::{Host, linker};

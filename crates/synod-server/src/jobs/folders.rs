@@ -1,5 +1,5 @@
-//! What a worker keeps of its jobs on its own disk: map outputs while somebody may need them, logs for as long
-//! as the job is known.
+//! What a worker keeps of its jobs on its own disk: map outputs while somebody may need them, logs for as
+//! long as the job is known.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -245,8 +245,7 @@ async fn a_job_that_is_published_in_the_moment_in_which_it_is_cancelled_has_succ
 }
 
 #[tokio::test]
-async fn a_job_whose_output_is_complete_has_succeeded_though_what_is_left_beside_it_cannot_be_removed()
- {
+async fn a_job_whose_output_is_complete_has_succeeded_though_the_rest_cannot_be_removed() {
     let gate = Gate::default();
     let held = gate.clone();
     let mut kind = Kind::acting(move |moment| {

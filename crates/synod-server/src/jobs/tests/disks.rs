@@ -1,5 +1,5 @@
-//! Inputs whose disk answers with errors: of one worker, of all, of the coordinator. Disks that are full where
-//! something is written: `/dev/full` takes the place of the file.
+//! Inputs whose disk answers with errors: of one worker, of all, of the coordinator. Disks that are full
+//! where something is written: `/dev/full` takes the place of the file.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
