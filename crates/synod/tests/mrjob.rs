@@ -156,7 +156,6 @@ const EXAMPLES: &[(&str, &str, &[&str])] = &[
     ("mr_word_freq_count", "inline", &[]),
     ("mr_most_used_word", "inline", &[]),
     ("mr_next_word_stats", "inline", &[]),
-    ("mr_wc", "inline", &[]),
     ("mr_count_lines_by_file", "inline", &[]),
     ("mr_grep", "local", &["-e", "the"]),
     ("mr_words_containing_u_freq_count", "local", &[]),

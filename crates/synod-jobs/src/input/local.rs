@@ -41,6 +41,10 @@ impl InputStore for LocalFiles {
     fn open(&self, input: &InputFile, range: Range<u64>) -> Result<Box<dyn Read + Send>, JobError> {
         let (file, metadata) = open_regular(&input.path).map_err(|error| match error {
             JobError::InputMissing { path } => gone(&path),
+            // It was a file when the job was planned: no other worker finds another thing there.
+            JobError::InputIsFolder { path } | JobError::InputNotRegular { path } => {
+                JobError::InputChanged { path, what: "it is no file any more".to_owned() }
+            }
             other => other,
         })?;
         compare(input, &metadata)?;
