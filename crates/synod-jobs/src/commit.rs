@@ -75,6 +75,9 @@ impl Naming {
 pub struct Manifest {
     /// Name of the job.
     pub job: String,
+    /// Which one it was, if it ran on a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// The part files in order of their partitions.
     pub parts: Vec<Part>,
     /// Files that tasks have written beside them.
@@ -90,6 +93,8 @@ pub struct OutputFolder {
     path: PathBuf,
     /// Where `_SUCCESS` is written before it is renamed.
     drafts: PathBuf,
+    /// Which job it is of, for the manifest.
+    id: Option<String>,
     published: bool,
 }
 
@@ -114,15 +119,16 @@ impl OutputFolder {
         })?;
         let temporary = path.join(TEMPORARY);
         let drafts = temporary.clone();
-        let folder = OutputFolder { path: path.to_owned(), drafts, published: false };
+        let folder = OutputFolder { path: path.to_owned(), drafts, id: None, published: false };
         fs::create_dir(&temporary).map_err(|error| JobError::io("create", &temporary, error))?;
         Ok(folder)
     }
 
     /// The output folder of a job that several processes work on: it stays, whatever happens here. `_SUCCESS`
-    /// is written in `drafts`, so that without that folder nobody can publish.
-    pub fn adopt(path: &Path, drafts: &Path) -> OutputFolder {
-        OutputFolder { path: path.to_owned(), drafts: drafts.to_owned(), published: true }
+    /// is written in `drafts`, so that without that folder nobody can publish, and names the job.
+    pub fn adopt(path: &Path, drafts: &Path, id: String) -> OutputFolder {
+        let (path, drafts) = (path.to_owned(), drafts.to_owned());
+        OutputFolder { path, drafts, id: Some(id), published: true }
     }
 
     /// The folder itself.
@@ -181,8 +187,8 @@ impl OutputFolder {
                 side_files.push(side.clone());
             }
         }
-        let (job, counters) = (job.to_owned(), counters.clone());
-        let manifest = Manifest { job, parts, side_files, counters };
+        let (job, id, counters) = (job.to_owned(), self.id.clone(), counters.clone());
+        let manifest = Manifest { job, id, parts, side_files, counters };
         go_on()?;
         self.write_success(&manifest, sync)?;
         self.published = true;

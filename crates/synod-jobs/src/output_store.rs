@@ -34,9 +34,14 @@ pub trait OutputStore: Send + Sync {
     /// The manifest of an output that was published under this mark.
     fn published(&self, output: &Path, mark: &str) -> Result<Option<Manifest>, JobError>;
 
-    /// Removes what was written under this mark, and the mark last, unless all of it was published. Notes
-    /// moves like `publish`.
-    fn clean(&self, output: &Path, mark: &str, progress: &Progress) -> Result<(), JobError>;
+    /// Removes what was written under this mark, and the mark last, unless all of it was published: then it
+    /// stays, and this is its manifest. Notes moves like `publish`.
+    fn clean(
+        &self,
+        output: &Path,
+        mark: &str,
+        progress: &Progress,
+    ) -> Result<Option<Manifest>, JobError>;
 }
 
 /// What is to be visible.

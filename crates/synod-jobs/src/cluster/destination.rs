@@ -3,7 +3,7 @@
 
 use crate::cluster::names::JobId;
 use crate::cluster::output::{self, Winner};
-use crate::commit::Manifest;
+use crate::commit::{Manifest, sync_names};
 use crate::counters::Counters;
 use crate::error::JobError;
 use crate::output_store::{OutputStore, Publication};
@@ -81,27 +81,22 @@ impl<'a> Destination<'a> {
 
     /// Removes what there is of it, if it is the job's own and not complete. If it is, everything stays, and
     /// this is its manifest: a coordinator that was replaced has been faster than its end, and the job has
-    /// succeeded.
+    /// succeeded. What is left to do then is [`Destination::tidy`].
     pub fn clean(&self, progress: &Progress) -> Result<Option<Manifest>, JobError> {
-        let Some(store) = self.store else {
-            return output::clean(&self.folder, self.job, progress);
+        let found = match self.store {
+            Some(store) => {
+                // Whoever still publishes misses its files from now on. What cannot be removed costs room,
+                // and is no harm otherwise.
+                let _ = self.remove_folder();
+                store.clean(&self.spec.output, &self.job.to_string(), progress)?
+            }
+            None => output::clean(&self.folder, self.job, progress)?,
         };
-        // Whoever still publishes misses its files from now on. What cannot be removed costs room, and is no
-        // harm otherwise.
-        let _ = self.remove_folder();
-        let (output, mark) = (self.spec.output.as_path(), self.job.to_string());
-        let published = || match store.published(output, &mark) {
-            // What is there is somebody else's.
-            Err(JobError::OutputExists { .. }) => Ok(None),
-            found => found,
-        };
-        let before = published()?;
-        store.clean(output, &mark, progress)?;
-        match before {
-            Some(manifest) => Ok(Some(manifest)),
-            // And one that had all it needed may have been faster than the removal.
-            None => published(),
+        if found.is_some() && self.store.is_none() && self.spec.sync_output {
+            // Who wrote it may have died before this.
+            sync_names(&self.folder)?;
         }
+        Ok(found)
     }
 
     /// The staging folder bears the job's name: it is nobody else's.

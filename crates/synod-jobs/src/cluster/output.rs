@@ -107,7 +107,7 @@ pub fn commit(
     if !own.is_dir() {
         return committed_before(spec, winners, counters);
     }
-    let mut folder = OutputFolder::adopt(&spec.output, &own);
+    let mut folder = OutputFolder::adopt(&spec.output, &own, job.to_string());
     let naming = Naming::of(spec);
     let mut tasks = Vec::with_capacity(winners.len());
     for Winner { task, attempt, part, side_files } in winners {
@@ -181,7 +181,7 @@ pub fn attempt_path(output: &Path, job: &JobId, task: TaskId, attempt: u32) -> P
 /// files: a folder within is the output of somebody else, and stays.
 ///
 /// If `_SUCCESS` came before nobody could write it any more, everything stays, and this is its manifest: the
-/// job has succeeded.
+/// job has succeeded. So it is when somebody has tidied up since; what is left to do is [`tidy`].
 pub fn clean(
     output: &Path,
     job: &JobId,
@@ -199,11 +199,10 @@ pub fn clean(
             _ => {}
         }
     }
+    if let Some(manifest) = published(output, job)? {
+        return Ok(Some(manifest));
+    }
     if ended.is_dir() {
-        if let Some(manifest) = published(output) {
-            tidy(output, job, progress)?;
-            return Ok(Some(manifest));
-        }
         let mut step = || progress.step();
         remove_where(output, |path| !is_folder(path), &mut step)?;
         remove_where(&temporary, |path| *path != ended, &mut step)?;
@@ -216,11 +215,16 @@ pub fn clean(
     Ok(None)
 }
 
-/// What readers can see as complete, and will find again after a power failure.
-fn published(output: &Path) -> Option<Manifest> {
-    let manifest = serde_json::from_slice(&fs::read(output.join(SUCCESS)).ok()?).ok()?;
-    sync_names(output).ok()?;
-    Some(manifest)
+/// The manifest that readers see, if it is this job's. What cannot be read may be there.
+fn published(output: &Path, job: &JobId) -> Result<Option<Manifest>, JobError> {
+    let marker = output.join(SUCCESS);
+    let text = match fs::read(&marker) {
+        Err(error) if is_absent_or_used(&error) => return Ok(None),
+        read => read.map_err(|error| JobError::io("read", &marker, error))?,
+    };
+    // Of another program, or another job, that has come since.
+    let manifest = serde_json::from_slice(&text).ok();
+    Ok(manifest.filter(|manifest: &Manifest| manifest.id.as_ref() == Some(&job.to_string())))
 }
 
 fn remove_if_empty(folder: &Path) -> Result<(), JobError> {

@@ -260,8 +260,7 @@ impl CoordinatorTask {
                 }
             }
             Work::Clean => {
-                let cleaned =
-                    destination().and_then(|destination| destination.clean(&self.progress));
+                let cleaned = destination().and_then(|destination| self.clean(&destination));
                 WorkResult::Cleaned(cleaned.map(|found| found.map(Box::new)).map_err(text))
             }
         }
@@ -293,13 +292,26 @@ impl CoordinatorTask {
         Winners { outputs, counters }: &Winners,
     ) -> Result<Manifest, JobError> {
         let manifest = destination.commit(outputs, counters, &self.progress)?;
+        self.complete(destination, &manifest);
+        Ok(manifest)
+    }
+
+    fn clean(&self, destination: &Destination<'_>) -> Result<Option<Manifest>, JobError> {
+        let found = destination.clean(&self.progress)?;
+        if let Some(manifest) = &found {
+            self.complete(destination, manifest);
+        }
+        Ok(found)
+    }
+
+    /// Readers can see the output: the job has succeeded, whatever comes of the rest.
+    fn complete(&self, destination: &Destination<'_>, manifest: &Manifest) {
         // Only this thread says so.
         let _first: Result<(), _> = self.published.set(manifest.clone());
         self.moments.published();
         if let Err(left) = destination.tidy(&self.progress) {
             tracing::warn!("jobs: the output of job {} is complete, but {left}", self.id);
         }
-        Ok(manifest)
     }
 }
 

@@ -207,14 +207,19 @@ fn a_replaced_coordinator_publishes_before_the_end_of_its_job_or_never() {
         assert!(matches!(error, JobError::Cancelled), "{error}");
         if is_first {
             fs::rename(&draft, &marker).unwrap();
-            for _ in 0..2 {
+            for crash in ["no", "before it was tidied up", "before anybody knew of it"] {
+                if crash == "before it was tidied up" {
+                    fs::create_dir_all(spec.output.join("_temporary/01.ended")).unwrap();
+                }
                 let ended = output::clean(&spec.output, &id, &progress).unwrap();
-                assert_eq!(ended.as_ref(), Some(&manifest), "it has succeeded");
+                assert_eq!(ended.as_ref(), Some(&manifest), "it has succeeded, crash: {crash}");
+                output::tidy(&spec.output, &id, &progress).unwrap();
                 let whole = contents(&spec.output);
                 assert_eq!(whole.len(), 5, "{whole:?}");
-                // A crash before anybody knew of it: the next one finds the same.
-                fs::create_dir_all(spec.output.join("_temporary/01.ended")).unwrap();
             }
+            let other: JobId = "02".parse().unwrap();
+            assert_eq!(output::clean(&spec.output, &other, &progress).unwrap(), None);
+            assert_eq!(contents(&spec.output).len(), 5, "nobody else removes it");
             fs::remove_dir_all(&spec.output).unwrap();
         } else {
             assert_eq!(output::clean(&spec.output, &id, &progress).unwrap(), None);
@@ -228,6 +233,20 @@ fn a_replaced_coordinator_publishes_before_the_end_of_its_job_or_never() {
     output::commit(&spec, &id, &winners, &counters, &progress).unwrap_err();
     assert_eq!(output::clean(&spec.output, &id, &progress).unwrap(), None);
     assert!(!spec.output.exists());
+}
+
+#[test]
+fn an_output_of_which_nobody_can_tell_whether_it_is_complete_is_not_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spec, id, winners) = about_to_commit(folder.path());
+    output::commit(&spec, &id, &winners, &Counters::default(), &Progress::new()).unwrap();
+    // Reading it fails, and not because it is absent.
+    fs::remove_file(spec.output.join(SUCCESS)).unwrap();
+    fs::create_dir(spec.output.join(SUCCESS)).unwrap();
+    let before = contents(&spec.output);
+    let why = output::clean(&spec.output, &id, &Progress::new()).unwrap_err().to_string();
+    assert!(why.contains(SUCCESS), "{why}");
+    assert_eq!(contents(&spec.output), before);
 }
 
 #[test]

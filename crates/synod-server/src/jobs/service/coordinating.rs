@@ -28,7 +28,11 @@ impl<K: Kv> JobService<K> {
                                 "jobs: the output of job {id} is complete, but what is left beside it \
                                  cannot be removed: the file system does not answer"
                             );
-                            WorkResult::Committed(Ok(Box::new(manifest.clone())))
+                            let manifest = Box::new(manifest.clone());
+                            match working.work {
+                                Work::Clean => WorkResult::Cleaned(Ok(Some(manifest))),
+                                _ => WorkResult::Committed(Ok(manifest)),
+                            }
                         }
                         None => WorkResult::Unanswered(working.work),
                     };

@@ -164,17 +164,25 @@ impl<K: Kv> OutputStore for KeyRanges<K> {
         Ok(found.filter(|found| found.job == mark).and_then(|found| found.manifest))
     }
 
-    fn clean(&self, output: &Path, mark: &str, progress: &Progress) -> Result<(), JobError> {
+    fn clean(
+        &self,
+        output: &Path,
+        mark: &str,
+        progress: &Progress,
+    ) -> Result<Option<Manifest>, JobError> {
         let place = self.place(output)?;
         let (mut began, mut last) = (Instant::now(), None);
         loop {
             progress.check_cancelled()?;
             let (found, revision) = place.mark()?;
-            let ours = found.filter(|found| found.job == mark && found.manifest.is_none());
-            let Some(ours) = ours else {
+            let Some(ours) = found.filter(|found| found.job == mark) else {
                 self.end_local(&place, mark);
-                return Ok(());
+                return Ok(None);
             };
+            if ours.manifest.is_some() {
+                self.end_local(&place, mark);
+                return Ok(ours.manifest);
+            }
             if !ours.ended {
                 // A coordinator that was replaced must not finish what is half gone.
                 let change = place.change(revision, place.owner(mark)?);

@@ -105,19 +105,31 @@ impl OutputStore for Buckets {
         self.place(output)?.published(mark)
     }
 
-    fn clean(&self, output: &Path, mark: &str, progress: &Progress) -> Result<(), JobError> {
+    fn clean(
+        &self,
+        output: &Path,
+        mark: &str,
+        progress: &Progress,
+    ) -> Result<Option<Manifest>, JobError> {
         let place = self.place(output)?;
-        if place.mark()?.as_deref() != Some(mark) {
-            return Ok(());
-        }
-        if place.published(mark)?.is_none() {
+        let ours = place.mark()?.as_deref() == Some(mark);
+        let found = match place.published(mark) {
+            // What is there is somebody else's.
+            Err(JobError::OutputExists { .. }) => return Ok(None),
+            found => found?,
+        };
+        if ours && found.is_none() {
             place.delete_direct_but(TEMPORARY, progress)?;
-            // A coordinator that was replaced may have stood between its last look at the mark and this.
+            // A coordinator that was replaced may have stood between its last look at the mark and this. Of
+            // what it says is complete, parts are gone.
             if place.published(mark)?.is_some() {
                 place.delete(SUCCESS)?;
             }
         }
-        place.delete(TEMPORARY)
+        if ours {
+            place.delete(TEMPORARY)?;
+        }
+        Ok(found)
     }
 }
 
