@@ -38,9 +38,7 @@ fn count(bytes: &[u8], length: usize, Cutter { table, places }: &mut Cutter) {
             }
             start = ends.next().map_or(length, |end| end + 1);
         }
-        for field in places[..found].as_chunks::<2>().0 {
-            table.add(bytes, field[0] as usize, field[1] as usize);
-        }
+        table.add_all(bytes, places[..found].as_chunks::<2>().0);
     }
 }
 

@@ -34,9 +34,7 @@ fn count(bytes: &[u8], length: usize, Cutter { table, places }: &mut Cutter) {
             found = put_places(changes, (block + number * 64) as u32, places, found);
         }
         let whole = found & !1;
-        for word in places[..whole].as_chunks::<2>().0 {
-            table.add(bytes, word[0] as usize, word[1] as usize);
-        }
+        table.add_all(bytes, places[..whole].as_chunks::<2>().0);
         kept = found - whole;
         if kept > 0 {
             places[0] = places[whole];
