@@ -151,6 +151,16 @@ mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     const SHORT: Duration = Duration::from_millis(20);
+    /// Nothing takes this long on the slowest machine.
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn until(what: &str, is_so: impl Fn() -> bool) {
+        let began = std::time::Instant::now();
+        while !is_so() {
+            assert!(began.elapsed() < LONG, "waited in vain until {what}");
+            std::thread::yield_now();
+        }
+    }
 
     fn compilers(most: usize, limit: Duration) -> &'static Compilers {
         Box::leak(Box::new(Compilers::new(most, limit)))
@@ -183,9 +193,7 @@ mod tests {
         let why = host_fault(compilers.get(&slot, again));
         assert!(why.contains("not compiled within"), "{why}");
         end.send(()).unwrap();
-        while !matches!(*slot.lock(), State::Done(_)) {
-            std::thread::yield_now();
-        }
+        until("it is made", || matches!(*slot.lock(), State::Done(_)));
         assert_eq!(compilers.get(&slot, again), Ok(7));
     }
 
@@ -205,16 +213,14 @@ mod tests {
         }
         assert_eq!(*compilers.lock(), 2);
         drop(ends);
-        while *compilers.lock() > 0 {
-            std::thread::yield_now();
-        }
-        // That there was no room is not kept.
-        assert_eq!(compilers.get(&slot, || Ok(1)), Ok(1));
+        until("there is room again", || *compilers.lock() == 0);
+        // That there was no room is not kept. Those who may wait longer get what the others would.
+        assert_eq!(self::compilers(2, LONG).get(&slot, || Ok(1)), Ok(1));
     }
 
     #[test]
     fn what_is_wrong_with_a_module_is_known_for_good_and_so_is_that_its_compiler_panics() {
-        let compilers = compilers(1, Duration::from_secs(60));
+        let compilers = compilers(1, LONG);
         let slot = Arc::new(Slot::<u32>::default());
         for _ in 0..2 {
             let got = compilers.get(&slot, || Err("it is bad".to_owned()));

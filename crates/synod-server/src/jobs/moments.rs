@@ -1,10 +1,13 @@
 //! Moments at which a test may hold a thread, to do something to it, or to others meanwhile. Nothing
 //! happens at them otherwise.
 
+use std::time::Duration;
+
 use synod_base::Revision;
 use synod_jobs::Stores;
 use synod_jobs::cluster::Work;
 use synod_jobs::cluster::worker::Held;
+use tokio::time::Instant;
 
 use super::threads::unix_ms;
 
@@ -43,6 +46,9 @@ pub(crate) struct Moments {
     /// How far the machine's clock is set wrong, in milliseconds.
     #[cfg(test)]
     pub(super) clock_error_ms: std::sync::Arc<std::sync::atomic::AtomicI64>,
+    /// Time that passes for the coordinator beside the real one, in milliseconds.
+    #[cfg(test)]
+    pub(super) passed_ms: std::sync::Arc<std::sync::atomic::AtomicU64>,
 }
 
 impl std::fmt::Debug for Moments {
@@ -61,6 +67,11 @@ impl Moments {
     /// The machine's clock, see [`unix_ms`].
     pub(super) fn unix_ms(&self) -> u64 {
         unix_ms()
+    }
+
+    /// The time since then, as the coordinator measures how long anything stands still.
+    pub(super) fn since(&self, then: Instant) -> Duration {
+        then.elapsed()
     }
 
     /// An attempt is about to run.
@@ -110,6 +121,11 @@ impl Moments {
     pub(super) fn unix_ms(&self) -> u64 {
         let error = self.clock_error_ms.load(std::sync::atomic::Ordering::SeqCst);
         unix_ms().saturating_add_signed(error)
+    }
+
+    pub(super) fn since(&self, then: Instant) -> Duration {
+        let passed = self.passed_ms.load(std::sync::atomic::Ordering::SeqCst);
+        then.elapsed() + Duration::from_millis(passed)
     }
 
     pub(super) fn attempt_begins(&self, held: &Held) {

@@ -15,7 +15,7 @@ impl<K: Kv> JobService<K> {
         if self.coordinator().is_none() {
             return;
         }
-        let now = self.started.elapsed();
+        let now = self.facts.moments.since(self.started);
         let ids: Vec<JobId> = self.view.active().map(|(id, ..)| id.clone()).collect();
         for id in ids {
             let cancel = self.view.jobs.get(&id).is_some_and(|job| job.cancel);

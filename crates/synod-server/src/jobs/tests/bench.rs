@@ -67,6 +67,13 @@ impl Kind {
             ..Kind::default()
         }
     }
+
+    /// Of this one nothing is taken for dead or hanging, however long the machine stands still.
+    pub fn unhurried(mut self) -> Kind {
+        self.lease_seconds = 600;
+        self.limits.stall = Duration::from_secs(600);
+        self
+    }
 }
 
 /// A worker, dead or alive.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -11,14 +11,47 @@ use synod_jobs::commit::Manifest;
 use synod_jobs::{JobError, JobSpec, OutputStore, Progress, Publication};
 
 use super::bench::{Bench, Kind, parts, text};
-use super::shuffle::Gate;
 use crate::jobs::moments::{Moment, Moments};
 use crate::jobs::{Cancelling, cancel_job};
 
 /// Nothing takes this long.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long work may stand still here.
-pub const STALL: Duration = Duration::from_secs(3);
+/// How long work may stand still here: longer than any machine does. It passes when a test says so.
+pub const STALL: Duration = Duration::from_secs(60);
+
+/// Time that passes for a coordinator without being waited for.
+#[derive(Clone, Default)]
+pub struct Passing(pub Arc<AtomicU64>);
+
+impl Passing {
+    /// A fraction of the time that work may stand still.
+    pub fn some(&self) {
+        self.0.fetch_add(STALL.as_millis() as u64 / 10, SeqCst);
+    }
+
+    /// Stands still until it is told to end.
+    pub fn still(&self, progress: &Progress) -> JobError {
+        wait_until("standing still is noticed", || {
+            let told = progress.check_cancelled().is_err();
+            if !told {
+                self.some();
+            }
+            told
+        });
+        JobError::Cancelled
+    }
+
+    /// Moves for much longer than anything may stand still; `step` is one move.
+    pub fn moving(&self, step: impl Fn() -> Result<(), JobError>) -> Result<(), JobError> {
+        for _ in 0..30 {
+            step()?;
+            self.some();
+            // Meanwhile the coordinator looks.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+}
 
 type Publishing = dyn Fn(u32, &Progress) -> Result<(), JobError> + Send + Sync;
 
@@ -114,12 +147,13 @@ pub fn wait_cancelled(progress: &Progress) -> JobError {
 }
 
 /// A worker over that store, and a job with its output there.
-async fn with_job(store: &Arc<Scripted>) -> (Bench, JobId) {
+async fn with_job(store: &Arc<Scripted>, passing: &Passing) -> (Bench, JobId) {
     let mut bench = Bench::new(0).await;
     fs::write(bench.path("in"), text(10_000, 3)).unwrap();
     let mut kind = Kind::default();
     kind.limits.stall = STALL;
-    kind.moments = Moments { slow: Some(store.clone()), ..Moments::default() };
+    let passed_ms = passing.0.clone();
+    kind.moments = Moments { slow: Some(store.clone()), passed_ms, ..Moments::default() };
     bench.add(kind).await;
     let spec = JobSpec {
         staging_folder: Some(bench.path("staging")),
@@ -137,16 +171,15 @@ pub async fn end_of(bench: &Bench, id: &JobId) -> JobState {
 
 #[tokio::test]
 async fn a_commit_that_moves_may_take_longer_than_anything_may_stand_still() {
-    let store = Scripted::new(|_, progress| {
-        let began = Instant::now();
-        while began.elapsed() < STALL * 5 / 2 {
-            progress.check_cancelled()?;
+    let passing = Passing::default();
+    let passes = passing.clone();
+    let store = Scripted::new(move |_, progress| {
+        passes.moving(|| {
             progress.note_move();
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
+            progress.check_cancelled()
+        })
     });
-    let (bench, id) = with_job(&store).await;
+    let (bench, id) = with_job(&store, &passing).await;
     let state = end_of(&bench, &id).await;
     assert!(matches!(state, JobState::Done(_)), "{state:?}");
     assert_eq!(store.counts(), (1, 0));
@@ -154,16 +187,18 @@ async fn a_commit_that_moves_may_take_longer_than_anything_may_stand_still() {
 
 #[tokio::test]
 async fn a_commit_that_stands_still_is_begun_again_only_when_it_has_ended() {
-    let store = Scripted::new(|number, progress| match number {
+    let passing = Passing::default();
+    let passes = passing.clone();
+    let store = Scripted::new(move |number, progress| match number {
         0 => {
-            let told = wait_cancelled(progress);
+            let told = passes.still(progress);
             // On its way out it is still at work.
             std::thread::sleep(Duration::from_millis(500));
             Err(told)
         }
         _ => Ok(()),
     });
-    let (bench, id) = with_job(&store).await;
+    let (bench, id) = with_job(&store, &passing).await;
     let state = end_of(&bench, &id).await;
     assert!(matches!(state, JobState::Done(_)), "{state:?}");
     assert_eq!(store.counts(), (2, 0));
@@ -171,27 +206,33 @@ async fn a_commit_that_stands_still_is_begun_again_only_when_it_has_ended() {
 
 #[tokio::test]
 async fn what_is_left_is_removed_only_when_the_last_commit_has_ended() {
-    let store = Scripted::new(|_, progress| {
-        let told = wait_cancelled(progress);
+    let passing = Passing::default();
+    let passes = passing.clone();
+    let store = Scripted::new(move |_, progress| {
+        let told = passes.still(progress);
         std::thread::sleep(Duration::from_millis(500));
         Err(told)
     });
-    let (bench, id) = with_job(&store).await;
+    let (bench, id) = with_job(&store, &passing).await;
     let state = end_of(&bench, &id).await;
     let JobState::Failed(why) = state else { panic!("{state:?}") };
-    assert_eq!(why, "publishing the output did not move for 3 s");
+    assert_eq!(why, "publishing the output did not move for 60 s");
     assert_eq!(store.counts(), (3, 1));
 }
 
 #[tokio::test]
 async fn an_output_that_a_hanging_commit_may_still_write_is_left_alone_and_named() {
     let let_go = Arc::new(AtomicBool::new(false));
-    let released = let_go.clone();
+    let (passing, released) = (Passing::default(), let_go.clone());
+    let passes = passing.clone();
     let store = Scripted::new(move |_, _| {
-        wait_until("it is let go", || released.load(SeqCst));
+        wait_until("it is let go", || {
+            passes.some();
+            released.load(SeqCst)
+        });
         Ok(())
     });
-    let (bench, id) = with_job(&store).await;
+    let (bench, id) = with_job(&store, &passing).await;
     let state = end_of(&bench, &id).await;
     let JobState::Failed(why) = &state else { panic!("{state:?}") };
     assert!(why.contains("neither moves nor ends") && why.contains("slow://out"), "{why}");
@@ -214,7 +255,7 @@ async fn a_job_can_be_cancelled_while_it_is_published_and_what_is_there_is_remov
             let told = wait_cancelled(progress);
             if too_late { Ok(()) } else { Err(told) }
         });
-        let (bench, id) = with_job(&store).await;
+        let (bench, id) = with_job(&store, &Passing::default()).await;
         let begun = store.clone();
         let wait = move || wait_until("it publishes", || begun.tries.load(SeqCst) > 0);
         tokio::task::spawn_blocking(wait).await.unwrap();
@@ -234,7 +275,7 @@ async fn a_job_can_be_cancelled_while_it_is_published_and_what_is_there_is_remov
 async fn a_job_that_is_published_in_the_moment_in_which_it_is_cancelled_has_succeeded() {
     let store = Scripted::new(|_, progress| Err(wait_cancelled(progress)));
     store.publishes_failing.store(true, SeqCst);
-    let (bench, id) = with_job(&store).await;
+    let (bench, id) = with_job(&store, &Passing::default()).await;
     let begun = store.clone();
     let wait = move || wait_until("it publishes", || begun.tries.load(SeqCst) > 0);
     tokio::task::spawn_blocking(wait).await.unwrap();
@@ -246,14 +287,18 @@ async fn a_job_that_is_published_in_the_moment_in_which_it_is_cancelled_has_succ
 
 #[tokio::test]
 async fn a_job_whose_output_is_complete_has_succeeded_though_the_rest_cannot_be_removed() {
-    let gate = Gate::default();
-    let held = gate.clone();
+    let (let_go, passing) = (Arc::new(AtomicBool::new(false)), Passing::default());
+    let (released, passes) = (let_go.clone(), passing.clone());
     let mut kind = Kind::acting(move |moment| {
         if let Moment::Published = moment {
-            held.pass();
+            wait_until("it is let go", || {
+                passes.some();
+                released.load(SeqCst)
+            });
         }
     });
     kind.limits.stall = STALL;
+    kind.moments.passed_ms = passing.0;
     let mut bench = Bench::new(0).await;
     fs::write(bench.path("in"), text(10_000, 3)).unwrap();
     bench.add(kind).await;
@@ -263,11 +308,11 @@ async fn a_job_whose_output_is_complete_has_succeeded_though_the_rest_cannot_be_
             ..JobSpec::new("sort", [bench.path("in")], bench.path("out"))
         })
         .await;
-    // The thread stands still for as long as nobody opens.
+    // The thread stands still for as long as nobody lets it go.
     let state = end_of(&bench, &id).await;
     assert!(matches!(state, JobState::Done(_)), "{state:?}");
     assert!(bench.path("out/_SUCCESS").exists() && bench.path("out/_temporary").exists());
-    gate.open();
+    let_go.store(true, SeqCst);
     let tidied = bench.path("out/_temporary");
     let wait = move || wait_until("the rest is gone", || !tidied.exists());
     tokio::task::spawn_blocking(wait).await.unwrap();

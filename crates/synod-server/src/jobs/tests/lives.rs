@@ -229,7 +229,7 @@ async fn a_hung_attempt_is_given_up_and_the_task_done_elsewhere() {
                 }
             });
             let limits = synod_jobs::cluster::Limits {
-                stall: std::time::Duration::from_millis(400),
+                stall: std::time::Duration::from_secs(1),
                 ..hung.limits
             };
             bench.add(Kind { limits, ..hung }).await;
@@ -239,8 +239,9 @@ async fn a_hung_attempt_is_given_up_and_the_task_done_elsewhere() {
         bench.finish(&id).await.unwrap();
         assert!(parts(&bench.path("out")) == parts(&bench.path("local")));
         let report = bench.view().await.jobs[&id].report().unwrap();
-        assert_eq!(report.failed_attempts, 1, "{kind:?}");
-        assert!(report.failures[0].failure.message.contains("no progress"));
+        // On a machine that stands still there may be others.
+        let said = report.failures.iter().map(|row| row.failure.message.as_str());
+        assert!(said.into_iter().any(|said| said.contains("no progress")), "{kind:?}");
         gate.open();
         bench.wait_clean().await;
     }

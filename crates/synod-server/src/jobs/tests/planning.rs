@@ -6,7 +6,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
-use std::time::{Duration, Instant};
 
 use synod_jobs::cluster::{JobId, JobState};
 use synod_jobs::framing::InputFormat;
@@ -14,7 +13,7 @@ use synod_jobs::input::{InputFile, InputStore};
 use synod_jobs::{JobError, JobSpec, Progress};
 
 use super::bench::{Bench, Kind, parts, text};
-use super::commits::{STALL, end_of, wait_cancelled, wait_until};
+use super::commits::{Passing, STALL, end_of, wait_until};
 use crate::jobs::moments::Moments;
 use crate::jobs::{Cancelling, cancel_job};
 
@@ -62,6 +61,7 @@ impl InputStore for Scripted {
 
 /// A worker that looks for inputs like this, and a job.
 async fn with_job(
+    passing: &Passing,
     looking: impl Fn(&Progress) -> Result<(), JobError> + Send + Sync + 'static,
 ) -> (Bench, JobId, Arc<Scripted>) {
     let mut bench = Bench::new(0).await;
@@ -69,7 +69,8 @@ async fn with_job(
     let store = Arc::new(Scripted { looking: Box::new(looking), looks: AtomicU32::new(0) });
     let mut kind = Kind::default();
     kind.limits.stall = STALL;
-    kind.moments = Moments { disk: Some(store.clone()), ..Moments::default() };
+    let passed_ms = passing.0.clone();
+    kind.moments = Moments { disk: Some(store.clone()), passed_ms, ..Moments::default() };
     bench.add(kind).await;
     let input = format!("disk://{}", bench.path("in").display());
     let spec = JobSpec { sync_output: false, ..JobSpec::new("sort", [input], bench.path("out")) };
@@ -79,15 +80,10 @@ async fn with_job(
 
 #[tokio::test]
 async fn planning_that_moves_may_take_longer_than_anything_may_stand_still() {
-    let (bench, id, store) = with_job(|progress| {
-        let began = Instant::now();
-        while began.elapsed() < STALL * 5 / 2 {
-            progress.step()?;
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
-    })
-    .await;
+    let passing = Passing::default();
+    let passes = passing.clone();
+    let looking = move |progress: &Progress| passes.moving(|| progress.step());
+    let (bench, id, store) = with_job(&passing, looking).await;
     let state = end_of(&bench, &id).await;
     assert!(matches!(state, JobState::Done(_)), "{state:?}");
     parts(&bench.path("out"));
@@ -96,16 +92,19 @@ async fn planning_that_moves_may_take_longer_than_anything_may_stand_still() {
 
 #[tokio::test]
 async fn planning_that_stands_still_fails_the_job_and_leaves_nothing() {
-    let (bench, id, _) = with_job(|progress| Err(wait_cancelled(progress))).await;
+    let passing = Passing::default();
+    let passes = passing.clone();
+    let looking = move |progress: &Progress| Err(passes.still(progress));
+    let (bench, id, _) = with_job(&passing, looking).await;
     let state = end_of(&bench, &id).await;
     let JobState::Failed(why) = state else { panic!("{state:?}") };
-    assert_eq!(why, "planning did not move for 3 s");
+    assert_eq!(why, "planning did not move for 60 s");
     assert!(!bench.path("out").exists());
 }
 
 #[tokio::test]
 async fn a_job_can_be_cancelled_while_it_is_planned() {
-    let (bench, id, store) = with_job(|progress| {
+    let (bench, id, store) = with_job(&Passing::default(), |progress| {
         wait_until("it is told to end", || progress.step().is_err());
         Err(JobError::Cancelled)
     })

@@ -100,13 +100,13 @@ async fn the_program_of_an_attempt_that_lost_to_a_backup_is_ended_and_counts_for
     for (hangs, task) in [("*_m_000000_0", TaskId::map(0)), ("*_r_000000_0", TaskId::reduce(0))] {
         let mut bench = Bench::new(0).await;
         let program = script(&bench, hangs);
-        bench.add(Kind { slots: 1, ..Kind::default() }).await;
+        bench.add(Kind { slots: 1, ..Kind::default() }.unhurried()).await;
         let spec = spec(&bench, "out", &["-mapper", &program, "-reducer", &program]);
         let id = bench.submit(&spec).await;
         until("the program that hangs", || pids(&bench).len() == 2).await;
         let processes = pids(&bench);
         assert!(processes.iter().all(is_alive));
-        bench.add(Kind::default()).await;
+        bench.add(Kind::default().unhurried()).await;
         let summary = bench.finish(&id).await.unwrap();
         let report = bench.view().await.jobs[&id].report().unwrap();
         let winner = report.tasks.iter().find(|row| row.task == task).unwrap();
