@@ -27,6 +27,7 @@ pub(super) struct Compilers {
     freed: Condvar,
     most: usize,
     limit: Duration,
+    stack_bytes: usize,
 }
 
 /// What is made of one module.
@@ -58,10 +59,43 @@ impl<T> Slot<T> {
     }
 }
 
+/// The slots of the modules used last.
+pub(super) struct Kept<T> {
+    /// By the SHA-256 of the module; the one used last at the end.
+    slots: Vec<([u8; 32], Arc<Slot<T>>)>,
+    most: usize,
+}
+
+impl<T> Kept<T> {
+    /// So many, and beside them those that somebody waits for or that are being compiled.
+    pub(super) const fn new(most: usize) -> Kept<T> {
+        Kept { slots: Vec::new(), most }
+    }
+
+    /// The slot of a module.
+    pub(super) fn slot(&mut self, hash: [u8; 32]) -> Arc<Slot<T>> {
+        let found = match self.slots.iter().position(|(of, _)| *of == hash) {
+            Some(at) => self.slots.remove(at),
+            None => (hash, Arc::default()),
+        };
+        // Whoever forgot one that is being compiled would have it compiled a second time beside the first.
+        while self.slots.len() >= self.most
+            && let Some(oldest) =
+                self.slots.iter().position(|(_, slot)| Arc::strong_count(slot) == 1)
+        {
+            self.slots.remove(oldest);
+        }
+        let slot = Arc::clone(&found.1);
+        self.slots.push(found);
+        slot
+    }
+}
+
 impl Compilers {
     /// At most so many at a time, and nobody waits longer than this: once for a thread, once for its work.
     pub(super) const fn new(most: usize, limit: Duration) -> Compilers {
-        Compilers { busy: Mutex::new(0), freed: Condvar::new(), most, limit }
+        let (busy, freed) = (Mutex::new(0), Condvar::new());
+        Compilers { busy, freed, most, limit, stack_bytes: STACK_BYTES }
     }
 
     /// What is in the slot, or comes of `compile`.
@@ -78,9 +112,8 @@ impl Compilers {
             }
             is_first
         };
-        if is_first && let Err(why) = self.start(slot, compile) {
-            slot.set(State::Idle);
-            return Err(Fault::Host(why));
+        if is_first {
+            self.start(slot, compile).map_err(Fault::Host)?;
         }
         let is_busy = |state: &mut State<T>| matches!(state, State::Busy);
         let waited = slot.changed.wait_timeout_while(slot.lock(), self.limit, is_busy);
@@ -96,6 +129,7 @@ impl Compilers {
         }
     }
 
+    /// Without success the slot is idle again, and may be busy with somebody else's compiler already.
     fn start<T: Send + 'static>(
         &'static self,
         slot: &Arc<Slot<T>>,
@@ -105,6 +139,7 @@ impl Compilers {
         let waited = self.freed.wait_timeout_while(self.lock(), self.limit, is_full);
         let (mut busy, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         if waited.timed_out() {
+            slot.set(State::Idle);
             let most = self.most;
             return Err(format!(
                 "{most} other modules are being compiled, and none comes to an end"
@@ -112,15 +147,15 @@ impl Compilers {
         }
         *busy += 1;
         drop(busy);
-        let place = Place { compilers: self, slot: Arc::clone(slot), made: None };
+        let place = Place { compilers: self, slot: Arc::clone(slot), began: false, made: None };
         let work = move || {
             let mut place = place;
+            place.began = true;
             place.made = Some(compile());
         };
         let thread = std::thread::Builder::new().name("wasm-compiler".to_owned());
-        // Without a thread the place is dropped with the work, as if the compiler had panicked; the slot is
-        // set behind that.
-        let started = thread.stack_size(STACK_BYTES).spawn(work);
+        // Without a thread the place is dropped with the work.
+        let started = thread.stack_size(self.stack_bytes).spawn(work);
         started.map(drop).map_err(|error| format!("no thread for its compiler: {error}"))
     }
 
@@ -133,13 +168,18 @@ impl Compilers {
 struct Place<T> {
     compilers: &'static Compilers,
     slot: Arc<Slot<T>>,
+    /// There was a thread: what becomes of it from then on is the module's doing.
+    began: bool,
     made: Option<Result<T, String>>,
 }
 
 impl<T> Drop for Place<T> {
     fn drop(&mut self) {
-        let panicked = || Err("the compiler has panicked over it".to_owned());
-        self.slot.set(State::Done(self.made.take().unwrap_or_else(panicked)));
+        self.slot.set(match (self.made.take(), self.began) {
+            (Some(made), _) => State::Done(made),
+            (None, true) => State::Done(Err("the compiler has panicked over it".to_owned())),
+            (None, false) => State::Idle,
+        });
         *self.compilers.lock() -= 1;
         self.compilers.freed.notify_all();
     }
@@ -216,6 +256,66 @@ mod tests {
         until("there is room again", || *compilers.lock() == 0);
         // That there was no room is not kept. Those who may wait longer get what the others would.
         assert_eq!(self::compilers(2, LONG).get(&slot, || Ok(1)), Ok(1));
+    }
+
+    #[test]
+    fn that_there_was_no_thread_says_nothing_about_the_module_to_anybody_who_waits() {
+        // More than there are addresses.
+        let without = Compilers { stack_bytes: 1 << 50, ..Compilers::new(2, LONG) };
+        let without: &'static Compilers = Box::leak(Box::new(without));
+        let slot = Arc::new(Slot::default());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        let why = host_fault(without.get(&slot, || Ok(1)));
+                        assert!(why.contains("thread for its compiler"), "{why}");
+                    }
+                });
+            }
+        });
+        assert_eq!(*without.lock(), 0);
+        assert_eq!(compilers(1, LONG).get(&slot, || Ok(1)), Ok(1));
+        // Who waits when the work is dropped learns the same.
+        let slot = Arc::new(Slot::<u32>::default());
+        slot.set(State::Busy);
+        *without.lock() += 1;
+        drop(Place { compilers: without, slot: Arc::clone(&slot), began: false, made: None });
+        assert!(matches!(*slot.lock(), State::Idle));
+    }
+
+    #[test]
+    fn of_all_modules_those_used_last_are_kept_and_those_that_are_being_compiled() {
+        let compilers = compilers(1, SHORT);
+        let hash = |number: u8| [number; 32];
+        let mut kept = Kept::new(2);
+        let (end, compile) = slow();
+        let slot = kept.slot(hash(0));
+        let first = Arc::downgrade(&slot);
+        host_fault(compilers.get(&slot, compile));
+        drop(slot);
+        for number in 1..9 {
+            kept.slot(hash(number));
+        }
+        assert_eq!(kept.slots.len(), 2);
+        let again = || -> Result<u32, String> { panic!("it is being made") };
+        let why = host_fault(compilers.get(&kept.slot(hash(0)), again));
+        assert!(why.contains("not compiled within"), "{why}");
+        end.send(()).unwrap();
+        until("its thread has ended", || first.strong_count() == 1);
+        assert_eq!(compilers.get(&kept.slot(hash(0)), again), Ok(7));
+        // As many others as are kept, and it is forgotten.
+        for number in 1..3 {
+            assert!(first.upgrade().is_some());
+            kept.slot(hash(number));
+        }
+        assert!(first.upgrade().is_none());
+        // Those that somebody holds are kept, however many.
+        let held: Vec<_> = (10..15).map(|number| kept.slot(hash(number))).collect();
+        assert_eq!(kept.slots.len(), 5);
+        drop(held);
+        kept.slot(hash(1));
+        assert_eq!(kept.slots.len(), 2);
     }
 
     #[test]

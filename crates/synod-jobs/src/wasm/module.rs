@@ -6,7 +6,7 @@
 //! cannot be stopped: after a minute nobody waits for it any more. The one engine of all modules is made
 //! here, with every setting that decides what modules may do.
 
-use super::compilers::{Compilers, Fault, Slot};
+use super::compilers::{Compilers, Fault, Kept, Slot};
 use super::guest::{Host, linker};
 use super::room;
 use crate::error::JobError;
@@ -138,20 +138,10 @@ fn hexadecimal(hash: &[u8]) -> String {
 
 type ModuleSlot = Arc<Slot<Arc<Compiled>>>;
 
-/// The place of a module among those that are kept, the one used last at the end.
+/// The place of a module among those that are kept.
 fn slot_of(hash: [u8; 32]) -> ModuleSlot {
-    static SLOTS: Mutex<Vec<([u8; 32], ModuleSlot)>> = Mutex::new(Vec::new());
-    let mut slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
-    let found = match slots.iter().position(|(of, _)| *of == hash) {
-        Some(at) => slots.remove(at),
-        None => (hash, Arc::default()),
-    };
-    if slots.len() >= KEPT {
-        slots.remove(0);
-    }
-    let slot = Arc::clone(&found.1);
-    slots.push(found);
-    slot
+    static SLOTS: Mutex<Kept<Arc<Compiled>>> = Mutex::new(Kept::new(KEPT));
+    SLOTS.lock().unwrap_or_else(PoisonError::into_inner).slot(hash)
 }
 
 /// The engine of all modules.
