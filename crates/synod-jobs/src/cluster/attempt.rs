@@ -10,7 +10,7 @@ use crate::cluster::records::{
     AttemptFailure, BadRecord, Span, TaskOutput, UnreadableRecord, shortened,
 };
 use crate::cluster::shuffle::{Collected, Fetch, MapLocation, Shuffle, map_file_name};
-use crate::cluster::worker::Identity;
+use crate::cluster::worker::{Held, Identity};
 use crate::commit::Naming;
 use crate::error::JobError;
 use crate::job::Job;
@@ -109,14 +109,22 @@ impl From<JobError> for AttemptError {
     }
 }
 
-/// The failure as a record keeps it.
-pub fn failure_of(error: &JobError, attempt: u32, me: &Identity, span: Span) -> AttemptFailure {
-    let bad_record = match error {
-        JobError::MapPanicked { offset, .. } => Some(*offset),
+/// The failure as a record keeps it. A group that a reduce function failed on is named only if the job may
+/// leave it out: otherwise it is a failure like others, and another node may do better.
+pub fn failure_of(
+    error: &JobError,
+    held: &Held,
+    me: &Identity,
+    span: Span,
+    skips_allowed: bool,
+) -> AttemptFailure {
+    let bad_record = match (error, held.task.kind) {
+        (JobError::MapPanicked { offset, .. }, _) => Some(*offset),
+        (_, TaskKind::Reduce) if !skips_allowed => None,
         _ => error.bad_group(),
     };
     AttemptFailure {
-        attempt,
+        attempt: held.attempt(),
         worker: me.id.clone(),
         node: me.node.clone(),
         span,

@@ -1,8 +1,11 @@
 //! What coordinator and workers decide, one transaction at a time.
 
 use super::*;
+use crate::cluster::attempt::failure_of;
 use crate::cluster::worker::Pace;
 use crate::commit::Manifest;
+use crate::error::JobError;
+use crate::task::MAX_ATTEMPTS;
 
 #[test]
 fn a_job_goes_from_submission_to_its_manifest() {
@@ -208,6 +211,32 @@ fn the_same_bad_record_twice_is_skipped_if_the_job_allows_it_and_fatal_if_not() 
         } else {
             assert_eq!(desk.settle(), Some(Work::Clean));
         }
+    }
+}
+
+#[test]
+fn a_group_that_fails_twice_is_left_out_or_else_tried_as_often_as_anything_that_fails() {
+    let error = JobError::ReducePanicked {
+        partition: 0,
+        group: 7,
+        key: "k".to_owned(),
+        message: "it broke".to_owned(),
+    };
+    for (skips_allowed, tries) in [(false, 4), (true, 2)] {
+        let mut desk = Desk::running(1, 1, 1);
+        let map = desk.claim(1).unwrap();
+        assert!(desk.finish(1, &map));
+        let held = desk.claim(1).unwrap();
+        assert_eq!(held.task, TaskId::reduce(0));
+        let mut task = TaskRecord::default();
+        for _ in 0..tries {
+            assert_eq!(task.fatal_failure(MAX_ATTEMPTS), None);
+            let failure = failure_of(&error, &held, &identity(1), Span::default(), skips_allowed);
+            task = task.failed(failure, skips_allowed);
+        }
+        let skips: Vec<u64> = task.skips.iter().map(|skip| skip.place).collect();
+        assert_eq!(skips, if skips_allowed { vec![7] } else { vec![] });
+        assert_eq!(task.fatal_failure(MAX_ATTEMPTS).is_some(), !skips_allowed);
     }
 }
 

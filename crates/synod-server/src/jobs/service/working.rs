@@ -81,7 +81,7 @@ impl<K: Kv> JobService<K> {
                 tracing::warn!("jobs: task {task} of job {job} failed: {error}");
                 let skips_allowed = spec.is_some_and(|spec| spec.skip_bad_records > 0);
                 let span = Span { started_ms: held.started_ms, ended_ms: *ended_ms };
-                let failure = failure_of(error, held.attempt(), me, span);
+                let failure = failure_of(error, held, me, span, skips_allowed);
                 worker::failed(held, now, failure, skips_allowed)
             }
             Err(AttemptError::Unreadable(map, report)) => {
