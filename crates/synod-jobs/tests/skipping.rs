@@ -9,7 +9,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use support::{Bench, joined, take_quarantine};
 use synod_jobs::{
-    Emitter, Framing, Job, JobError, JobSpec, JobSummary, Progress, Record, Sink, Values, run_local,
+    Emitter, Framing, Job, JobError, JobSpec, JobSummary, MapInput, Progress, Record, ReduceInput,
+    Sink, TaskContext, Values, run_local,
 };
 
 /// Gives every record back, but fails on those that hold `bad`; its reduce function on keys that hold `evil`,
@@ -147,6 +148,79 @@ fn records_and_groups_are_left_out_under_one_limit() {
     run(&spec, false).unwrap();
     let kept = take_quarantine(&spec.output);
     assert_eq!(kept.values().map(Vec::len).sum::<usize>(), 2, "{kept:?}");
+    assert_eq!(joined(&spec.output), b"good\n");
+}
+
+/// Fails on the record and on the group `evil`, and once in each task that is to go on without them.
+#[derive(Default)]
+struct Troubled {
+    maps: AtomicU64,
+    reduces: AtomicU64,
+}
+
+fn fails_once(begun: &AtomicU64) -> Result<(), JobError> {
+    // Two attempts have failed before.
+    match begun.fetch_add(1, Relaxed) {
+        2 => {
+            let message = "the machine was busy".to_owned();
+            Err(JobError::Task { message, permanent: false, bad_record: None })
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Job for Troubled {
+    fn map_split(
+        &self,
+        _: &TaskContext<'_>,
+        input: &mut MapInput<'_>,
+        out: &mut Emitter<'_, Self>,
+    ) -> Result<(), JobError> {
+        fails_once(&self.maps)?;
+        while let Some(block) = input.next_block()? {
+            for record in block.records() {
+                out.stand_at(record.offset, record.number);
+                self.map(record, out);
+            }
+            out.check()?;
+        }
+        Ok(())
+    }
+
+    fn map(&self, record: Record<'_>, out: &mut Emitter<'_, Self>) {
+        assert!(record.bytes != b"bad", "no such record");
+        out.emit(record.bytes, b"");
+    }
+
+    fn reduce_partition(
+        &self,
+        _: &TaskContext<'_>,
+        input: &mut ReduceInput<'_, Self>,
+        out: &mut Sink,
+    ) -> Result<(), JobError> {
+        fails_once(&self.reduces)?;
+        input.reduce_groups(out)
+    }
+
+    fn reduce(&self, key: &[u8], _: &mut Values<'_, Self>, out: &mut Sink) {
+        assert!(key != b"evil", "no such key");
+        out.bytes(key);
+        out.end_record();
+    }
+}
+
+#[test]
+fn a_task_that_goes_on_without_something_is_tried_as_often_as_others_when_it_fails_otherwise() {
+    let bench = Bench::new();
+    let path = bench.file("in", b"good\nbad\nevil\n");
+    let mut spec = bench.spec("troubled", &[&path]);
+    (spec.reduces, spec.skip_bad_records) = (Some(1), 2);
+    let job = Troubled::default();
+    let summary = run_local(&spec, &job, &Progress::new()).unwrap();
+    // Two for what is left out, one that fails, one more.
+    assert_eq!((job.maps.into_inner(), job.reduces.into_inner()), (4, 4));
+    assert_eq!(summary.report.failed_attempts, 2);
+    take_quarantine(&spec.output);
     assert_eq!(joined(&spec.output), b"good\n");
 }
 

@@ -149,7 +149,11 @@ impl<'a> MapBoard<'a> {
                 return None;
             }
         }
-        let tries = splits.first().and_then(|first| state.begun.get(first)).copied();
+        let tries = splits.first().and_then(|first| {
+            // Those that a record was left out for are paid for.
+            let skipped = state.skips.get(first).map_or(0, |skips| skips.len() as u32);
+            Some(state.begun.get(first)?.saturating_sub(2 * skipped))
+        });
         let may_pass = matches!(error, JobError::Task { permanent: false, bad_record: None, .. });
         if may_pass && tries.is_some_and(|tries| tries < self.attempts) {
             state.again.extend(splits);

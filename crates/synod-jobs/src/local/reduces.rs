@@ -116,12 +116,13 @@ impl<J: Job> Local<'_, J> {
     /// Whether a partition is to be tried again after a failure, and without which group.
     fn judge(&self, failures: &mut Failures, error: JobError) -> Result<Option<u64>, JobError> {
         failures.attempts += 1;
+        // Those that a group was left out for are paid for.
+        let others = failures.attempts - 2 * failures.skips.len() as u32;
         if let Some(group) = error.bad_group().filter(|_| self.allowance.is_some()) {
             let times = failures.groups.entry(group).or_insert(0);
             *times += 1;
             let twice = *times >= 2;
             // A function that fails elsewhere every time is not a matter of bad groups.
-            let others = failures.attempts - 2 * failures.skips.len() as u32;
             return match (twice, others < MAX_ATTEMPTS) {
                 (_, false) => Err(error),
                 (false, true) => Ok(None),
@@ -136,6 +137,6 @@ impl<J: Job> Local<'_, J> {
             error,
             JobError::ReducePanicked { .. } | JobError::Task { permanent: false, .. }
         );
-        if may_pass && failures.attempts < self.job.attempts() { Ok(None) } else { Err(error) }
+        if may_pass && others < self.job.attempts() { Ok(None) } else { Err(error) }
     }
 }
