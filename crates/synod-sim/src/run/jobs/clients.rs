@@ -10,6 +10,7 @@ use synod_jobs::cluster::{Change, JobId, JobRecord, JobState};
 use synod_node::{Request, RequestToken};
 use synod_state::kv::Command;
 
+use super::files::Folder;
 use super::judge::Judge;
 use super::{JobAlarm, PATIENCE};
 use crate::etcd::WireAnswer;
@@ -115,7 +116,10 @@ impl Run {
                     }
                 }
                 Some(JobState::Cancelled) if client.cancels => {
-                    if let Some(folder) = folder {
+                    // One that has slept through the end while it planned may make the folder once more, and
+                    // not learn of it: it stays, without anything to read.
+                    let shown = |folder: &&Folder| folder.success || !folder.published.is_empty();
+                    if let Some(folder) = folder.filter(shown) {
                         report("job-output", format!("{job} was cancelled, there is {folder:?}"));
                     }
                 }
