@@ -28,7 +28,7 @@ impl Run {
             }
             return;
         };
-        let calling = Calling { token, request, purpose, called };
+        let calling = Calling { host, token, request, purpose, called };
         let worker = &mut self.jobs.workers[place];
         let line = match calling.purpose {
             Purpose::KeepAlive => &mut worker.session,
@@ -86,8 +86,7 @@ impl Run {
         let is_this = |call: &mut Calling| call.token == token;
         let calling = worker.session.take_if(is_this).or_else(|| worker.service.take_if(is_this));
         let Some(calling) = calling else { return };
-        let host = worker.host;
-        let Some(answer) = self.read_answer(host, &calling.request, answer) else { return };
+        let Some(answer) = self.read_answer(calling.host, &calling.request, answer) else { return };
         if answer.is_ok() && self.world.now > self.heal_at + HEALING / 2 {
             self.answered_after_healing += 1;
         }
@@ -123,8 +122,10 @@ impl Run {
     /// The records have come, or not: a stream follows them from there.
     fn on_followed(&mut self, place: usize, answer: Result<Answer, RequestError>) {
         let Ok(Answer { response: Response::Range(range), revision }) = answer else {
-            self.jobs.workers[place].host = self.some_host();
-            return;
+            let (host, now) = (self.some_host(), self.world.now);
+            let worker = &mut self.jobs.workers[place];
+            worker.host = host;
+            return worker.on_changed(Purpose::Follow, Effect::NoOrUnknown, now);
         };
         self.jobs.workers[place].on_records(&range.kvs, revision);
         self.next_stream += 1;

@@ -49,6 +49,7 @@ pub(super) enum Purpose {
 /// A call without an answer yet.
 #[derive(Debug)]
 pub(super) struct Calling {
+    pub host: NodeId,
     pub token: RequestToken,
     pub request: Request,
     pub purpose: Purpose,
@@ -134,6 +135,9 @@ impl Worker {
 
     /// What it asks next on its main line; `None`: it waits.
     pub(super) fn next(&mut self, now: TrueTime, rng: &mut Rng) -> Option<(Purpose, Request)> {
+        if self.rests {
+            return None;
+        }
         let Some(view) = &self.view else {
             let range = KeyRange::prefix(PREFIX);
             let request = RangeRequest { range, ..RangeRequest::default() };
@@ -142,7 +146,7 @@ impl Worker {
         let idle = view.active().next().is_none();
         self.leave_if_lost(now);
         let Some(member) = &mut self.member else {
-            return (!idle && !self.rests).then(|| {
+            return (!idle).then(|| {
                 let id = LeaseId(rng.i64(1 << 20..1 << 40));
                 let command = Command::LeaseGrant { id, ttl_seconds: LEASE_SECONDS };
                 (Purpose::Grant(id), Request::Write(command))
@@ -154,14 +158,15 @@ impl Worker {
             let change = Change::new().put_leased(self.id.key(), value, lease);
             return Some((Purpose::Register, txn(change)));
         }
-        if !member.standing {
-            let (key, lease) = (election_key(member.identity.lease), member.identity.lease);
+        let (key, lease) = (election_key(member.identity.lease), member.identity.lease);
+        // If nobody could tell what came of its candidacy, the records do.
+        if !member.standing && !self.candidates.contains_key(key.as_bytes()) {
             let change = Change::new().if_created_at(key.clone(), Revision(0));
             return Some((Purpose::Stand, txn(change.put_leased(key, "", lease))));
         }
         self.heed_election();
         let behind = self.view.as_ref().is_some_and(|view| view.revision() < self.last_change.0);
-        if self.rests || behind && now < self.last_change.1 + VIEW_PATIENCE {
+        if behind && now < self.last_change.1 + VIEW_PATIENCE {
             return None;
         }
         if let Some(change) = self.changes.pop_front() {
