@@ -19,6 +19,8 @@ impl Run {
         let Some(token) = self.call(host, &request) else {
             let host = self.some_host();
             let worker = &mut self.jobs.workers[place];
+            // The stream came from that host, too.
+            worker.unfollow();
             worker.host = host;
             if matches!(purpose, Purpose::KeepAlive) {
                 self.remind_in(place, TICK, Reminder::KeepAlive);
