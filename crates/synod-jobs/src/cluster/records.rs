@@ -22,6 +22,9 @@ use serde::{Deserialize, Serialize};
 /// Longest error text that a record keeps, in characters.
 const MAX_MESSAGE_CHARS: usize = 2_000;
 
+/// Bytes of errors that a task's record keeps of what was left out.
+const MAX_SKIPPED_TEXT: usize = 64 << 10;
+
 /// A job: what was asked for and how far it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobRecord {
@@ -142,7 +145,8 @@ pub struct TaskRecord {
 pub struct BadRecord {
     /// Offset of the record, or number of the group.
     pub place: u64,
-    /// The second failure, in short.
+    /// The second failure, in short; empty if the task has left out so much that its record would get
+    /// too large for the store.
     pub error: String,
 }
 
@@ -357,7 +361,9 @@ impl TaskRecord {
         match failure.bad_record {
             Some(offset) if seen_before && skips_allowed => {
                 after.failures.retain(|earlier| earlier.bad_record != Some(offset));
-                let error = reason(&failure.message);
+                let kept: usize = after.skips.iter().map(|skip| skip.error.len()).sum();
+                let is_room = kept < MAX_SKIPPED_TEXT;
+                let error = if is_room { reason(&failure.message) } else { String::new() };
                 after.skips.push(BadRecord { place: offset, error });
             }
             _ => after.failures.push(failure),

@@ -1,7 +1,7 @@
 //! Why a job cannot succeed, read off its records and put into words.
 
 use crate::cluster::names::{JobId, WorkerId};
-use crate::cluster::records::{JobRecord, JobState, WorkerRecord, sentence};
+use crate::cluster::records::{JobRecord, JobState, TaskRecord, WorkerRecord, sentence};
 use crate::cluster::view::{JobView, Stamped, View};
 use crate::output_store::are_nested;
 use crate::task::MAX_ATTEMPTS;
@@ -32,7 +32,7 @@ pub(super) fn verdict(view: &JobView, job: &JobRecord) -> Option<String> {
             return Some(format!("the output of task {id} was lost {} times", task.losses));
         }
         if task.done.is_none()
-            && task.attempts >= most_begun(job) + task.losses + task.backups.len() as u32
+            && task.attempts >= most_begun(job) + explained(task)
             && !view.is_claimed(id)
         {
             let begun = task.attempts;
@@ -42,6 +42,13 @@ pub(super) fn verdict(view: &JobView, job: &JobRecord) -> Option<String> {
         }
     }
     None
+}
+
+/// Attempts of a task of which the records know what became of them, beside failures.
+fn explained(task: &TaskRecord) -> u32 {
+    // What is left out has failed two of them.
+    let skips = task.skips.len() as u32;
+    task.losses + task.backups.len() as u32 + skips.saturating_mul(2)
 }
 
 fn most_begun(job: &JobRecord) -> u32 {

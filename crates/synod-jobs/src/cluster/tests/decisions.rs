@@ -215,6 +215,25 @@ fn the_same_bad_record_twice_is_skipped_if_the_job_allows_it_and_fatal_if_not() 
 }
 
 #[test]
+fn a_task_that_leaves_out_very_much_is_not_taken_for_lost_and_its_record_stays_small() {
+    let allowed = 400;
+    let spec = JobSpec { skip_bad_records: allowed, ..JobSpec::new("wordcount", ["/in"], "/out") };
+    let mut desk = Desk::running_spec(spec, 1, 1, 1);
+    for offset in 0..allowed {
+        for _ in 0..2 {
+            let held = desk.claim(1).unwrap();
+            desk.fail_saying(1, &held, Some(offset), "it broke, as always, ".repeat(20));
+        }
+        assert_eq!(desk.settle(), None, "after {offset}");
+    }
+    let skips = desk.task(TaskId::map(0)).skips.clone();
+    let text: usize = skips.iter().map(|skip| skip.error.len()).sum();
+    assert!(skips.len() == 400 && !skips[0].error.is_empty() && text < 80 << 10, "{text}");
+    let held = desk.claim(1).unwrap();
+    assert!(desk.finish(1, &held));
+}
+
+#[test]
 fn a_group_that_fails_twice_is_left_out_or_else_tried_as_often_as_anything_that_fails() {
     let error = JobError::ReducePanicked {
         partition: 0,

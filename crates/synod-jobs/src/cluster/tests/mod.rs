@@ -252,12 +252,16 @@ impl Desk {
     }
 
     fn fail(&mut self, number: i64, held: &Held, bad_record: Option<u64>) {
+        self.fail_saying(number, held, bad_record, "it broke".to_owned());
+    }
+
+    fn fail_saying(&mut self, number: i64, held: &Held, bad_record: Option<u64>, message: String) {
         let failure = AttemptFailure {
             attempt: held.attempt(),
             worker: identity(number).id,
             node: identity(number).node,
             span: Span { started_ms: held.started_ms, ended_ms: self.unix_ms },
-            message: "it broke".to_owned(),
+            message,
             bad_record,
             permanent: false,
         };
