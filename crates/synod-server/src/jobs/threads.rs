@@ -72,6 +72,7 @@ pub(super) enum WorkResult {
 /// A plan, and what was found out about the job beside it.
 #[derive(Debug)]
 pub(super) struct Planned {
+    pub spec: JobSpec,
     pub plan: JobPlan,
     pub runs_commands: bool,
     pub attempts: u32,
@@ -275,7 +276,8 @@ impl CoordinatorTask {
                 let CoordinatorTask { slots, stores, progress, .. } = self.1;
                 let plan = plan(job, self.0, *slots, stores, progress)?;
                 let attempts = job.attempts_on_cluster();
-                Ok(Planned { plan, runs_commands: J::RUNS_COMMANDS, attempts })
+                let spec = self.0.clone();
+                Ok(Planned { spec, plan, runs_commands: J::RUNS_COMMANDS, attempts })
             }
         }
         let made = with_job(spec, MakePlan(spec, self))??;

@@ -86,7 +86,7 @@ impl<K: Kv> JobService<K> {
     pub(super) async fn on_work(&mut self, id: &JobId, number: u64, result: WorkResult) {
         let known = self.working.get(id).filter(|working| working.number == number);
         let Some(stop) = known.map(Working::stopped) else {
-            self.remove_if_late(id, &result);
+            self.note_made(id, &result);
             return;
         };
         let work = self.working.remove(id).map(|working| working.work);
@@ -124,27 +124,43 @@ impl<K: Kv> JobService<K> {
 
     /// Writes what comes of work that has ended.
     pub(super) async fn after_work(&mut self, id: &JobId, result: WorkResult) {
-        self.remove_if_late(id, &result);
-        for change in self.changes_after(id, result) {
+        self.note_made(id, &result);
+        let changes = self.changes_after(id, result);
+        let is_moot = changes.is_empty();
+        for change in changes {
             if !matches!(self.change(change).await, Applied::Yes(_)) {
                 // It is done again, by this coordinator or the next.
                 return;
             }
         }
+        if !is_moot {
+            self.made.remove(id);
+        }
     }
 
-    /// Removes what planning has made of a job that had ended before.
-    fn remove_if_late(&self, id: &JobId, result: &WorkResult) {
-        let WorkResult::Planned(Ok(_)) = result else { return };
-        let job = self.view.jobs.get(id).and_then(|job| job.job.as_ref());
-        let ended = job.filter(|job| {
-            use JobState::{Cancelled, Ending, Failed};
-            matches!(job.record.state, Ending(_) | Failed(_) | Cancelled)
+    /// Remembers an output until the records know of it.
+    fn note_made(&mut self, id: &JobId, result: &WorkResult) {
+        let WorkResult::Planned(Ok(planned)) = result else { return };
+        self.made.insert(id.clone(), planned.spec.clone());
+    }
+
+    /// Removes what planning has made here of jobs that have ended without it: another coordinator has ended
+    /// them while this one stood still.
+    pub(super) fn remove_late_outputs(&mut self) {
+        let stores = self.stores();
+        let view = &self.view;
+        self.made.retain(|id, spec| {
+            let job = view.jobs.get(id).and_then(|job| job.job.as_ref());
+            match job.map(|job| &job.record.state) {
+                Some(JobState::Done(_)) => false,
+                // Forgotten jobs have ended, too.
+                Some(JobState::Failed(_) | JobState::Cancelled) | None => {
+                    remove_late_output(spec.clone(), id.clone(), stores.clone());
+                    false
+                }
+                Some(_) => true,
+            }
         });
-        if let Some(spec) = ended.map(|job| job.record.spec.clone()) {
-            // Another coordinator has ended it while this one's thread stood still.
-            remove_late_output(spec, id.clone(), self.stores());
-        }
     }
 
     fn changes_after(&mut self, id: &JobId, result: WorkResult) -> Vec<Change> {
@@ -162,7 +178,7 @@ impl<K: Kv> JobService<K> {
         let change = match result {
             WorkResult::Checked(result) => coordinator.checked(id, job, result.err()),
             WorkResult::Planned(Ok(planned)) => {
-                let Planned { plan, runs_commands, attempts } = *planned;
+                let Planned { plan, runs_commands, attempts, .. } = *planned;
                 let program = Program { build: &build, runs_commands, attempts };
                 match coordinator.planned(id, job, &plan, program) {
                     Ok(changes) => return changes,
@@ -183,6 +199,8 @@ impl<K: Kv> JobService<K> {
                 coordinator.committed(id, view, job, *manifest)
             }
             WorkResult::Cleaned(result) => coordinator.cleaned(id, view, job, result.err()),
+            // The wish ends the job.
+            WorkResult::Unanswered(Work::Plan) if job_view.cancel => return Vec::new(),
             WorkResult::Unanswered(work) => {
                 let why = "the file system does not answer the coordinator's node".to_owned();
                 match work {

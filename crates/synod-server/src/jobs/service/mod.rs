@@ -88,6 +88,9 @@ pub(crate) struct JobService<K: Kv> {
     working: BTreeMap<JobId, Working>,
     works_begun: u64,
     failed_commits: BTreeMap<JobId, u32>,
+    /// Outputs that planning has made here and the records do not know of: if the job ends without
+    /// success, whoever ends it may have looked before they were there.
+    made: BTreeMap<JobId, JobSpec>,
     /// Jobs that this worker leaves alone because its program is another one.
     warned: BTreeSet<JobId>,
     pool: Pool,
@@ -140,6 +143,7 @@ impl<K: Kv> JobService<K> {
             works_begun: 0,
             warned: BTreeSet::new(),
             failed_commits: BTreeMap::new(),
+            made: BTreeMap::new(),
             pool: Pool::default(),
             sender,
             results,
@@ -315,6 +319,7 @@ impl<K: Kv> JobService<K> {
 
     async fn act(&mut self) {
         self.join_or_leave().await;
+        self.remove_late_outputs();
         self.forget_old_jobs();
         let (revision, at) = self.last_change;
         // A change that found nothing to delete shows up nowhere, so the wait has a limit.

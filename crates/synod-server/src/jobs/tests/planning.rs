@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 use synod_jobs::cluster::{JobId, JobState};
 use synod_jobs::framing::InputFormat;
@@ -114,4 +114,28 @@ async fn a_job_can_be_cancelled_while_it_is_planned() {
     assert_eq!(cancel_job(&bench.kv, &id).await.unwrap(), Cancelling::Asked);
     assert_eq!(end_of(&bench, &id).await, JobState::Cancelled);
     assert!(!bench.path("out").exists());
+}
+
+#[tokio::test]
+async fn a_job_whose_planning_does_not_even_end_when_it_is_cancelled_is_cancelled_all_the_same() {
+    let passing = Passing::default();
+    let let_go = Arc::new(AtomicBool::new(false));
+    let (passes, released) = (passing.clone(), let_go.clone());
+    let (bench, id, store) = with_job(&passing, move |progress| {
+        wait_until("it is let go", || {
+            // Time passes once it has been told to end.
+            if progress.check_cancelled().is_err() {
+                passes.some();
+            }
+            released.load(SeqCst)
+        });
+        Ok(())
+    })
+    .await;
+    let looks = store.clone();
+    let wait = move || wait_until("it plans", || looks.looks.load(SeqCst) > 0);
+    tokio::task::spawn_blocking(wait).await.unwrap();
+    assert_eq!(cancel_job(&bench.kv, &id).await.unwrap(), Cancelling::Asked);
+    assert_eq!(end_of(&bench, &id).await, JobState::Cancelled);
+    let_go.store(true, SeqCst);
 }
