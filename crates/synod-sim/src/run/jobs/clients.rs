@@ -116,16 +116,23 @@ impl Run {
                     }
                 }
                 Some(JobState::Cancelled) if client.cancels => {
-                    // One that has slept through the end while it planned may make the folder once more, and
-                    // not learn of it: it stays, without anything to read.
-                    let shown = |folder: &&Folder| folder.success || !folder.published.is_empty();
+                    // One that has slept through the end while it planned makes the folder once more: if it
+                    // dies before it learns of the end, the folder stays, without anything to read.
+                    let is_left = self.jobs.left.contains(job);
+                    let shown = |folder: &&Folder| {
+                        !is_left || folder.success || !folder.published.is_empty()
+                    };
                     if let Some(folder) = folder.filter(shown) {
                         report("job-output", format!("{job} was cancelled, there is {folder:?}"));
                     }
                 }
+                // It is not the job's fault, but there is an end to trying.
+                Some(JobState::Failed(why))
+                    if why.contains("was begun") && judge.wears_out(job) => {}
                 Some(JobState::Failed(why)) if !client.spec.after.is_empty() => {
-                    // The job before it was cancelled.
-                    if !why.contains("was cancelled") {
+                    // The job before it was cancelled, or lost its workers too often.
+                    let wore_out = client.spec.after.iter().any(|before| judge.wears_out(before));
+                    if !why.contains("was cancelled") && !wore_out {
                         report("job-end", format!("{job} failed: {why}"));
                     }
                 }

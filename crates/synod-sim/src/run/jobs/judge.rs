@@ -10,6 +10,9 @@ use synod_state::kv::{Event, EventKind};
 
 use crate::history::{Applied, Violation};
 
+/// Attempts of a task that may begin before its job ends because of that.
+const MOST_BEGUN: u32 = 12;
+
 /// What the history has shown so far.
 #[derive(Debug, Default)]
 pub(super) struct Judge {
@@ -47,6 +50,15 @@ impl Judge {
     /// How each job has ended, or how far it is.
     pub(super) fn state(&self, job: &JobId) -> Option<&JobState> {
         self.jobs.get(job).map(|record| &record.state)
+    }
+
+    /// Whether the workers of a task of it were lost so often that it may end without success.
+    pub(super) fn wears_out(&self, job: &JobId) -> bool {
+        let mut begun: BTreeMap<TaskId, u32> = BTreeMap::new();
+        for (_, task, ..) in self.claimed.iter().filter(|(of, ..)| of == job) {
+            *begun.entry(*task).or_default() += 1;
+        }
+        begun.into_values().any(|begun| begun >= MOST_BEGUN)
     }
 
     fn see(&mut self, event: &Event) {

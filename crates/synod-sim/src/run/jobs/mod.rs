@@ -13,11 +13,11 @@ mod judge;
 mod work;
 mod worker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use synod_base::NodeId;
-use synod_jobs::cluster::Work;
+use synod_jobs::cluster::{JobId, Work};
 use synod_jobs::input::InputFile;
 use synod_jobs::plan::Split;
 use synod_jobs::{InputFormat, JobPlan, JobSpec};
@@ -44,6 +44,8 @@ pub(super) struct Jobs {
     clients: Vec<Client>,
     deaths: u64,
     naps: u64,
+    /// Jobs whose folder somebody has made who died before the records knew of it.
+    left: BTreeSet<JobId>,
     /// Until when each worker stands still, and what has happened to it meanwhile.
     asleep: BTreeMap<usize, Vec<Heard>>,
 }
@@ -150,6 +152,7 @@ impl Run {
         self.jobs.deaths += 1;
         let worker = &mut self.jobs.workers[place];
         worker.alive = false;
+        self.jobs.left.append(&mut worker.made);
         let id = worker.id.clone();
         let working = std::mem::take(&mut worker.working);
         for (job, working) in working.into_iter().filter(|(_, w)| w.work == Work::Commit) {
@@ -232,6 +235,9 @@ impl Run {
         let id = worker.id.clone();
         for (job, task, attempt) in std::mem::take(&mut worker.discards) {
             self.jobs.files.discard(&id, &job, (task, attempt));
+        }
+        for job in std::mem::take(&mut worker.removals) {
+            self.jobs.files.clean(&job);
         }
         self.schedule_begun(place);
         if let Some((purpose, request)) = next {

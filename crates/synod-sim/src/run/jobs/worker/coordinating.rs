@@ -71,14 +71,34 @@ impl Worker {
 
     pub(super) fn stop_work(&mut self) {
         self.changes.clear();
+        self.planned = None;
         self.working.values_mut().for_each(|working| working.deposed = true);
+    }
+
+    /// Another coordinator may have ended a job before this one, long asleep, made its folder.
+    pub(super) fn remove_late_folders(&mut self) {
+        let Some(view) = &self.view else { return };
+        let (made, removals) = (&mut self.made, &mut self.removals);
+        made.retain(|id| {
+            let job = view.jobs.get(id).and_then(|job| job.job.as_ref());
+            match job.map(|job| &job.record.state) {
+                Some(JobState::Done(_)) => false,
+                Some(JobState::Failed(_) | JobState::Cancelled) | None => {
+                    removals.push(id.clone());
+                    false
+                }
+                Some(_) => true,
+            }
+        });
     }
 
     pub(super) fn coordinate(&mut self, now: TrueTime) -> Option<Change> {
         while let Some((job, worked)) = self.worked.pop_front() {
+            let is_plan = matches!(worked, Worked::Planned);
             let mut changes = VecDeque::from(self.after_work(&job, worked, now));
             if let Some(first) = changes.pop_front() {
                 self.changes = changes;
+                self.planned = is_plan.then_some(job);
                 return Some(first);
             }
         }
@@ -106,6 +126,9 @@ impl Worker {
     /// A work has come to its end.
     pub(in super::super) fn on_work(&mut self, job: &JobId, worked: Worked) {
         let Some(working) = self.working.remove(job) else { return };
+        if matches!(worked, Worked::Planned) {
+            self.made.insert(job.clone());
+        }
         let fails = matches!(worked, Worked::Committed(Err(_)) | Worked::CommitCancelled);
         // Whoever is elected does it again.
         if !(working.deposed && fails) {

@@ -6,7 +6,7 @@
 mod coordinating;
 mod tasks;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -89,6 +89,10 @@ pub(super) struct Worker {
     pub running: BTreeMap<(JobId, TaskId), Running>,
     pub working: BTreeMap<JobId, Working>,
     pub discards: Vec<(JobId, TaskId, u32)>,
+    /// Folders that planning has made here and the records do not know of.
+    pub made: BTreeSet<JobId>,
+    /// Folders of these that are to go, because their jobs have ended without them.
+    pub removals: Vec<JobId>,
     pub begun: Vec<Begun>,
     view: Option<View>,
     candidates: BTreeMap<Bytes, Revision>,
@@ -98,6 +102,8 @@ pub(super) struct Worker {
     worked: VecDeque<(JobId, Worked)>,
     /// Of one decision, to be written in this order.
     changes: VecDeque<Change>,
+    /// The job whose plan the records know when these are written.
+    planned: Option<JobId>,
     last_change: (Revision, TrueTime),
     /// Nothing is decided before something has changed, or some time has passed.
     rests: bool,
@@ -118,6 +124,8 @@ impl Worker {
             running: BTreeMap::new(),
             working: BTreeMap::new(),
             discards: Vec::new(),
+            made: BTreeSet::new(),
+            removals: Vec::new(),
             begun: Vec::new(),
             view: None,
             candidates: BTreeMap::new(),
@@ -126,6 +134,7 @@ impl Worker {
             ended: VecDeque::new(),
             worked: VecDeque::new(),
             changes: VecDeque::new(),
+            planned: None,
             last_change: (Revision(0), 0),
             rests: false,
             numbers: 0,
@@ -145,6 +154,7 @@ impl Worker {
         };
         let idle = view.active().next().is_none();
         self.leave_if_lost(now);
+        self.remove_late_folders();
         let Some(member) = &mut self.member else {
             return (!idle).then(|| {
                 let id = LeaseId(rng.i64(1 << 20..1 << 40));
@@ -206,6 +216,7 @@ impl Worker {
     pub(super) fn on_changed(&mut self, purpose: Purpose, effect: Effect, now: TrueTime) {
         let Effect::Yes(revision) = effect else {
             self.changes.clear();
+            self.planned = None;
             self.rests = true;
             if matches!(purpose, Purpose::Register) {
                 // It begins anew; the lease ends by itself.
@@ -225,6 +236,11 @@ impl Worker {
                 }
             }
             Purpose::Claim(claim) => self.start(*claim, revision, now),
+            Purpose::Change if self.changes.is_empty() => {
+                if let Some(job) = self.planned.take() {
+                    self.made.remove(&job);
+                }
+            }
             _ => {}
         }
         self.last_change = (self.last_change.0.max(revision), now);
