@@ -55,13 +55,16 @@ impl Pace {
     /// Estimated milliseconds until the attempt ends; `u64::MAX` if it does not move.
     fn millis_left(&self, claim: &ClaimRecord, now: Duration) -> u64 {
         let age = millis(self.age(now));
-        if claim.work_total == 0 {
-            // Nothing is known of it: half of it may be done.
+        let left = claim.work_total.saturating_sub(claim.work_done);
+        if left == 0 {
+            // Nothing is known of it, or all its input was handed over and what comes of that is not known:
+            // half of it may be done.
             return age;
         }
         let done = claim.work_done.saturating_sub(self.first_done);
-        let left = claim.work_total.saturating_sub(claim.work_done);
-        scaled(age, left, done).unwrap_or(u64::MAX)
+        // What has stood still for a while may do so for as long again.
+        let still = millis(now.saturating_sub(self.moved_at));
+        scaled(age, left, done).map_or(u64::MAX, |left| left.max(still))
     }
 }
 

@@ -78,6 +78,21 @@ fn a_slow_attempt_gets_company_and_the_first_to_commit_wins_for_both() {
 }
 
 #[test]
+fn an_attempt_with_little_or_no_input_left_that_does_not_come_to_an_end_gets_company() {
+    for work_done in [99, 100] {
+        let (mut desk, slow) = straggler(count());
+        desk.tell(4, &slow, work_done);
+        assert_eq!(desk.settle(), None);
+        let ends_soon = work_done == 99;
+        assert_eq!(desk.marked().is_empty(), ends_soon, "it has ten seconds behind it");
+        // Twice the time of the others without a move.
+        desk.pass(4);
+        assert_eq!(desk.settle(), None);
+        assert_eq!(desk.marked(), [slow.task]);
+    }
+}
+
+#[test]
 fn two_ends_in_the_same_moment_are_one_win_and_one_loss() {
     let (mut desk, slow) = straggler(count());
     assert_eq!(desk.settle(), None);
