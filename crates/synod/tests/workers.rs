@@ -282,8 +282,7 @@ fn a_job_whose_only_worker_has_a_full_disk_fails_with_that_and_leaves_nothing() 
     let mut arguments = bench.job("sort", "out", true);
     arguments.push("--quiet".to_owned());
     let why = refused(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), 1);
-    let expected = "small failed too many tasks (the last one: no space left";
-    assert!(why.contains(expected), "{why}");
+    assert!(why.contains("no space left"), "{why}");
     assert!(!bench.path("out").exists());
     // The worker itself goes on: a job that fits is done.
     let small = bench.path("a-small-input");

@@ -143,7 +143,7 @@ fn open_to<'v>(
         job.record.state == JobState::Running
             && !job_view.cancel
             && ask.mine.may_run(&job.record)
-            && !job_view.excluded().contains(&ask.me.id)
+            && view.eligible(job_view).contains(&ask.me.id)
     })
 }
 

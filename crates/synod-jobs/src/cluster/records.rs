@@ -58,6 +58,10 @@ pub struct JobRecord {
     pub ended_ms: u64,
 }
 
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 fn default_attempts() -> u32 {
     MAX_ATTEMPTS
 }
@@ -126,6 +130,10 @@ pub struct TaskRecord {
     /// Workers that are alive, but whose output of this task could not be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost_at: Vec<WorkerId>,
+    /// Attempts that ended without a result and without failing: what they should read was lost, or their
+    /// worker was to leave.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub given_back: u32,
     /// Attempts that failed through no fault of another task.
     pub failures: Vec<AttemptFailure>,
     /// Records to leave out; groups, if it is a reduce.

@@ -1,6 +1,6 @@
 //! Why a job cannot succeed, read off its records and put into words.
 
-use crate::cluster::names::{JobId, WorkerId};
+use crate::cluster::names::JobId;
 use crate::cluster::records::{JobRecord, JobState, TaskRecord, WorkerRecord, sentence};
 use crate::cluster::view::{JobView, Stamped, View};
 use crate::output_store::are_nested;
@@ -48,7 +48,7 @@ pub(super) fn verdict(view: &JobView, job: &JobRecord) -> Option<String> {
 fn explained(task: &TaskRecord) -> u32 {
     // What is left out has failed two of them.
     let skips = task.skips.len() as u32;
-    task.losses + task.backups.len() as u32 + skips.saturating_mul(2)
+    task.losses + task.given_back + task.backups.len() as u32 + skips.saturating_mul(2)
 }
 
 fn most_begun(job: &JobRecord) -> u32 {
@@ -56,18 +56,14 @@ fn most_begun(job: &JobRecord) -> u32 {
 }
 
 /// Why there is nobody who could run a job's tasks.
-pub(super) fn no_worker(view: &View, job_view: &JobView, job: &JobRecord) -> String {
+pub(super) fn no_worker(view: &View, job: &JobRecord) -> String {
     if view.workers.is_empty() {
         return "no worker is alive: start nodes that take jobs".to_owned();
     }
     let build = &job.build;
-    let excluded = job_view.excluded();
-    let each = view.workers.iter().map(|(id, worker)| {
+    let each = view.workers.values().map(|worker| {
         let WorkerRecord { node, build: its, draining, .. } = &worker.record;
-        if excluded.contains(id) {
-            let why = last_words(job_view, id);
-            format!("{node} failed too many tasks (the last one: {why})")
-        } else if *its != *build {
+        if *its != *build {
             format!("{node} runs another program ({its}, not {build})")
         } else if *draining {
             format!("{node} is about to leave")
@@ -76,13 +72,6 @@ pub(super) fn no_worker(view: &View, job_view: &JobView, job: &JobRecord) -> Str
         }
     });
     format!("no worker can take the job: {}", each.collect::<Vec<_>>().join(", "))
-}
-
-/// The error of the newest attempt that a worker has failed.
-fn last_words<'v>(view: &'v JobView, worker: &WorkerId) -> &'v str {
-    let failures = view.troubled().flat_map(|(_, task)| &task.record.failures);
-    let newest = failures.filter(|failure| failure.worker == *worker);
-    newest.max_by_key(|failure| failure.span.ended_ms).map_or("", |failure| &failure.message)
 }
 
 /// What the jobs that must be done first mean for this one.

@@ -152,13 +152,18 @@ impl View {
         eligible.any(|worker| running.get(worker).copied().unwrap_or(0) < slots(worker))
     }
 
-    /// Workers that may take tasks of a job: the same program, not failing all the time, not about to
-    /// leave, and allowed to run what the job needs.
+    /// Workers that may take tasks of a job: the same program, not about to leave, and allowed to run what
+    /// the job needs. Those that fail all the time are left out while there are others; what fails
+    /// everywhere is the tasks' fault, and each of them fails so often only.
     pub fn eligible(&self, job: &JobView) -> BTreeSet<&WorkerId> {
         let Some(record) = job.job.as_ref().map(|job| &job.record) else { return BTreeSet::new() };
-        let excluded = job.excluded();
         let fit = self.workers.iter().filter(|(_, worker)| worker.record.may_run(record));
-        fit.map(|(id, _)| id).filter(|id| !excluded.contains(id)).collect()
+        let fit: BTreeSet<&WorkerId> = fit.map(|(id, _)| id).collect();
+        let failing = job.failing();
+        match fit.is_subset(&failing) {
+            true => fit,
+            false => fit.into_iter().filter(|id| !failing.contains(id)).collect(),
+        }
     }
 }
 
@@ -290,11 +295,19 @@ impl JobView {
             && self.index.outputs.keys().all(|worker| workers.contains_key(worker))
     }
 
-    /// Workers that have failed too many tasks of this job.
-    pub fn excluded(&self) -> BTreeSet<&WorkerId> {
+    /// Workers that have failed many tasks of this job. A failure that is about a record which may be left
+    /// out does not count, nor one of a task that the same worker has done since.
+    fn failing(&self) -> BTreeSet<&WorkerId> {
+        let leaves_out = self.job.as_ref().is_some_and(|job| job.record.spec.skip_bad_records > 0);
         let mut failed: BTreeMap<&WorkerId, BTreeSet<TaskId>> = BTreeMap::new();
         for (id, task) in self.troubled() {
-            for failure in &task.record.failures {
+            let done_by = task.record.done.as_ref().map(|done| &done.worker);
+            let failures = task.record.failures.iter();
+            let counts = failures.filter(|failure| {
+                let is_its_records = leaves_out && failure.bad_record.is_some();
+                !is_its_records && done_by != Some(&failure.worker)
+            });
+            for failure in counts {
                 failed.entry(&failure.worker).or_default().insert(id);
             }
         }

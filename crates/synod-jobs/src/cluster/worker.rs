@@ -110,14 +110,22 @@ pub fn failed(
     ended(held).if_unchanged(held.task_key(), now.modified).put(held.task_key(), stored(&record))
 }
 
-/// The attempt could not read the output of a map task: no failure of its own.
-pub fn unreadable(held: &Held, map: TaskId, report: &UnreadableRecord) -> Change {
-    ended(held).put(held.job.key(JobKey::Unreadable(map)), stored(report))
+/// The attempt could not read the output of a map task: no failure of its own. `now` is the task as the
+/// worker sees it.
+pub fn unreadable(
+    held: &Held,
+    now: &Stamped<TaskRecord>,
+    map: TaskId,
+    report: &UnreadableRecord,
+) -> Change {
+    given_up(held, now).put(held.job.key(JobKey::Unreadable(map)), stored(report))
 }
 
-/// The attempt is given up, without a result.
-pub fn given_up(held: &Held) -> Change {
-    ended(held)
+/// The attempt is given up, without a result. `now` is the task as the worker sees it.
+pub fn given_up(held: &Held, now: &Stamped<TaskRecord>) -> Change {
+    let given_back = now.record.given_back.saturating_add(1);
+    let record = TaskRecord { given_back, ..now.record.clone() };
+    ended(held).if_unchanged(held.task_key(), now.modified).put(held.task_key(), stored(&record))
 }
 
 /// The attempt is alive and moves.

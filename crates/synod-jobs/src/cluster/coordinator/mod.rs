@@ -164,6 +164,11 @@ impl Coordinator {
         Some(Step::Work(Work::Check))
     }
 
+    /// Shows whoever has submitted a job that somebody looks after it, though nothing has come of that yet.
+    pub fn noticed(&self, id: &JobId, job: &Stamped<JobRecord>) -> Change {
+        self.moved(id, job, JobState::Waiting)
+    }
+
     fn next_of_running(
         &mut self,
         view: &View,
@@ -209,7 +214,7 @@ impl Coordinator {
         if view.eligible(job_view).is_empty() {
             let since = *self.without_worker.entry(id.clone()).or_insert(now);
             if now.saturating_sub(since) >= self.limits.no_worker {
-                return Some(no_worker(view, job_view, &job.record));
+                return Some(no_worker(view, &job.record));
             }
         } else {
             self.without_worker.remove(id);

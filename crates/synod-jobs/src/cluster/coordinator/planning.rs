@@ -5,15 +5,13 @@ use crate::cluster::change::Change;
 use crate::cluster::names::{JobId, JobKey, TaskId};
 use crate::cluster::records::{JobRecord, JobState, TaskRecord, Totals, encode};
 use crate::cluster::view::Stamped;
-use crate::plan::JobPlan;
+use crate::plan::{JobPlan, MAX_SECTIONS};
 use bytes::Bytes;
 
 /// Bytes of one piece of a stored plan.
 const PIECE_BYTES: usize = 256 << 10;
 /// Bytes of a stored plan.
 const MAX_PLAN_BYTES: usize = 64 << 20;
-/// Sections of all map outputs: every one is in a record, and every node holds the records.
-const MAX_SECTIONS: u64 = 4_000_000;
 
 impl Coordinator {
     /// After [`Work::Plan`]: the changes that store the plan and its tasks, then let them run.

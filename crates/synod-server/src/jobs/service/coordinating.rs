@@ -38,6 +38,8 @@ impl<K: Kv> JobService<K> {
                     };
                     self.working.remove(&id);
                     self.after_work(&id, result).await;
+                } else if working.takes_a_while(now) {
+                    self.show_that_it_is_noticed(&id).await;
                 }
                 continue;
             }
@@ -56,6 +58,15 @@ impl<K: Kv> JobService<K> {
         if let Some(change) = prune {
             self.change(change).await;
         }
+    }
+
+    /// A job whose output is still being looked for would be taken back as one that nobody has seen.
+    async fn show_that_it_is_noticed(&mut self, id: &JobId) {
+        let job = self.view.jobs.get(id).and_then(|job| job.job.clone());
+        let Some(job) = job.filter(|job| job.record.state == JobState::Submitted) else { return };
+        let Some(coordinator) = self.coordinator() else { return };
+        let change = coordinator.coordinator.noticed(id, &job);
+        self.change(change).await;
     }
 
     fn start_work(&mut self, id: JobId, work: Work, now: Duration) {

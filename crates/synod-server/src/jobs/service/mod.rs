@@ -208,7 +208,8 @@ impl<K: Kv> JobService<K> {
 
     async fn follow_records(&mut self) {
         loop {
-            match follow(&self.kv, PREFIX, Consistency::Serializable).await {
+            // Older records than those seen before would have it remove what is needed now.
+            match follow(&self.kv, PREFIX, Consistency::Linearizable).await {
                 Ok((view, watcher)) => {
                     self.view = view;
                     self.unreadable_since = None;

@@ -12,6 +12,9 @@ use synod_jobs::Progress;
 use synod_jobs::cluster::Work;
 use synod_jobs::commit::Manifest;
 
+/// Well below the time after which nobody is thought to look after a job.
+const WHILE: Duration = Duration::from_secs(2);
+
 /// Why work was told to end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Stop {
@@ -43,13 +46,14 @@ pub(super) struct Working {
     /// What was seen last, and when that was new.
     seen: (u64, Duration),
     stopped: Option<Stop>,
+    began: Duration,
 }
 
 impl Working {
     pub(super) fn new(work: Work, number: u64, now: Duration) -> Working {
         let progress = Arc::new(Progress::new());
         let published = Arc::default();
-        Working { work, number, progress, published, seen: (0, now), stopped: None }
+        Working { work, number, progress, published, seen: (0, now), stopped: None, began: now }
     }
 
     /// For its thread.
@@ -60,6 +64,11 @@ impl Working {
     /// For its thread, if it is a commit.
     pub(super) fn published(&self) -> Arc<OnceLock<Manifest>> {
         self.published.clone()
+    }
+
+    /// Whether it takes so long that whoever waits should hear that it has begun.
+    pub(super) fn takes_a_while(&self, now: Duration) -> bool {
+        now.saturating_sub(self.began) >= WHILE
     }
 
     pub(super) fn stopped(&self) -> Option<Stop> {

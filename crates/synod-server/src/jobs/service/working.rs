@@ -75,7 +75,7 @@ impl<K: Kv> JobService<K> {
                 let (output, ended_ms, work) = (output.clone(), *ended_ms, *work);
                 worker::done(held, me, now, Made { output, ended_ms, work })
             }
-            Err(AttemptError::Failed(JobError::Cancelled)) => worker::given_up(held),
+            Err(AttemptError::Failed(JobError::Cancelled)) => worker::given_up(held, now),
             Err(AttemptError::Failed(error)) => {
                 let Held { job, task, .. } = held;
                 tracing::warn!("jobs: task {task} of job {job} failed: {error}");
@@ -87,7 +87,7 @@ impl<K: Kv> JobService<K> {
             Err(AttemptError::Unreadable(map, report)) => {
                 let (job, why) = (&held.job, &report.message);
                 tracing::warn!("jobs: the output of task {map} of job {job} is unreadable: {why}");
-                worker::unreadable(held, *map, report)
+                worker::unreadable(held, now, *map, report)
             }
         })
     }

@@ -67,6 +67,8 @@ struct Scripted {
     manifest: Mutex<Option<Manifest>>,
     /// A try that fails has published all the same, as one of a coordinator that was replaced may have.
     publishes_failing: AtomicBool,
+    /// Looking for an output waits for this.
+    looked: AtomicBool,
 }
 
 impl Scripted {
@@ -81,6 +83,7 @@ impl Scripted {
             cleaned: AtomicU32::new(0),
             manifest: Mutex::new(None),
             publishes_failing: AtomicBool::new(false),
+            looked: AtomicBool::new(true),
         })
     }
 
@@ -105,6 +108,7 @@ impl OutputStore for Scripted {
     }
 
     fn check_absent(&self, _: &Path) -> Result<(), JobError> {
+        wait_until("it may be looked for", || self.looked.load(SeqCst));
         Ok(())
     }
 
@@ -167,6 +171,19 @@ async fn with_job(store: &Arc<Scripted>, passing: &Passing) -> (Bench, JobId) {
 pub async fn end_of(bench: &Bench, id: &JobId) -> JobState {
     bench.wait_state(id, "an end", JobState::is_final).await;
     bench.view().await.jobs[id].job.clone().unwrap().record.state
+}
+
+#[tokio::test]
+async fn a_job_whose_output_is_still_looked_for_is_seen_to_be_looked_after() {
+    let passing = Passing::default();
+    let store = Scripted::new(|_, _| Ok(()));
+    store.looked.store(false, SeqCst);
+    let (bench, id) = with_job(&store, &passing).await;
+    passing.some();
+    bench.wait_state(&id, "that it is noticed", |state| *state == JobState::Waiting).await;
+    store.looked.store(true, SeqCst);
+    let state = end_of(&bench, &id).await;
+    assert!(matches!(state, JobState::Done(_)), "{state:?}");
 }
 
 #[tokio::test]

@@ -106,8 +106,10 @@ async fn a_worker_whose_disk_fails_leaves_its_tasks_to_the_others() {
     bench.add(Kind { moments, slots: 1, ..Kind::default() }).await;
     let id = bench.submit(&spec(&bench, format!("disk://{input}"), "out")).await;
     let left_out = |view: &View| {
-        let excluded = view.jobs.get(&id)?.excluded();
-        excluded.first().map(|worker| view.node_of(worker))
+        let eligible = view.eligible(view.jobs.get(&id)?);
+        // Before the job is planned nobody is.
+        let mut others = view.workers.keys().filter(|worker| !eligible.contains(worker));
+        others.next().filter(|_| !eligible.is_empty()).map(|worker| view.node_of(worker))
     };
     assert_eq!(bench.wait("one that gets no more tasks", left_out).await, "w0");
     gate.open();

@@ -77,6 +77,11 @@ async fn cut_off(traffic: Traffic, is_coordinator: bool) {
     let epoch = job.job.unwrap().record.epoch;
     assert_eq!(epoch > record.epoch, is_coordinator, "{case}: who has brought it to its end");
     bench.workers[victim].link.set(Traffic::Open);
+    let stale: u32 = bench.workers.iter().map(|worker| worker.link.stale_reads()).sum();
+    assert_eq!(
+        stale, 0,
+        "{case}: nobody decides on records that may be older than those it has seen"
+    );
     // It comes back, as a new worker or the same one, and takes part.
     bench.run(&spec(&bench, "out2")).await.unwrap();
     assert!(parts(&bench.path("out2")) == done, "{case}");

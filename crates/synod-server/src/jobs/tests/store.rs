@@ -118,6 +118,8 @@ pub enum Traffic {
 struct Faults {
     /// One in so many writes loses its answer, by a generator of its own.
     lose: Option<(u32, fastrand::Rng)>,
+    /// Reads that may have been answered with what was true some time ago.
+    stale_reads: u32,
 }
 
 /// The switch of a link.
@@ -136,6 +138,11 @@ impl Link {
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         faults.lose = Some((one_in, fastrand::Rng::with_seed(seed)));
     }
+
+    /// Reads so far that another node could have answered with older records.
+    pub fn stale_reads(&self) -> u32 {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner).stale_reads
+    }
 }
 
 async fn forward(
@@ -148,6 +155,9 @@ async fn forward(
     while let Some(inbound) = inbox.recv().await {
         match inbound {
             Inbound::Request(request, reply) => {
+                if let Request::Range { linearizable: false, .. } = request {
+                    faults.lock().unwrap_or_else(PoisonError::into_inner).stale_reads += 1;
+                }
                 let is_write = matches!(request, Request::Write(_));
                 let lost = is_write && {
                     let mut faults = faults.lock().unwrap_or_else(PoisonError::into_inner);

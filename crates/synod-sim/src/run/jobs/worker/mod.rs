@@ -150,7 +150,7 @@ impl Worker {
         let Some(view) = &self.view else {
             let range = KeyRange::prefix(PREFIX);
             let request = RangeRequest { range, ..RangeRequest::default() };
-            return Some((Purpose::Follow, Request::Range { request, linearizable: false }));
+            return Some((Purpose::Follow, Request::Range { request, linearizable: true }));
         };
         let idle = view.active().next().is_none();
         self.leave_if_lost(now);

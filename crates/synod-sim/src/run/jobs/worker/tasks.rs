@@ -57,8 +57,10 @@ impl Worker {
                         worker::done(held, me, task, made)
                     }
                     Outcome::Failed => worker::failed(held, task, failure(held, me), false),
-                    Outcome::Unreadable(map, report) => worker::unreadable(held, *map, report),
-                    Outcome::GivenUp => worker::given_up(held),
+                    Outcome::Unreadable(map, report) => {
+                        worker::unreadable(held, task, *map, report)
+                    }
+                    Outcome::GivenUp => worker::given_up(held, task),
                 });
             }
             let won = task
