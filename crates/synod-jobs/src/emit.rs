@@ -44,6 +44,8 @@ pub struct Emitter<'t, J: Job> {
     /// The part file, if there are no reduce tasks.
     sink: Option<Sink>,
     failure: Option<JobError>,
+    /// Whether what is buffered is being made a run: of pairs of many records, not of the one at hand.
+    sealing: bool,
     pub(crate) counters: Counters,
     /// Pairs that the table has seen since it was empty.
     table_pairs: u64,
@@ -93,6 +95,7 @@ impl<'t, J: Job> Emitter<'t, J> {
             runs: Vec::new(),
             sink: None,
             failure: None,
+            sealing: false,
             counters: Counters::default(),
             table_pairs: 0,
             position: (0, 0),
@@ -125,6 +128,7 @@ impl<'t, J: Job> Emitter<'t, J> {
             runs: Vec::new(),
             sink,
             failure: None,
+            sealing: false,
             counters: Counters::default(),
             table_pairs: 0,
             position: (0, 0),
@@ -262,6 +266,7 @@ impl<'t, J: Job> Emitter<'t, J> {
 
     /// Turns what is buffered into runs.
     fn seal(&mut self) {
+        self.sealing = true;
         self.counters.map_pairs_out += std::mem::take(&mut self.table_pairs);
         let (job, cuts, partitions) = (self.job, self.cuts, self.partitions);
         let total_order = self.total_order;
@@ -274,6 +279,12 @@ impl<'t, J: Job> Emitter<'t, J> {
             let run = self.pairs.seal();
             if job.combines_runs() { self.combine(run) } else { self.keep(run) }
         }
+        self.sealing = false;
+    }
+
+    /// Whether it has not come back from making a run.
+    pub(crate) fn is_sealing(&self) -> bool {
+        self.sealing
     }
 
     /// Has the job combine a run, partition by partition, and keeps what it gives.

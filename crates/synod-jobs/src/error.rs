@@ -4,6 +4,7 @@
 //! with the next step for a person. Unless a variant says otherwise the job has left no output.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 /// Why a plan, a task or a whole job failed.
@@ -261,6 +262,22 @@ impl JobError {
                 | JobError::Store { permanent: true, .. }
         )
     }
+}
+
+/// Runs a part of a task that is at work on no one record or group. A panic there is a failure of the task:
+/// it must not take the thread along, which others may wait for.
+pub(crate) fn without_panic<T>(part: impl FnOnce() -> Result<T, JobError>) -> Result<T, JobError> {
+    catch_unwind(AssertUnwindSafe(part)).unwrap_or_else(|payload| Err(panicked_aside(&*payload)))
+}
+
+/// The error of a panic that no one record or group is to blame for.
+pub(crate) fn panicked_aside(payload: &(dyn std::any::Any + Send)) -> JobError {
+    let message = format!(
+        "the task panicked on no one record: {}; look at what the job does to keys and values, as \
+         `partition`, `group` and its combiner",
+        panic_message(payload)
+    );
+    JobError::Task { message, permanent: false, bad_record: None }
 }
 
 /// The text of a caught panic.

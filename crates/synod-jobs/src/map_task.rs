@@ -7,7 +7,7 @@
 
 use crate::counters::Counters;
 use crate::emit::Emitter;
-use crate::error::{JobError, panic_message};
+use crate::error::{JobError, panic_message, panicked_aside, without_panic};
 use crate::input::codec::Codec;
 use crate::job::Job;
 use crate::map_input::MapInput;
@@ -95,7 +95,8 @@ pub fn run_map_task<J: Job>(
         (context.task, context.store),
     );
     let mut told = Told::default();
-    let result = map_splits(context, next_split, &mut emitter, &mut told).and_then(|()| {
+    let result = without_panic(|| {
+        map_splits(context, next_split, &mut emitter, &mut told)?;
         let (runs, counters) = emitter.finish()?;
         Ok(MapRuns { runs, counters, side_files: side_files(context.task.side_path())? })
     });
@@ -116,7 +117,8 @@ pub fn run_map_only_task<J: Job>(
     let mut emitter = Emitter::writing(context.job, Sink::create(output, codec)?);
     let mut told = Told::default();
     let mut once = Some(split);
-    let result = map_splits(context, &mut || once.take(), &mut emitter, &mut told).and_then(|()| {
+    let result = without_panic(|| {
+        map_splits(context, &mut || once.take(), &mut emitter, &mut told)?;
         let (sink, mut counters) = emitter.into_sink();
         let sink = sink.expect("it was made with one");
         let (written, counted) = sink.finish(sync)?;
@@ -172,7 +174,8 @@ pub fn run_map_task_to_file<J: Job>(
         let sources = runs.iter().map(|run| run.source(partition)).collect();
         limit_fan_in(context.job, sources, fan_in, context.store)
     };
-    let index = write_run_file(context.job, output, context.plan.reduces, sources)?;
+    let index =
+        without_panic(|| write_run_file(context.job, output, context.plan.reduces, sources))?;
     counters.combined_pairs_out = index.sections.iter().map(|section| section.pairs).sum();
     Ok(MapOutput { path: output.to_owned(), index, counters, side_files })
 }
@@ -194,6 +197,8 @@ fn map_split<J: Job>(
     told.bytes_read += stored_bytes;
     match mapped {
         Ok(result) => result?,
+        // The record at hand has only filled the buffer.
+        Err(payload) if emitter.is_sealing() => return Err(panicked_aside(&*payload)),
         Err(payload) => {
             let range = context.plan.splits[split];
             let (offset, record) = emitter.position;

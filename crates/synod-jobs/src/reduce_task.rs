@@ -4,7 +4,7 @@
 //! reduce function is in `reduce_input.rs`.
 
 use crate::counters::Counters;
-use crate::error::{JobError, panic_message};
+use crate::error::{JobError, panic_message, without_panic};
 use crate::input::codec::Codec;
 use crate::job::Job;
 use crate::merge::limit_fan_in;
@@ -67,7 +67,8 @@ pub fn run_reduce_task<J: Job>(
     sources: Vec<Box<dyn RunSource>>,
     output: &Path,
 ) -> Result<ReduceOutput, JobError> {
-    let sources = limit_fan_in(context.job, sources, context.fan_in, context.store)?;
+    let sources =
+        without_panic(|| limit_fan_in(context.job, sources, context.fan_in, context.store))?;
     let task = context.task;
     let mut input = ReduceInput::new(context.job, task.progress, sources)?;
     input.leave_out(task, context.skips);

@@ -7,11 +7,13 @@ mod support;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::mpsc::channel;
 use std::thread::ThreadId;
+use std::time::Duration;
 use support::{Bench, joined, parts};
 use synod_jobs::{
-    Emitter, Job, LocalOptions, NoLog, Progress, Record, Sink, Stores, Values, run_local,
-    run_local_with,
+    Emitter, Job, JobError, JobSpec, LocalOptions, NoLog, PairSink, Progress, Record, ReduceInput,
+    Sink, Stores, TaskContext, Values, run_local, run_local_with,
 };
 
 /// Lines `station#time#value`: for each station its values in the order of time.
@@ -149,4 +151,94 @@ fn with_one_slot_chosen_maps_and_all_reduces_run_on_the_calling_thread_one_after
     assert_eq!(said(&noted), ["1", "3", "4", "reduce 1", "reduce 3", "reduce 4"]);
     let here = std::thread::current().id();
     assert!(noted.iter().all(|(thread, _)| *thread == here));
+}
+
+/// Panics on the word `bad`, but not in its map function.
+struct Fragile<const COMBINES: bool>(In);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum In {
+    Partition,
+    Group,
+    CombineRun,
+}
+
+impl<const COMBINES: bool> Fragile<COMBINES> {
+    fn look(&self, place: In, key: &[u8]) {
+        assert!(place != self.0 || key != b"bad", "no place for this key");
+    }
+}
+
+impl<const COMBINES: bool> Job for Fragile<COMBINES> {
+    const COMBINED_VALUE_BYTES: Option<usize> = if COMBINES { Some(0) } else { None };
+    const COMBINES_RUNS: bool = !COMBINES;
+
+    fn map(&self, record: Record<'_>, out: &mut Emitter<'_, Self>) {
+        out.emit(record.bytes, b"");
+    }
+
+    fn group<'k>(&self, key: &'k [u8]) -> &'k [u8] {
+        self.look(In::Group, key);
+        key
+    }
+
+    fn partition(&self, key: &[u8], partitions: u32) -> u32 {
+        self.look(In::Partition, key);
+        self.group(key).len() as u32 % partitions
+    }
+
+    fn combine_run(
+        &self,
+        _: &TaskContext<'_>,
+        input: &mut ReduceInput<'_, Self>,
+        out: &mut PairSink<'_>,
+    ) -> Result<(), JobError> {
+        while let Some((key, value)) = input.next_pair()? {
+            self.look(In::CombineRun, key);
+            out.push(key, value)?;
+        }
+        Ok(())
+    }
+
+    fn reduce(&self, _: &[u8], _: &mut Values<'_, Self>, _: &mut Sink) {}
+}
+
+/// Runs a job on a thread of its own: one that hangs fails the test all the same.
+fn error_of<J: Job + 'static>(job: J, spec: &JobSpec) -> JobError {
+    let (tell, told) = channel();
+    let spec = spec.clone();
+    std::thread::spawn(move || {
+        let ran = run_local(&spec, &job, &Progress::new());
+        // A test that has failed hears nothing any more.
+        drop(tell.send(ran.map(drop)));
+    });
+    let ended = told.recv_timeout(Duration::from_secs(60));
+    ended.expect("the job comes to an end").unwrap_err()
+}
+
+#[test]
+fn a_panic_between_map_and_reduce_fails_the_job_stops_no_other_thread_and_blames_no_record() {
+    let bench = Bench::new();
+    // More than the smallest buffer holds: it is full, and sorted, in the middle of a split.
+    let many: String = (0..20_000).map(|number| format!("word-{number}\n")).collect();
+    let inputs = [("a\nbad\nb\nc\n".to_owned(), 2), (format!("bad\n{many}"), 1 << 20)];
+    for (number, (text, split)) in inputs.into_iter().enumerate() {
+        let path = bench.file(&format!("in-{number}"), text.as_bytes());
+        for (place, combines) in [(In::Partition, true), (In::Group, true), (In::CombineRun, false)]
+        {
+            let mut spec = bench.spec("fragile", &[&path]);
+            (spec.reduces, spec.split_bytes, spec.slots) = (Some(2), Some(split), Some(3));
+            (spec.memory_bytes, spec.max_record_bytes) = (1, Some(1 << 10));
+            // Not a matter of bad records, however many may be left out.
+            spec.skip_bad_records = 100;
+            let error = match combines {
+                true => error_of(Fragile::<true>(place), &spec),
+                false => error_of(Fragile::<false>(place), &spec),
+            };
+            let said = error.to_string();
+            assert!(matches!(error, JobError::Task { bad_record: None, .. }), "{place:?}: {said}");
+            assert!(said.contains("on no one record: no place for this key"), "{place:?}: {said}");
+            assert!(!spec.output.exists());
+        }
+    }
 }
