@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 
 /// A job without a split size in its spec gets at least this many splits per slot.
 const SPLITS_PER_SLOT: u64 = 4;
+/// A rest up to this part of a split's size is no split of its own.
+const SLOP: u64 = 10;
 /// Above so many splits they get larger instead.
 const MOST_AUTO_SPLITS: u64 = 20_000;
 const MOST_AUTO_REDUCES: u64 = 2_000;
@@ -132,7 +134,8 @@ fn is_splittable(input: &InputFile, format: &InputFormat) -> bool {
     is_seekable(input, format) || (input.codec == Some(Codec::Bz2) && !input.whole && lines)
 }
 
-/// Cuts files into splits of equal size; the last one of a file is what is left.
+/// Cuts files into splits of equal size; the last one of a file is what is left, and up to a tenth longer
+/// than the others, as Hadoop cuts them (`FileInputFormat`).
 fn cut(inputs: &[InputFile], format: &InputFormat, split_bytes: u64) -> Vec<Split> {
     let mut splits = Vec::new();
     for (index, input) in inputs.iter().enumerate() {
@@ -149,7 +152,9 @@ fn cut(inputs: &[InputFile], format: &InputFormat, split_bytes: u64) -> Vec<Spli
         }
         let mut start = 0;
         while start < input.bytes {
-            let end = start.saturating_add(size).min(input.bytes);
+            let left = input.bytes - start;
+            let end =
+                if left <= size.saturating_add(size / SLOP) { input.bytes } else { start + size };
             splits.push(Split { input: index, start, end });
             start = end;
         }
@@ -227,5 +232,26 @@ mod tests {
         assert_eq!(auto_reduces(1 << 30, 16), 16);
         assert_eq!(auto_reduces(1 << 40, 16_384), 244);
         assert_eq!(auto_reduces(1 << 40, 10_000_000), 1, "by lines, into very many splits");
+    }
+
+    #[test]
+    fn a_rest_of_a_tenth_goes_with_the_split_before_it() {
+        let sizes = |bytes| {
+            let path = std::path::PathBuf::from("in");
+            let input = InputFile {
+                path,
+                bytes,
+                modified: (0, 0),
+                codec: None,
+                version: None,
+                whole: false,
+            };
+            let splits = cut(&[input], &InputFormat::default(), 100);
+            splits.iter().map(|split| split.end - split.start).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(200), [100, 100]);
+        assert_eq!(sizes(210), [100, 110]);
+        assert_eq!(sizes(211), [100, 100, 11]);
+        assert_eq!(sizes(9), [9]);
     }
 }

@@ -9,14 +9,13 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use support::cluster::Cluster;
 use support::load::{remote, runtime};
 use support::parts::{assert_same, parts};
-use support::process::Process;
 use support::text::Text;
-use support::{PATIENCE, binary, leave_out, refused, succeed, synod, wait_for};
+use support::{PATIENCE, refused, succeed, synod, wait_for};
 use synod::Revision;
 use synod::client::{ClientError, Consistency, Kv, WatchSpec, election};
 use synod::jobs::cluster::names::{ELECTION, JobId, PREFIX, TaskId, WorkerId};
@@ -193,74 +192,6 @@ fn a_pipeline_runs_on_a_cluster_and_ends_with_the_job_that_fails() {
     assert!(ended.status.code() == Some(1) && why.contains("sorted exists"), "{why}");
     assert!(folder.path().join("counts/_SUCCESS").is_file());
     assert_eq!(states()[..3], [done[0], done[1], done[0]]);
-}
-
-/// How `unshare` gets a network that nobody else is in, and how `nsenter` enters it.
-fn way_to_a_network() -> Option<(&'static [&'static str], &'static [&'static str])> {
-    let ways: [(&[&str], &[&str]); 2] =
-        [(&["-n"], &["-n"]), (&["-rn"], &["-U", "-n", "--preserve-credentials"])];
-    let works = |way: &&(&[&str], &[&str])| {
-        let mut command = Command::new("unshare");
-        let tried = command.args(way.0).args(["ip", "link", "set", "lo", "up"]).output();
-        tried.is_ok_and(|tried| tried.status.success())
-    };
-    let found = ways.iter().find(works).copied();
-    if found.is_none() {
-        leave_out(
-            "a server that others can reach: no network of its own",
-            "SYNOD_TEST_REQUIRE_NET",
-        );
-    }
-    found
-}
-
-#[test]
-fn a_server_that_other_machines_can_reach_runs_no_programs_of_jobs_unless_told_to() {
-    let Some((unshare, enter)) = way_to_a_network() else { return };
-    for allowed in [false, true] {
-        let folder = TempDir::new().unwrap();
-        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-        let mut server = Command::new("unshare");
-        server.args(unshare).args(["sh", "-c", "ip link set lo up && exec \"$0\" \"$@\""]);
-        server.arg(binary()).args(["server", "--stop-with-stdin", "--name", "n1", "--insecure"]);
-        server.args(["--data", &path("n1"), "--listen-client", "0.0.0.0:2379"]);
-        server.args(["--advertise-client", "127.0.0.1:2379", "--listen-peer", "127.0.0.1:2380"]);
-        server.args(["--initial-cluster", "n1=http://127.0.0.1:2380"]);
-        server.args(allowed.then_some(["--job-commands", "true"]).iter().flatten());
-        let mut server = Process::start("n1", &mut server, folder.path());
-        server.wait_for_output(|output| output.contains(" ready"));
-        let client = |words: &[&str]| {
-            let mut command = Command::new("nsenter");
-            command.args(["-t", &server.id().to_string()]).args(enter).arg(binary()).args(words);
-            command.args(["--endpoints", "127.0.0.1:2379"]).stdin(Stdio::null());
-            command
-        };
-        fs::write(path("in"), "a\n").unwrap();
-        let (ran, script) = (folder.path().join("ran"), path("mapper.sh"));
-        fs::write(&script, format!("touch {}; cat\n", ran.display())).unwrap();
-        let mapper = format!("sh {script}");
-        let streaming = ["streaming", "-input", &path("in"), "-output", &path("out")];
-        let streaming = [&streaming[..], &["-mapper", &mapper, "-numReduceTasks", "0"]].concat();
-        let mut job =
-            client(&streaming).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        if allowed {
-            assert!(job.wait().unwrap().success());
-            assert!(ran.exists());
-            continue;
-        }
-        wait_for("the job to be planned", PATIENCE, || {
-            let listed = client(&["jobs", "list", "--json"]).output().unwrap().stdout;
-            String::from_utf8(listed).unwrap().contains(r#""state":"running""#).then_some(())
-        });
-        // The oldest job goes first: who runs this one has left the other alone.
-        let native = ["run", "wordcount", &path("in"), "--output", &path("counts"), "--quiet"];
-        assert!(client(&native).status().unwrap().success());
-        assert!(!ran.exists());
-        let pid = rustix::process::Pid::from_child(&job);
-        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-        assert_eq!(job.wait().unwrap().code(), Some(130));
-        assert!(!ran.exists() && !folder.path().join("out").exists());
-    }
 }
 
 /// A worker that was killed, and what was known of its job just before.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::kv::requests::Load;
 use super::mapreduce::peers::{BY_HAND, DUCKDB, GNU_SORT, MAWK, POLARS, PYSPARK, SHELL};
-use super::mapreduce::works::ONE_PROCESS;
+use super::mapreduce::works::{EVEN_INPUT, ONE_PROCESS};
 
 /// A bound on one figure.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -78,6 +78,7 @@ pub fn over_peer(work: &str, peer: &str) -> Option<Target> {
         ("distinct", DUCKDB) => Target::AtLeast(1.0),
         ("streaming" | "streaming-map", SHELL) => Target::AtMost(1.15),
         ("workers", ONE_PROCESS) => Target::AtMost(1.3),
+        (_, EVEN_INPUT) => Target::AtMost(2.0),
         _ => return None,
     })
 }

@@ -19,6 +19,8 @@ pub enum Form {
     LinesButTabs,
     /// The same bytes in the same order, cut into any parts.
     Bytes,
+    /// Nothing: the programs read different inputs.
+    Differs,
 }
 
 /// What is left of an answer.
@@ -49,7 +51,7 @@ pub fn digest(output: &Path, form: Form) -> Result<Digest> {
         let mut text = line.strip_suffix(b"\n").unwrap_or(&line);
         match form {
             Form::Bytes => in_order.update(&line),
-            Form::Lines | Form::LinesButTabs => {
+            Form::Lines | Form::LinesButTabs | Form::Differs => {
                 while form == Form::LinesButTabs && text.last() == Some(&b'\t') {
                     text = &text[..text.len() - 1];
                 }

@@ -6,6 +6,8 @@
 //! - Distinct keys: tokens of eight letters and digits, drawn evenly from ten million for every GB.
 //! - Records for sorting, much as gensort prints them (`-a`): 100 bytes with the line feed at the end, a
 //!   random key of ten printable bytes first, then the record's number.
+//! - Such records by ascending keys, in order, in the opposite order and mixed, and one of them over and
+//!   over; text in which 99 of 100 words are the same one, or all.
 //! - Nothing.
 //!
 //! Files are kept for the next run of the same size.
@@ -25,6 +27,13 @@ pub enum Input {
     AccessLog,
     DistinctKeys,
     SortRecords,
+    OrderedRecords,
+    ReversedRecords,
+    /// The same ones as these two.
+    MixedRecords,
+    EqualRecords,
+    HotWord,
+    OneWord,
     /// An empty file.
     Nothing,
 }
@@ -39,6 +48,20 @@ impl Input {
             Input::AccessLog => ("access-log", write_log),
             Input::DistinctKeys => ("distinct-keys", write_distinct_keys),
             Input::SortRecords => ("sort-records", write_sort_records),
+            Input::OrderedRecords => {
+                ("ordered-records", |out, bytes| write_records(out, bytes, |place, _| place))
+            }
+            Input::ReversedRecords => ("reversed-records", |out, bytes| {
+                write_records(out, bytes, |place, all| all - 1 - place)
+            }),
+            Input::MixedRecords => ("mixed-records", |out, bytes| {
+                write_records(out, bytes, |place, all| place * stride(all) % all)
+            }),
+            Input::EqualRecords => {
+                ("equal-records", |out, bytes| write_records(out, bytes, |_, _| 7))
+            }
+            Input::HotWord => ("hot-word", |out, bytes| write_one_word(out, bytes, true)),
+            Input::OneWord => ("one-word", |out, bytes| write_one_word(out, bytes, false)),
             Input::Nothing => ("nothing", |_, _| Ok(())),
         };
         let path = folder.join(format!("{name}-{bytes}"));
@@ -151,16 +174,59 @@ fn write_distinct_keys(out: &mut dyn Write, bytes: u64) -> IoResult<()> {
 fn write_sort_records(out: &mut dyn Write, bytes: u64) -> IoResult<()> {
     let mut random = Rng::with_seed(SEED);
     for number in 0..(bytes / 100).max(1) {
-        let mut record = [b' '; 100];
+        let mut record = record(number)?;
         record[..10].fill_with(|| random.u8(b' '..=b'~'));
-        write!(&mut record[12..44], "{number:032X}")?;
-        for (at, byte) in record[46..98].iter_mut().enumerate() {
-            *byte = b'A' + ((number as usize + at / 4) % 26) as u8;
-        }
-        record[99] = b'\n';
         out.write_all(&record)?;
     }
     Ok(())
+}
+
+/// Records whose keys are numbers, by the place of each among all.
+fn write_records(
+    out: &mut dyn Write,
+    bytes: u64,
+    number: impl Fn(u64, u64) -> u64,
+) -> IoResult<()> {
+    let all = (bytes / 100).max(1);
+    for place in 0..all {
+        let number = number(place, all);
+        let mut record = record(number)?;
+        write!(&mut record[..10], "{number:010}")?;
+        out.write_all(&record)?;
+    }
+    Ok(())
+}
+
+/// Without its key.
+fn record(number: u64) -> IoResult<[u8; 100]> {
+    let mut record = [b' '; 100];
+    write!(&mut record[12..44], "{number:032X}")?;
+    for (at, byte) in record[46..98].iter_mut().enumerate() {
+        *byte = b'A' + ((number as usize + at / 4) % 26) as u8;
+    }
+    record[99] = b'\n';
+    Ok(record)
+}
+
+/// A step that comes by every number below `all` once: it has no divisor in common with it.
+fn stride(all: u64) -> u64 {
+    // A prime: it divides `all`, or has nothing in common with it.
+    if all.is_multiple_of(MIX) { 1 } else { MIX }
+}
+
+/// The same word, and between them a hundredth of others if it is to be.
+fn write_one_word(out: &mut dyn Write, bytes: u64, with_others: bool) -> IoResult<()> {
+    let mut random = Rng::with_seed(SEED);
+    let words = vocabulary(&mut random);
+    let mut written = 0;
+    while written < bytes {
+        let is_other = with_others && random.u8(..100) == 0;
+        let word: &[u8] = if is_other { &words[random.usize(..words.len())] } else { b"always" };
+        out.write_all(word)?;
+        out.write_all(if random.u8(..10) == 0 { b"\n" } else { b" " })?;
+        written += word.len() as u64 + 1;
+    }
+    out.write_all(b"\n")
 }
 
 const VOCABULARY: usize = 32_768;
@@ -173,6 +239,8 @@ const TOKENS: u64 = 1 << 40;
 const SCATTER: u64 = 0x9e37_79b9_7f4a_7c15;
 const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 const BYTES_PER_DISTINCT_KEY: u64 = 100;
+/// A prime.
+const MIX: u64 = 1_000_003;
 const SEED: u64 = 7;
 
 #[cfg(test)]
@@ -222,5 +290,37 @@ mod tests {
         assert_eq!(lines.len(), 10);
         assert!(lines.iter().all(|line| line.len() == 100));
         assert_eq!(&lines[9][12..44], format!("{:032X}", 9));
+    }
+
+    #[test]
+    fn mixed_records_are_those_that_are_in_order() {
+        for count in [1, 2, 1_000, 1_000_003] {
+            let mut numbers: Vec<u64> =
+                (0..count).map(|place| place * stride(count) % count).collect();
+            numbers.sort_unstable();
+            assert!(numbers.into_iter().eq(0..count), "{count}");
+        }
+        let made = |input: fn(u64, u64) -> u64| {
+            let mut out = Vec::new();
+            write_records(&mut out, 1_000, input).unwrap();
+            let lines = String::from_utf8(out).unwrap();
+            lines.lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let ordered = made(|place, _| place);
+        let mut mixed = made(|place, all| place * stride(all) % all);
+        assert!(ordered.is_sorted() && ordered != mixed);
+        mixed.sort();
+        assert_eq!(ordered, mixed);
+        assert!(ordered.iter().all(|line| line.len() == 99));
+    }
+
+    #[test]
+    fn the_hot_word_is_99_of_100() {
+        let mut out = Vec::new();
+        write_one_word(&mut out, 100_000, true).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let words: Vec<&str> = text.split_ascii_whitespace().collect();
+        let hot = words.iter().filter(|word| **word == "always").count() * 100 / words.len();
+        assert!((97..100).contains(&hot), "{hot}");
     }
 }

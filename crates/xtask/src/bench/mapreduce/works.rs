@@ -38,6 +38,16 @@ pub enum Name {
     Workers,
     /// Totals per address of an access log.
     Loganalysis,
+    /// Records that are in order already.
+    SortSorted,
+    /// Records in the opposite order.
+    SortReversed,
+    /// One record over and over.
+    SortEqual,
+    /// A word count in which 99 of 100 words are the same one.
+    HotKey,
+    /// A word count of one word.
+    EqualKeys,
 }
 
 /// How Synod and a program beside it are compared.
@@ -81,6 +91,11 @@ impl Maker<'_> {
             Name::Distinct => (Input::DistinctKeys, Form::Lines),
             Name::Streaming | Name::StreamingMap => (Input::AccessLog, Form::LinesButTabs),
             Name::Empty => (Input::Nothing, Form::Lines),
+            Name::SortSorted => (Input::OrderedRecords, Form::Bytes),
+            Name::SortReversed => (Input::ReversedRecords, Form::Bytes),
+            Name::SortEqual => (Input::EqualRecords, Form::Differs),
+            Name::HotKey => (Input::HotWord, Form::Differs),
+            Name::EqualKeys => (Input::OneWord, Form::Differs),
         };
         let input = input.file(&self.work.kept, self.options.input_mb * 1_000_000)?;
         let mut work = Work {
@@ -138,6 +153,14 @@ impl Maker<'_> {
                 };
                 vec![self.streaming(reducer, &input), shell(script, &input)]
             }
+            Name::SortSorted | Name::SortReversed | Name::SortEqual => {
+                work.ratio = Ratio::Time;
+                self.beside_even("sort", &input, Input::MixedRecords)?
+            }
+            Name::HotKey | Name::EqualKeys => {
+                work.ratio = Ratio::Time;
+                self.beside_even("wordcount", &input, Input::ZipfText)?
+            }
             Name::Workers => {
                 work.ratio = Ratio::Time;
                 let workers = Rc::new(Workers::start(self.synod, self.work)?);
@@ -170,6 +193,14 @@ impl Maker<'_> {
             Ok(command)
         };
         Program { name, command: Box::new(command), cpu: Cpu::Own, may_fail: false }
+    }
+
+    /// Synod on this input, and on one of the same size without its peculiarity.
+    fn beside_even(&self, job: &'static str, input: &Path, even: Input) -> Result<Vec<Program>> {
+        let even = even.file(&self.work.kept, self.options.input_mb * 1_000_000)?;
+        let more = ["--no-sync"];
+        let beside = self.run_once(EVEN_INPUT, job, &even, &more);
+        Ok(vec![self.run_once(SYNOD, job, input, &more), beside])
     }
 
     fn on_workers(&self, workers: &Rc<Workers>, input: &Path) -> Vec<Program> {
@@ -221,6 +252,9 @@ pub const SYNOD: &str = "synod";
 pub const SYNCED: &str = "synod, synced";
 /// What three workers are compared with.
 pub const ONE_PROCESS: &str = "synod, one process";
+
+/// Synod on input without any peculiarity.
+pub const EVEN_INPUT: &str = "synod, even input";
 
 /// For the work with many distinct keys.
 const BUDGET_MIB: u64 = 512;
