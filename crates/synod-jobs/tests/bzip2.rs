@@ -145,7 +145,10 @@ fn every_line_of_a_bzip2_file_is_read_once_for_every_split_size() {
     sizes.extend(marks[4..].iter().map(|&mark| mark as u64 / 8));
     for size in sizes {
         let (records, splits) = shown(&spec(&bench, &path, size)).unwrap();
-        assert_eq!(splits as u64, (all.len() as u64).div_ceil(size));
+        let (whole, rest) = (all.len() as u64 / size, all.len() as u64 % size);
+        // A short rest goes with the split before it.
+        let expected_splits = whole + u64::from(whole == 0 || rest > size / 10);
+        assert_eq!(splits as u64, expected_splits);
         assert!(records == expected, "splits of {size} bytes give other lines");
     }
     // In splits of a byte almost all are empty.

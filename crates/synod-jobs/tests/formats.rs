@@ -254,6 +254,7 @@ fn compressed_inputs_give_the_records_of_what_was_packed() {
     let mut job = bench.spec("wordcount", &[&plain]);
     run(&job).unwrap();
     let expected = joined(&job.output);
+    job.split_bytes = Some(500_000);
     for codec in Codec::ALL {
         // Two streams, one after the other, are one text.
         let mut bytes = packed(codec, &text[..1_000_003]);
