@@ -12,11 +12,16 @@ use synod_state::kv::{
 /// Writes of one change, at most; the store's own limit is a little higher.
 pub const MAX_WRITES: usize = 100;
 
+/// Bytes of keys and values from which on nothing more is put into a change that could be several: one record
+/// more, however large it may be, fits the store's limit of 1.5 MiB.
+const FULL_BYTES: usize = 128 << 10;
+
 /// A guarded transaction in the making.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Change {
     guards: Vec<Compare>,
     writes: Vec<TxnOp>,
+    bytes: usize,
 }
 
 impl Change {
@@ -58,6 +63,7 @@ impl Change {
         lease: LeaseId,
     ) -> Change {
         let (key, value) = (key.into(), value.into());
+        self.bytes += key.len() + value.len();
         self.writes.push(TxnOp::Put(PutRequest { key, value, lease, ..PutRequest::default() }));
         self
     }
@@ -79,10 +85,12 @@ impl Change {
         self
     }
 
-    /// Whether it holds as many writes as it may.
+    /// Whether it holds as much as it may.
     pub fn is_full(&self) -> bool {
         // Room for the puts and deletions that belong together.
-        self.writes.len() + 2 > MAX_WRITES || self.guards.len() + 2 > MAX_WRITES
+        self.writes.len() + 2 > MAX_WRITES
+            || self.guards.len() + 2 > MAX_WRITES
+            || self.bytes >= FULL_BYTES
     }
 
     /// The transaction.

@@ -227,6 +227,11 @@ impl JobId {
         }
     }
 
+    /// The prefixes of what says who runs a task.
+    pub fn claim_prefixes(&self) -> [String; 2] {
+        ["claim/", "backup/"].map(|what| format!("{}{what}", self.prefix()))
+    }
+
     /// The prefixes of everything that a finished job leaves behind beside its record and its report.
     pub fn working_prefixes(&self) -> [String; 6] {
         ["cancel", "plan/", "task/", "claim/", "backup/", "unreadable/"]

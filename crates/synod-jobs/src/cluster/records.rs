@@ -140,6 +140,9 @@ pub struct TaskRecord {
     pub skips: Vec<BadRecord>,
     /// The attempt that won.
     pub done: Option<TaskDone>,
+    /// The one that had won before its output was lost, until another one does; see [`TaskRecord::winner`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<TaskDone>,
     /// A running attempt that is so slow that another one may begin beside it.
     #[serde(default)]
     pub slow: Option<u32>,
@@ -176,6 +179,20 @@ pub struct TaskDone {
     /// The work that it was, in the units of [`ClaimRecord::work_total`]; 0 if unknown.
     #[serde(default)]
     pub work: u64,
+}
+
+impl TaskDone {
+    /// This, with the sum of its sections in the place of them: there is nothing to be read there any more.
+    #[must_use]
+    pub fn without_sections(mut self) -> TaskDone {
+        if let TaskOutput::Map { sections, .. } = &mut self.output {
+            let sum = |sum: (u64, u64), one: &(u64, u64)| {
+                (sum.0.saturating_add(one.0), sum.1.saturating_add(one.1))
+            };
+            *sections = vec![sections.iter().fold((0, 0), sum)];
+        }
+        self
+    }
 }
 
 /// When an attempt began and ended, by its worker's clock.
@@ -360,6 +377,13 @@ pub fn shortened(message: &str) -> String {
 }
 
 impl TaskRecord {
+    /// The attempt whose counts and side files are the task's. When the pairs of a map are lost these are
+    /// not: its counts are here, its side files in the job's folder. They are the task's to the end if the
+    /// job needs the pairs no more, or else until another attempt has won.
+    pub fn winner(&self) -> Option<&TaskDone> {
+        self.done.as_ref().or(self.lost.as_ref())
+    }
+
     /// This task after one more failed attempt. The second failure at the same record makes it one
     /// to skip, if the job allows that, and then neither failure counts.
     pub fn failed(&self, failure: AttemptFailure, skips_allowed: bool) -> TaskRecord {

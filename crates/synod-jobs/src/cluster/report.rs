@@ -128,7 +128,7 @@ impl JobReport {
             report.failures.extend(failures.map(row));
             report.backup_attempts =
                 report.backup_attempts.saturating_add(task.backups.len() as u32);
-            let Some(done) = &task.done else { continue };
+            let Some(done) = task.winner() else { continue };
             report.counters.add(done.output.counters());
             let (bytes, pairs) = load(id.kind, &done.output);
             let next = places.len() as u32;

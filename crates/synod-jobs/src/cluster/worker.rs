@@ -88,7 +88,7 @@ pub fn done(held: &Held, me: &Identity, now: &Stamped<TaskRecord>, made: Made) -
     let span = Span { started_ms: held.started_ms, ended_ms };
     let (worker, node) = (me.id.clone(), me.node.clone());
     let done = TaskDone { attempt: held.attempt(), worker, node, span, output, work };
-    let record = TaskRecord { done: Some(done), slow: None, ..now.record.clone() };
+    let record = TaskRecord { done: Some(done), lost: None, slow: None, ..now.record.clone() };
     let beside = match held.seat {
         Seat::First => Seat::Second,
         Seat::Second => Seat::First,

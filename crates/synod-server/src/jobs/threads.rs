@@ -338,7 +338,7 @@ struct Winners {
 fn winners(job: &JobView) -> Winners {
     let mut winners = Winners::default();
     for (id, task) in &job.tasks {
-        let Some(done) = &task.record.done else { continue };
+        let Some(done) = task.record.winner() else { continue };
         winners.counters.add(done.output.counters());
         let (part, side_files) = match &done.output {
             TaskOutput::Map { side_files, .. } if side_files.is_empty() => continue,

@@ -3,7 +3,7 @@
 use super::{Coordinator, put_task};
 use crate::cluster::change::Change;
 use crate::cluster::names::{JobId, JobKey, TaskId, WorkerId};
-use crate::cluster::records::{AttemptFailure, Span, TaskRecord};
+use crate::cluster::records::{AttemptFailure, Span, TaskDone, TaskRecord};
 use crate::cluster::view::{JobView, Stamped, View};
 use std::time::Duration;
 
@@ -79,7 +79,7 @@ fn lost(
     at: Option<&WorkerId>,
 ) -> Change {
     let mut record = found.record.clone();
-    record.done = None;
+    record.lost = record.done.take().map(TaskDone::without_sections);
     record.losses += 1;
     if let Some(worker) = at.filter(|worker| !record.lost_at.contains(worker)) {
         record.lost_at.push(worker.clone());

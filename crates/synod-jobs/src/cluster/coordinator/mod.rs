@@ -188,8 +188,7 @@ impl Coordinator {
         let (last, count) =
             if reduces == 0 { (TaskKind::Map, maps) } else { (TaskKind::Reduce, reduces) };
         if job_view.done(last) == count {
-            let change = self.moved(id, job, JobState::Committing);
-            return Some(Step::Change(change));
+            return Some(Step::Change(self.committing(id, job)));
         }
         self.paces.look(id, job_view, now);
         if let Some(change) = self.send_back(view, id, job_view, now) {
@@ -337,6 +336,13 @@ impl Coordinator {
         let ended_ms = if state.is_final() { self.unix_ms } else { 0 };
         let record = JobRecord { state, ended_ms, ..self.signed(job) };
         self.guarded().if_unchanged(key.clone(), job.modified).put(key, stored(&record))
+    }
+
+    /// With this the winners are settled: no attempt that still runs, be it a map that is made again, can end
+    /// any more, and none begins.
+    fn committing(&self, id: &JobId, job: &Stamped<JobRecord>) -> Change {
+        let change = self.moved(id, job, JobState::Committing);
+        id.claim_prefixes().into_iter().fold(change, Change::delete_prefix)
     }
 
     fn finished(

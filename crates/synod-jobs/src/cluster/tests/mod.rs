@@ -6,6 +6,7 @@ mod publishing;
 mod queue;
 mod shown;
 mod slowness;
+mod winners;
 
 use super::change::Change;
 use super::claim::{Asking, Chooser, Claim};

@@ -95,7 +95,7 @@ impl<K: Kv> JobService<K> {
     /// Whether the records say that this attempt is the task's winner.
     fn has_won(&self, held: &Held) -> bool {
         let task = self.view.jobs.get(&held.job).and_then(|job| job.tasks.get(&held.task));
-        task.and_then(|task| task.record.done.as_ref())
+        task.and_then(|task| task.record.winner())
             .is_some_and(|done| done.worker == self.id && done.attempt == held.attempt())
     }
 

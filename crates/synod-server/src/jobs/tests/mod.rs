@@ -8,6 +8,7 @@ mod disks;
 mod kills;
 mod links;
 mod lives;
+mod lost_maps;
 mod neighbours;
 mod phases;
 mod planning;

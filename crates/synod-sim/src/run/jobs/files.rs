@@ -1,5 +1,5 @@
 //! Files as the simulated jobs see them: outputs of maps on each worker's own disk, and the folders that all
-//! nodes share, where reduces leave their part files and coordinators publish them.
+//! nodes share, where maps leave a side file, reduces their part files, and coordinators publish them.
 //!
 //! What is published stays under the attempt that it came from, so two winners of one partition show.
 
@@ -15,7 +15,7 @@ pub(super) type Attempt = (TaskId, u32);
 /// The output folder of one job.
 #[derive(Debug, Default)]
 pub(super) struct Folder {
-    /// Part files of attempts that have ended.
+    /// Files of attempts that have ended.
     staged: BTreeSet<Attempt>,
     /// The attempt whose file each task has published.
     pub(super) published: BTreeMap<TaskId, u32>,
@@ -55,7 +55,7 @@ impl Files {
         self.folders.entry(job.clone()).or_default();
     }
 
-    /// A reduce has written its part; false if the folder is gone.
+    /// An attempt has written its file; false if the folder is gone.
     pub(super) fn stage(&mut self, job: &JobId, attempt: Attempt) -> bool {
         let Some(folder) = self.folders.get_mut(job) else { return false };
         folder.staged.insert(attempt);

@@ -99,13 +99,13 @@ impl Judge {
         }
         if now.state == JobState::Committing {
             let mine = self.tasks.iter().filter(|((of, _), _)| *of == job);
-            let won = mine.filter_map(|((_, task), record)| {
-                let is_output = task.kind == synod_jobs::TaskKind::Reduce;
-                is_output.then_some((*task, record.done.as_ref()?.attempt))
-            });
+            let won =
+                mine.filter_map(|((_, task), record)| Some((*task, record.winner()?.attempt)));
             let won: BTreeMap<TaskId, u32> = won.collect();
-            if won.len() != now.totals.reduces as usize {
-                let what = format!("{job} commits {} of {} parts", won.len(), now.totals.reduces);
+            // Each has a file to publish: of a map it is one beside its pairs, which may be lost.
+            let all = (now.totals.maps + now.totals.reduces) as usize;
+            if won.len() != all {
+                let what = format!("{job} commits the files of {} of {all} tasks", won.len());
                 self.broken("job-early-end", what);
             }
             self.winners.insert(job.clone(), won);

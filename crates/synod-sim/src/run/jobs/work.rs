@@ -33,9 +33,13 @@ impl Run {
         } else if self.world.now < self.heal_at && self.rng.u8(..50) == 0 {
             Outcome::Failed
         } else if key.1.kind == TaskKind::Map {
-            self.jobs.files.put_output(&id, &key.0, attempt);
-            let reduces = self.reduces_of(&key.0);
-            Outcome::Made(map_output(reduces))
+            // Beside its pairs it leaves a file that is published.
+            if self.jobs.files.stage(&key.0, attempt) {
+                self.jobs.files.put_output(&id, &key.0, attempt);
+                Outcome::Made(map_output(self.reduces_of(&key.0)))
+            } else {
+                Outcome::Failed
+            }
         } else {
             self.reduce_ends(place, &key, attempt)
         };

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use synod_jobs::cluster::{
-    Change, Coordinator, JobId, JobState, JobView, Limits, Office, Program, Step, TaskId, TaskKind,
-    Work,
+    Change, Coordinator, JobId, JobState, JobView, Limits, Office, Program, Step, TaskId, Work,
 };
 use synod_jobs::commit::Manifest;
 
@@ -181,6 +180,6 @@ impl Worked {
 }
 
 fn winners(job: &JobView) -> BTreeMap<TaskId, u32> {
-    let reduces = job.tasks_of(TaskKind::Reduce);
-    reduces.filter_map(|(id, task)| Some((id, task.record.done.as_ref()?.attempt))).collect()
+    let won = job.tasks.iter().map(|(id, task)| Some((*id, task.record.winner()?.attempt)));
+    won.flatten().collect()
 }

@@ -64,7 +64,7 @@ impl Worker {
                 });
             }
             let won = task
-                .and_then(|task| task.record.done.as_ref())
+                .and_then(|task| task.record.winner())
                 .is_some_and(|done| done.worker == self.id && done.attempt == held.attempt());
             if !won {
                 self.discards.push((held.job.clone(), held.task, held.attempt()));
