@@ -162,6 +162,7 @@ impl OutputFolder {
         let mut side_files = Vec::new();
         let mut names = BTreeSet::new();
         for file in tasks.iter().flat_map(|task| task.side.0) {
+            file.check()?;
             if !names.insert(&file.name) {
                 let message = format!("two tasks have written a side file {}", file.name);
                 return Err(JobError::Task { message, permanent: true, bad_record: None });

@@ -10,7 +10,9 @@
 //! has succeeded after all.
 
 use crate::cluster::names::{JobId, TaskId};
-use crate::commit::{Manifest, Naming, OutputFolder, Publish, SUCCESS, TEMPORARY, sync_names};
+use crate::commit::{
+    Manifest, Naming, OutputFolder, Part, Publish, SUCCESS, TEMPORARY, sync_names,
+};
 use crate::counters::Counters;
 use crate::error::JobError;
 use crate::progress::Progress;
@@ -104,11 +106,11 @@ pub fn commit(
     progress: &Progress,
 ) -> Result<Manifest, JobError> {
     let own = own_folder(&spec.output, job);
+    let naming = Naming::of(spec);
     if !own.is_dir() {
-        return committed_before(spec, winners, counters);
+        return committed_before(spec, naming, winners, counters);
     }
     let mut folder = OutputFolder::adopt(&spec.output, &own, job.to_string());
-    let naming = Naming::of(spec);
     let mut tasks = Vec::with_capacity(winners.len());
     for Winner { task, attempt, part, side_files } in winners {
         let own = attempt_folder(&spec.output, job, *task, *attempt);
@@ -128,6 +130,7 @@ pub fn commit(
 /// coordinator that wakes up late must not publish into what somebody else has made of the folder since.
 fn committed_before(
     spec: &JobSpec,
+    naming: Naming,
     winners: &[Winner],
     counters: &Counters,
 ) -> Result<Manifest, JobError> {
@@ -135,12 +138,15 @@ fn committed_before(
     let text = fs::read(&marker).map_err(|error| JobError::io("read", &marker, error))?;
     let other = || JobError::io("publish", &marker, io::Error::other("it is of another job"));
     let manifest: Manifest = serde_json::from_slice(&text).map_err(|_| other())?;
-    let lazy = spec.lazy_output;
     let parts = winners.iter().filter_map(|winner| winner.part.as_ref());
-    let parts = parts.filter(|part| !(lazy && part.records == 0));
-    let ours = parts.map(|part| (part.bytes, part.records, part.crc32c));
-    let theirs = manifest.parts.iter().map(|part| (part.bytes, part.records, part.crc32c));
-    if manifest.job != spec.job || manifest.counters != *counters || !ours.eq(theirs) {
+    let parts = parts.filter(|part| !(naming.lazy && part.records == 0));
+    let ours = parts.map(|part| {
+        let ReduceOutput { bytes, records, crc32c, .. } = *part;
+        Part { name: naming.part(part.partition), bytes, records, crc32c }
+    });
+    let sides = winners.iter().flat_map(|winner| &winner.side_files);
+    let is_ours = ours.eq(manifest.parts.iter().cloned()) && sides.eq(&manifest.side_files);
+    if manifest.job != spec.job || manifest.counters != *counters || !is_ours {
         return Err(other());
     }
     if spec.sync_output {

@@ -268,3 +268,54 @@ fn what_cannot_be_tidied_up_is_named_and_the_output_stays_complete() {
     output::tidy(&spec.output, &id, &progress).unwrap();
     assert_eq!(contents(&spec.output).len(), 5);
 }
+
+#[test]
+fn a_side_file_of_a_record_is_published_within_the_output_folder_under_a_name_of_its_own_or_not() {
+    for name in
+        ["../mine", "../../mine", "/mine", "a/b", "a/", "..", ".", "", "part-00007", "_SUCCESS"]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        // So that two steps up are still the test's own.
+        let home = folder.path().join("home");
+        fs::create_dir(&home).unwrap();
+        let (spec, id, mut winners) = about_to_commit(&home);
+        for mine in [folder.path().join("mine"), home.join("mine")] {
+            fs::write(mine, "mine").unwrap();
+        }
+        // What the name would lead to from the attempt's folder.
+        let own = spec.output.join("_temporary/01/r000001-1");
+        for theirs in ["mine", "../mine", "side/part-00007", "side/_SUCCESS"] {
+            fs::write(own.join(theirs), "theirs").unwrap();
+        }
+        fs::create_dir(own.join("side/a")).unwrap();
+        fs::write(own.join("side/a/b"), "theirs").unwrap();
+        winners[1].side_files.push(SideFile { name: name.to_owned(), bytes: 6 });
+        let counters = Counters::default();
+        let error = output::commit(&spec, &id, &winners, &counters, &Progress::new()).unwrap_err();
+        let why = error.to_string();
+        assert!(why.contains(&format!("side file {name}: ")) && error.is_permanent(), "{why}");
+        for mine in [folder.path().join("mine"), home.join("mine")] {
+            assert_eq!(fs::read_to_string(mine).unwrap(), "mine", "{name}");
+        }
+        let there = contents(&spec.output);
+        assert!(there.keys().eq(["_temporary"]), "nothing is published before: {there:?}");
+    }
+}
+
+#[test]
+fn who_publishes_again_does_not_take_names_from_a_manifest_that_the_records_do_not_know() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spec, id, winners) = about_to_commit(folder.path());
+    let (counters, progress) = (Counters::default(), Progress::new());
+    let manifest = output::commit(&spec, &id, &winners, &counters, &progress).unwrap();
+    output::tidy(&spec.output, &id, &progress).unwrap();
+    assert_eq!(output::commit(&spec, &id, &winners, &counters, &progress).unwrap(), manifest);
+    let mut part = manifest.clone();
+    part.parts[0].name = "../mine".to_owned();
+    let mut side = manifest.clone();
+    side.side_files[1].name = "../mine".to_owned();
+    for other in [part, side] {
+        fs::write(spec.output.join(SUCCESS), serde_json::to_vec(&other).unwrap()).unwrap();
+        assert!(output::commit(&spec, &id, &winners, &counters, &progress).is_err());
+    }
+}
