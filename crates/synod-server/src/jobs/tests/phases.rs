@@ -91,12 +91,14 @@ async fn coordinator_lost(work: Work, at: At, loss: Loss) {
     let id = bench.submit(&spec(&bench, "out")).await;
     let release = hold.wait_reached().await;
     assert_eq!(bench.coordinator().await, Some(first), "{case}");
+    bench.add(Kind::default()).await;
+    bench.add(Kind::default()).await;
+    // One of them is next: the first one would be it again if it came back before they have come.
+    bench.wait_candidates(3).await;
     match loss {
         Loss::Killed => bench.kill(first, true).await,
         Loss::Paused => bench.end_lease(first).await,
     }
-    bench.add(Kind::default()).await;
-    bench.add(Kind::default()).await;
     let summary = bench.finish(&id).await.unwrap_or_else(|error| panic!("{case}: {error}"));
     let done = parts(&bench.path("out"));
     assert!(done == parts(&bench.path("local")), "{case}: another output");
