@@ -12,6 +12,7 @@ use crate::counters::Counters;
 use crate::error::JobError;
 use crate::hash::{Head, head_of, head_within};
 use crate::job::Job;
+use crate::progress::Progress;
 use crate::reduce_input::ReduceInput;
 use crate::run::memory::MemoryRun;
 use crate::run::record;
@@ -40,6 +41,8 @@ pub struct Emitter<'t, J: Job> {
     total_order: bool,
     /// The attempt, and where its runs go; none while sampling.
     keeping: Option<(&'t TaskContext<'t>, &'t RunStore)>,
+    /// Told that the task moves; none while sampling.
+    progress: Option<&'t Progress>,
     runs: Vec<Run>,
     /// The part file, if there are no reduce tasks.
     sink: Option<Sink>,
@@ -92,6 +95,7 @@ impl<'t, J: Job> Emitter<'t, J> {
             limit_bytes,
             total_order: job.total_order(),
             keeping: Some(keeping),
+            progress: Some(keeping.0.progress),
             runs: Vec::new(),
             sink: None,
             failure: None,
@@ -106,15 +110,20 @@ impl<'t, J: Job> Emitter<'t, J> {
 
     /// For the sampler: keeps the beginning of every key and nothing else.
     pub(crate) fn sampling(job: &'t J) -> Emitter<'t, J> {
-        Emitter::keeping_nothing(job, Mode::Sample, None)
+        Emitter::keeping_nothing(job, Mode::Sample, None, None)
     }
 
     /// For a map task of a job without reduce tasks: pairs are written to `sink`.
-    pub(crate) fn writing(job: &'t J, sink: Sink) -> Emitter<'t, J> {
-        Emitter::keeping_nothing(job, Mode::Write, Some(sink))
+    pub(crate) fn writing(job: &'t J, sink: Sink, progress: &'t Progress) -> Emitter<'t, J> {
+        Emitter::keeping_nothing(job, Mode::Write, Some(sink), Some(progress))
     }
 
-    fn keeping_nothing(job: &'t J, mode: Mode, sink: Option<Sink>) -> Emitter<'t, J> {
+    fn keeping_nothing(
+        job: &'t J,
+        mode: Mode,
+        sink: Option<Sink>,
+        progress: Option<&'t Progress>,
+    ) -> Emitter<'t, J> {
         Emitter {
             job,
             partitions: 1,
@@ -125,6 +134,7 @@ impl<'t, J: Job> Emitter<'t, J> {
             limit_bytes: 0,
             total_order: false,
             keeping: None,
+            progress,
             runs: Vec::new(),
             sink,
             failure: None,
@@ -195,10 +205,13 @@ impl<'t, J: Job> Emitter<'t, J> {
         self.counters.count(name, amount);
     }
 
-    /// Says which record is being mapped, for the report of a panic.
+    /// Says which record is being mapped, for the report of a panic. That is a move of the task.
     #[inline]
     pub fn stand_at(&mut self, offset: u64, number: u64) {
         self.position = (offset, number);
+        if let Some(progress) = self.progress {
+            progress.note_small_move();
+        }
     }
 
     #[inline]
@@ -326,7 +339,7 @@ impl<'t, J: Job> Emitter<'t, J> {
         if self.mode == Mode::Discard {
             return;
         }
-        match store.keep(self.job, run) {
+        match store.keep(self.job, run, task.progress) {
             Ok(run) => {
                 self.counters.combined_pairs_out +=
                     (0..self.partitions).map(|partition| run.pairs(partition)).sum::<u64>();

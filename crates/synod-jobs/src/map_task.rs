@@ -114,7 +114,8 @@ pub fn run_map_only_task<J: Job>(
     codec: Option<Codec>,
     sync: bool,
 ) -> Result<ReduceOutput, JobError> {
-    let mut emitter = Emitter::writing(context.job, Sink::create(output, codec)?);
+    let sink = Sink::create(output, codec)?;
+    let mut emitter = Emitter::writing(context.job, sink, context.task.progress);
     let mut told = Told::default();
     let mut once = Some(split);
     let result = without_panic(|| {
@@ -170,12 +171,14 @@ pub fn run_map_task_to_file<J: Job>(
 ) -> Result<MapOutput, JobError> {
     let mut once = Some(split);
     let MapRuns { runs, mut counters, side_files } = run_map_task(context, &mut || once.take())?;
+    let progress = context.task.progress;
     let sources = |partition| {
         let sources = runs.iter().map(|run| run.source(partition)).collect();
-        limit_fan_in(context.job, sources, fan_in, context.store)
+        limit_fan_in(context.job, sources, fan_in, context.store, progress)
     };
-    let index =
-        without_panic(|| write_run_file(context.job, output, context.plan.reduces, sources))?;
+    let index = without_panic(|| {
+        write_run_file(context.job, output, context.plan.reduces, progress, sources)
+    })?;
     counters.combined_pairs_out = index.sections.iter().map(|section| section.pairs).sum();
     Ok(MapOutput { path: output.to_owned(), index, counters, side_files })
 }

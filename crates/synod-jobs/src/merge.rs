@@ -7,6 +7,7 @@
 use crate::buffer::order::word_at;
 use crate::error::JobError;
 use crate::job::Job;
+use crate::progress::Progress;
 use crate::run::RunSource;
 use crate::run::record::{self, Pair};
 use crate::run::store::RunStore;
@@ -137,16 +138,18 @@ impl Merge {
 }
 
 /// Writes everything that is left of `merge` into the writer's current partition, with adjacent
-/// equal keys combined if the job has a combiner. `path` is named in errors.
+/// equal keys combined if the job has a combiner. `path` is named in errors. Each pair is a move.
 pub(crate) fn write_merged<J: Job, W: Write>(
     job: &J,
     mut merge: Merge,
     writer: &mut RunWriter<W>,
     path: &Path,
+    progress: &Progress,
 ) -> Result<(), JobError> {
     let write = |error| JobError::io("write", path, error);
     let mut held: Option<(Vec<u8>, Vec<u8>)> = None;
     while let Some((key, value)) = merge.head() {
+        progress.small_step()?;
         if J::COMBINED_VALUE_BYTES.is_none() {
             writer.push(key, value).map_err(write)?;
         } else if let Some((held_key, total)) = &mut held
@@ -178,6 +181,7 @@ pub(crate) fn limit_fan_in<J: Job>(
     mut sources: Vec<Box<dyn RunSource>>,
     fan_in: usize,
     store: &RunStore,
+    progress: &Progress,
 ) -> Result<Vec<Box<dyn RunSource>>, JobError> {
     let fan_in = fan_in.max(2);
     while sources.len() > fan_in {
@@ -189,7 +193,7 @@ pub(crate) fn limit_fan_in<J: Job>(
                 break;
             }
             let group = std::cell::Cell::new(group);
-            let run = store.write(job, 1, |_| Ok(group.take()))?;
+            let run = store.write(job, 1, progress, |_| Ok(group.take()))?;
             merged.push(run.source(0));
         }
         sources = merged;

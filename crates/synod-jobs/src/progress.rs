@@ -28,6 +28,8 @@ pub struct Progress {
     phase: AtomicU8,
     cancelled: AtomicBool,
     moves: AtomicU64,
+    /// Whether there were small moves since somebody looked.
+    stirred: AtomicBool,
     pub(crate) bytes_total: AtomicU64,
     pub(crate) bytes_read: AtomicU64,
     pub(crate) maps_total: AtomicU64,
@@ -73,6 +75,7 @@ impl Progress {
     }
 
     /// Fails once somebody has called [`Progress::cancel`].
+    #[inline]
     pub fn check_cancelled(&self) -> Result<(), JobError> {
         if self.cancelled.load(Relaxed) { Err(JobError::Cancelled) } else { Ok(()) }
     }
@@ -88,8 +91,27 @@ impl Progress {
         self.check_cancelled()
     }
 
-    /// How often [`Progress::note_move`] was called: only that it changes means something.
+    /// The same for what happens for every record or pair: many small moves may be one. While nobody looks,
+    /// all but the first only read memory, so threads that share this do not take it from each other.
+    #[inline]
+    pub fn note_small_move(&self) {
+        if !self.stirred.load(Relaxed) {
+            self.stirred.store(true, Relaxed);
+        }
+    }
+
+    /// Notes a small move, and fails once the work was cancelled.
+    #[inline]
+    pub fn small_step(&self) -> Result<(), JobError> {
+        self.note_small_move();
+        self.check_cancelled()
+    }
+
+    /// Whoever watches looks here; that it changes means that something moves, how much it is means nothing.
     pub fn moves(&self) -> u64 {
+        if self.stirred.swap(false, Relaxed) {
+            self.note_move();
+        }
         self.moves.load(Relaxed)
     }
 

@@ -1,6 +1,7 @@
 //! The pairs of one partition in their order, as a reduce task gets them: one by one, or by groups.
 //!
-//! Values stream through, so one key with all the pairs of a job runs in constant memory.
+//! Values stream through, so one key with all the pairs of a job runs in constant memory. Each pair is a
+//! move of the task, and a look at the cancel switch: nobody knows how long a reduce function takes for one.
 
 use crate::counters::Counters;
 use crate::error::JobError;
@@ -12,10 +13,8 @@ use crate::run::RunSource;
 use crate::sink::Sink;
 use crate::task::TaskContext;
 
-/// Groups between two looks at the sink and the cancel switch.
+/// Groups between two looks at the sink.
 const GROUPS_PER_CHECK: u64 = 1_024;
-/// Pairs between two looks at the cancel switch.
-const PAIRS_PER_CHECK: u64 = 1 << 16;
 
 /// Key and value of a pair.
 pub type KeyValue<'p> = (&'p [u8], &'p [u8]);
@@ -80,9 +79,7 @@ impl<'m, J: Job> ReduceInput<'m, J> {
                 }
             }
             self.counters.reduce_pairs_in += 1;
-            if self.counters.reduce_pairs_in.is_multiple_of(PAIRS_PER_CHECK) {
-                self.progress.check_cancelled()?;
-            }
+            self.progress.small_step()?;
             if !self.passing {
                 let number = self.number;
                 return Ok(self.merge.head().map(|pair| (number, pair)));
@@ -115,7 +112,6 @@ impl<'m, J: Job> ReduceInput<'m, J> {
             counters.reduce_groups_in += 1;
             if counters.reduce_groups_in.is_multiple_of(GROUPS_PER_CHECK) {
                 out.check()?;
-                progress.check_cancelled()?;
             }
         }
         Ok(())
@@ -177,11 +173,8 @@ impl<J: Job> Values<'_, J> {
             State::Ended => return false,
             State::Fresh => self.state = State::Given,
             State::Given => {
-                let mut moved = self.merge.advance();
-                if moved.is_ok() && self.pairs.is_multiple_of(PAIRS_PER_CHECK) {
-                    moved = self.progress.check_cancelled();
-                }
-                if let Err(failure) = moved {
+                let moved = self.merge.advance();
+                if let Err(failure) = moved.and_then(|()| self.progress.small_step()) {
                     self.failure = Some(failure);
                     self.state = State::Ended;
                     return false;

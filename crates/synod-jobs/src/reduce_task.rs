@@ -67,9 +67,8 @@ pub fn run_reduce_task<J: Job>(
     sources: Vec<Box<dyn RunSource>>,
     output: &Path,
 ) -> Result<ReduceOutput, JobError> {
-    let sources =
-        without_panic(|| limit_fan_in(context.job, sources, context.fan_in, context.store))?;
-    let task = context.task;
+    let &ReduceContext { job, store, fan_in, task, .. } = context;
+    let sources = without_panic(|| limit_fan_in(job, sources, fan_in, store, task.progress))?;
     let mut input = ReduceInput::new(context.job, task.progress, sources)?;
     input.leave_out(task, context.skips);
     let mut sink = Sink::create(output, context.codec)?;

@@ -8,6 +8,7 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use support::{Bench, joined, leave_out, parts, run, run_again, zipf_text};
 use synod_jobs::builtin::sort::Sort;
 use synod_jobs::builtin::wordcount::WordCount;
@@ -17,8 +18,8 @@ use synod_jobs::reduce_task::{ReduceContext, run_reduce_task};
 use synod_jobs::run::file::{SectionSource, open_section, read_index};
 use synod_jobs::run::store::{MemoryBudget, RunStore};
 use synod_jobs::{
-    Job, JobError, JobPlan, JobSpec, NoLog, Progress, RunSource, Stores, TaskContext, TaskKind,
-    plan,
+    Emitter, Job, JobError, JobPlan, JobSpec, NoLog, Progress, Record, ReduceInput, RunSource,
+    Sink, Stores, TaskContext, TaskKind, Values, plan, run_local,
 };
 
 fn store(bench: &Bench, name: &str) -> RunStore {
@@ -291,4 +292,146 @@ fn many_partitions_of_many_small_map_tasks_are_all_found() {
     run(&spec).unwrap();
     let bytes: Vec<u8> = by_hand.into_iter().flat_map(|(_, bytes)| bytes).collect();
     assert!(bytes == joined(&spec.output));
+}
+
+/// A source of some pairs, a block each, that notes how far the task's progress is whenever it is asked; the
+/// block of that number cancels the task.
+struct Watched {
+    progress: Arc<Progress>,
+    seen: Arc<Mutex<Vec<u64>>>,
+    keys: std::ops::Range<u8>,
+    cancels_at: Option<u8>,
+}
+
+impl RunSource for Watched {
+    fn next_block(&mut self, block: &mut Vec<u8>) -> Result<bool, JobError> {
+        self.seen.lock().unwrap().push(self.progress.moves());
+        block.clear();
+        let Some(key) = self.keys.next() else { return Ok(false) };
+        if self.cancels_at == Some(key) {
+            self.progress.cancel();
+        }
+        // Lengths of key and value, and the key.
+        block.extend_from_slice(&[1, 0, key]);
+        Ok(true)
+    }
+}
+
+#[test]
+fn a_merge_before_the_last_one_is_seen_to_move_and_ends_when_it_is_told_to() {
+    for cancels_at in [None, Some(b'c')] {
+        let bench = Bench::new();
+        let progress = Arc::new(Progress::new());
+        let seen = [(); 3].map(|()| Arc::new(Mutex::new(Vec::new())));
+        // More than the two that may be merged at once.
+        let sources = seen.iter().map(|seen| {
+            let (progress, seen) = (progress.clone(), seen.clone());
+            Box::new(Watched { progress, seen, keys: b'a'..b'h', cancels_at }) as _
+        });
+        let context = ReduceContext {
+            job: &Sort::default(),
+            store: &store(&bench, "r"),
+            fan_in: 2,
+            sync: false,
+            codec: None,
+            skips: &LeftOut::new(),
+            task: &task(&bench, TaskKind::Reduce, 0, &progress),
+        };
+        let reduced = run_reduce_task(&context, 0, sources.collect(), &bench.path("part"));
+        let seen = seen.map(|seen| seen.lock().unwrap().clone());
+        for seen in &seen {
+            assert!(seen.is_sorted_by(|before, after| before < after), "{seen:?}");
+        }
+        if cancels_at.is_some() {
+            assert!(matches!(reduced, Err(JobError::Cancelled)), "{reduced:?}");
+            assert_eq!(seen.map(|seen| seen.len()), [3, 2, 0], "no more is read");
+        } else {
+            assert_eq!(reduced.unwrap().counters.reduce_pairs_in, 21);
+            assert_eq!(seen.map(|seen| seen.len()), [8; 3]);
+        }
+        assert_eq!(fs::read_dir(bench.path("spill")).unwrap().count(), 0);
+    }
+}
+
+/// Notes how far its progress is for each record and each value; the note of that number cancels it.
+struct Noting<const BY_PAIRS: bool> {
+    progress: Arc<Progress>,
+    seen: Mutex<Vec<u64>>,
+    cancels_at: Option<usize>,
+}
+
+impl<const BY_PAIRS: bool> Noting<BY_PAIRS> {
+    fn note(&self) {
+        let mut seen = self.seen.lock().unwrap();
+        seen.push(self.progress.moves());
+        if self.cancels_at == Some(seen.len()) {
+            self.progress.cancel();
+        }
+    }
+}
+
+impl<const BY_PAIRS: bool> Job for Noting<BY_PAIRS> {
+    const WRITES_PAIRS: bool = true;
+
+    fn map(&self, record: Record<'_>, out: &mut Emitter<'_, Self>) {
+        self.note();
+        out.emit(record.bytes, b"");
+    }
+
+    fn reduce(&self, _: &[u8], values: &mut Values<'_, Self>, _: &mut Sink) {
+        while values.next().is_some() {
+            self.note();
+        }
+    }
+
+    fn reduce_partition(
+        &self,
+        _: &TaskContext<'_>,
+        input: &mut ReduceInput<'_, Self>,
+        out: &mut Sink,
+    ) -> Result<(), JobError> {
+        if !BY_PAIRS {
+            return input.reduce_groups(out);
+        }
+        while input.next_pair()?.is_some() {
+            self.note();
+        }
+        Ok(())
+    }
+}
+
+/// Runs it over four records, of which two are equal.
+fn noted<const BY_PAIRS: bool>(
+    reduces: u32,
+    cancels_at: Option<usize>,
+) -> (Result<(), JobError>, Vec<u64>) {
+    let bench = Bench::new();
+    let path = bench.file("in", b"a\nb\na\nc\n");
+    let mut spec = bench.spec("noting", &[&path]);
+    (spec.slots, spec.reduces) = (Some(1), Some(reduces));
+    let (progress, seen) = (Arc::new(Progress::new()), Mutex::default());
+    let job = Noting::<BY_PAIRS> { progress: progress.clone(), seen, cancels_at };
+    let ran = run_local(&spec, &job, &progress).map(drop);
+    (ran, job.seen.into_inner().unwrap())
+}
+
+#[test]
+fn each_record_and_each_value_is_a_move_and_a_slow_reduce_hears_at_once_that_it_was_cancelled() {
+    let ran = [noted::<false>(1, None), noted::<true>(1, None), noted::<false>(0, None)];
+    for ((ran, seen), notes) in ran.into_iter().zip([8, 8, 4]) {
+        ran.unwrap();
+        assert_eq!(seen.len(), notes);
+        // Of the four records, and of the values.
+        for seen in seen.chunks(4) {
+            assert!(seen.is_sorted_by(|before, after| before < after), "{seen:?}");
+        }
+    }
+    // At the first of the two values of a group, and at the last one.
+    for cancels_at in [5, 6] {
+        for (ran, seen) in [noted::<false>(1, Some(cancels_at)), noted::<true>(1, Some(cancels_at))]
+        {
+            assert!(matches!(ran, Err(JobError::Cancelled)), "{ran:?}");
+            assert_eq!(seen.len(), cancels_at);
+        }
+    }
 }

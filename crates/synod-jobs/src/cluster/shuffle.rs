@@ -112,6 +112,7 @@ impl Shuffle<'_> {
             self.progress.check_cancelled()?;
             let bytes = from.section.bytes;
             let inner: Box<dyn RunSource> = if let Some(path) = self.here(from) {
+                self.work.add(bytes);
                 Box::new(self.lazy(path, from.section, false))
             } else if bytes <= room {
                 room -= bytes;
@@ -122,7 +123,6 @@ impl Shuffle<'_> {
             } else {
                 Box::new(self.fetch_to_file(fetch, from)?)
             };
-            self.work.add(bytes);
             let blame = blame.clone();
             sources.push(Box::new(BlamedSource { inner, from: from.clone(), blame }));
         }
@@ -165,12 +165,50 @@ impl Shuffle<'_> {
         path: &Path,
         into: &mut dyn Write,
     ) -> Result<(), AttemptError> {
-        fetch.fetch(self.job, self.partition, from, into).map_err(|error| match error {
+        let mut arriving = Arriving { into, progress: self.progress, work: self.work, untold: 0 };
+        let fetched = fetch.fetch(self.job, self.partition, from, &mut arriving);
+        arriving.tell();
+        fetched.map_err(|error| match error {
             FetchError::Local(error) => JobError::io("write", path, error).into(),
             FetchError::Unreadable(message) => {
                 AttemptError::Unreadable(from.map, from.report(&message))
             }
         })
+    }
+}
+
+/// Bytes of a fetch that are a move of the task. Who sends less within the time that a task may stand still
+/// sends as good as nothing.
+const MOVE_BYTES: u64 = 64 << 10;
+
+/// What is being fetched, on its way into memory or a file. It breaks off when the attempt is cancelled.
+struct Arriving<'a> {
+    into: &'a mut dyn Write,
+    progress: &'a Progress,
+    work: &'a WorkMeter,
+    /// Bytes that are not yet told as work that is done.
+    untold: u64,
+}
+
+impl Arriving<'_> {
+    fn tell(&mut self) {
+        self.work.add(std::mem::take(&mut self.untold));
+    }
+}
+
+impl Write for Arriving<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.progress.check_cancelled().map_err(JobError::into_io)?;
+        let written = self.into.write(bytes)?;
+        self.untold += written as u64;
+        if self.untold >= MOVE_BYTES {
+            self.tell();
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.into.flush()
     }
 }
 

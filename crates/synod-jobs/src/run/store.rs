@@ -5,6 +5,7 @@
 use crate::error::JobError;
 use crate::job::Job;
 use crate::merge::{Merge, write_merged};
+use crate::progress::Progress;
 use crate::run::RunSource;
 use crate::run::file::{FileSource, open_section};
 use crate::run::memory::MemoryRun;
@@ -144,13 +145,19 @@ impl RunStore {
     }
 
     /// Keeps a run in memory if the budget has room and on disk otherwise.
-    pub(crate) fn keep<J: Job>(&self, job: &J, run: MemoryRun) -> Result<Run, JobError> {
+    pub(crate) fn keep<J: Job>(
+        &self,
+        job: &J,
+        run: MemoryRun,
+        progress: &Progress,
+    ) -> Result<Run, JobError> {
         let grant = self.budget.try_take(run.bytes());
         let run = Arc::new(run);
         if let Some(grant) = grant {
             return Ok(Run::Memory(run, Arc::new(grant)));
         }
-        self.write(job, run.partitions(), |partition| Ok(vec![Box::new(run.source(partition))]))
+        let source = |partition| Ok(vec![Box::new(run.source(partition)) as Box<dyn RunSource>]);
+        self.write(job, run.partitions(), progress, source)
     }
 
     /// Merges sources, partition by partition, into a run on disk.
@@ -158,6 +165,7 @@ impl RunStore {
         &self,
         job: &J,
         partitions: u32,
+        progress: &Progress,
         sources: impl Fn(u32) -> Result<Vec<Box<dyn RunSource>>, JobError>,
     ) -> Result<Run, JobError> {
         std::fs::create_dir_all(&self.folder)
@@ -166,7 +174,7 @@ impl RunStore {
         let path = self.folder.join(format!("{}-{number}.run", self.prefix));
         // The guard stands before the file, so a failure half way leaves nothing behind.
         let mut run = DiskRun { path: path.clone(), index: RunIndex::default() };
-        run.index = write_run_file(job, &path, partitions, sources)?;
+        run.index = write_run_file(job, &path, partitions, progress, sources)?;
         Ok(Run::Disk(Arc::new(run)))
     }
 }
@@ -176,6 +184,7 @@ pub(crate) fn write_run_file<J: Job>(
     job: &J,
     path: &Path,
     partitions: u32,
+    progress: &Progress,
     sources: impl Fn(u32) -> Result<Vec<Box<dyn RunSource>>, JobError>,
 ) -> Result<RunIndex, JobError> {
     let file = File::options()
@@ -188,7 +197,7 @@ pub(crate) fn write_run_file<J: Job>(
     let mut writer = RunWriter::new(file);
     for partition in 0..partitions {
         writer.begin_partition().map_err(write)?;
-        write_merged(job, Merge::new(sources(partition)?)?, &mut writer, path)?;
+        write_merged(job, Merge::new(sources(partition)?)?, &mut writer, path, progress)?;
     }
     let (_, index) = writer.finish().map_err(write)?;
     Ok(index)

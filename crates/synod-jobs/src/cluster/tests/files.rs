@@ -17,7 +17,7 @@ use crate::task::{NoLog, TaskContext, TaskKind};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// Fetches from folders instead of from workers.
 struct FromFolders<'a>(&'a Path);
@@ -57,6 +57,25 @@ fn attempt_from(
     maps: &[MapLocation],
     fetch: &dyn Fetch,
 ) -> Result<TaskOutput, AttemptError> {
+    watched_attempt(spec, plan, task, folder, maps, fetch, &Watch::default())
+}
+
+/// Sees an attempt move, and cancels it.
+#[derive(Default)]
+struct Watch {
+    progress: Progress,
+    work: Arc<WorkMeter>,
+}
+
+fn watched_attempt(
+    spec: &JobSpec,
+    plan: &JobPlan,
+    task: TaskId,
+    folder: &Path,
+    maps: &[MapLocation],
+    fetch: &dyn Fetch,
+    watch: &Watch,
+) -> Result<TaskOutput, AttemptError> {
     let attempt = Attempt {
         job: &"01".parse().unwrap(),
         task,
@@ -69,8 +88,8 @@ fn attempt_from(
         maps,
         stores: &Stores::local(),
         log: &NoLog,
-        progress: &Progress::new(),
-        work: &Arc::new(WorkMeter::default()),
+        progress: &watch.progress,
+        work: &watch.work,
     };
     attempt.run(fetch)
 }
@@ -255,5 +274,90 @@ fn an_output_on_the_same_machine_is_read_where_it_is_if_it_is_the_one_of_the_rec
             assert!(report.message.contains("checksum"), "{}", report.message);
         }
         other => panic!("{other:?}"),
+    }
+}
+
+/// Gets a section of a file in pieces, and notes before each how far the attempt is; the piece of that number
+/// cancels it.
+struct InPieces<'a> {
+    from: &'a Path,
+    watch: &'a Watch,
+    cancels_at: Option<usize>,
+    seen: Mutex<Vec<u64>>,
+}
+
+impl Fetch for InPieces<'_> {
+    fn fetch(
+        &self,
+        _: &JobId,
+        _: u32,
+        from: &MapLocation,
+        into: &mut dyn Write,
+    ) -> Result<(), FetchError> {
+        let bytes = fs::read(self.from).unwrap();
+        let Section { offset, bytes: length, .. } = from.section;
+        for piece in bytes[offset as usize..][..length as usize].chunks(64 << 10) {
+            let mut seen = self.seen.lock().unwrap();
+            seen.push(self.watch.work.moves());
+            if self.cancels_at == Some(seen.len()) {
+                self.watch.progress.cancel();
+            }
+            into.write_all(piece).map_err(FetchError::Local)?;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_long_fetch_is_seen_to_move_and_breaks_off_when_the_attempt_is_cancelled() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let mut random = fastrand::Rng::with_seed(41);
+    let lines: String = (0..40_000).map(|_| format!("{:016x}\n", random.u64(..))).collect();
+    fs::write(path("in"), lines).unwrap();
+    let spec = JobSpec { reduces: Some(1), ..JobSpec::new("sort", [path("in")], path("out")) };
+    let plan =
+        plan(&crate::builtin::sort::Sort::default(), &spec, 2, &Stores::local(), &Progress::new())
+            .unwrap();
+    output::create(&spec.output, &"01".parse().unwrap()).unwrap();
+    fs::create_dir(path("work")).unwrap();
+    let map = attempt(&spec, &plan, TaskId::map(0), &path("work"), &[]).unwrap();
+    let there = MapLocation {
+        map: TaskId::map(0),
+        attempt: 0,
+        worker: "w2".parse().unwrap(),
+        address: Some("elsewhere".to_owned()),
+        file: None,
+        section: map.section(0).unwrap(),
+        index_crc32c: map.index_crc32c(),
+    };
+    let pieces = there.section.bytes.div_ceil(64 << 10) as usize;
+    assert!(pieces > 4, "{pieces}");
+    // Into memory, and into a file.
+    for memory_bytes in [1 << 30, 1 << 16] {
+        let spec = JobSpec { memory_bytes, ..spec.clone() };
+        for cancels_at in [None, Some(3)] {
+            let watch = Watch::default();
+            let from = path("work/m000000-0.run");
+            let fetch = InPieces { from: &from, watch: &watch, cancels_at, seen: Mutex::default() };
+            let (task, maps) = (TaskId::reduce(0), std::slice::from_ref(&there));
+            let made = watched_attempt(&spec, &plan, task, &path("work"), maps, &fetch, &watch);
+            let seen = fetch.seen.into_inner().unwrap();
+            assert!(seen.is_sorted_by(|before, after| before < after), "{seen:?}");
+            match cancels_at {
+                None => {
+                    made.unwrap();
+                    assert_eq!(seen.len(), pieces);
+                    assert_eq!(watch.work.done(), watch.work.total());
+                }
+                Some(piece) => {
+                    assert!(
+                        matches!(made, Err(AttemptError::Failed(JobError::Cancelled))),
+                        "{made:?}"
+                    );
+                    assert_eq!(seen.len(), piece, "no more is fetched");
+                }
+            }
+        }
     }
 }

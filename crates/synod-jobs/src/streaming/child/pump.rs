@@ -9,7 +9,9 @@
 //! unnoticed, a wide pipe is closed when no more is in it than an ordinary one holds.
 //!
 //! Progress is a byte that moves in any pipe. Without any for the job's timeout the command is ended.
-//! Time that this thread spends elsewhere, sorting or reading input, does not count.
+//! Time that this thread spends elsewhere, sorting or reading input, does not count. As long as the timeout
+//! allows, the task moves, whatever the command does: who watches tasks on a cluster must not be less
+//! patient.
 
 use super::end::{Group, code_of, timespec};
 use super::launch::{Launch, PIPE_BYTES, WIDE_PIPE_BYTES, widen};
@@ -244,7 +246,7 @@ impl<'a> Command<'a> {
     ) -> Result<Duration, JobError> {
         let before = Instant::now();
         // Also of a command whose pipes never rest: one that prints for ever and reads nothing.
-        self.task.progress.check_cancelled()?;
+        self.task.progress.step()?;
         self.nap()?;
         let mut fds = Vec::with_capacity(3);
         let stdin_at = self.stdin.as_ref().map(|stdin| {
@@ -305,7 +307,7 @@ impl<'a> Command<'a> {
 
     /// Nothing has moved for so long. Fails if that was too long, or the job is to stop.
     fn pass_idle(&mut self, waited: Duration) -> Result<(), JobError> {
-        self.task.progress.check_cancelled()?;
+        self.task.progress.step()?;
         self.idle += waited;
         match self.timeout {
             Some(timeout) if self.idle >= timeout => Err(JobError::Task {

@@ -35,7 +35,7 @@ impl Running {
             TaskKind::Map => (now.bytes_read, self.work.total()),
             TaskKind::Reduce => (self.work.done(), self.work.total()),
         };
-        let activity = sum + self.work.moves();
+        let activity = sum + self.work.moves() + self.progress.moves();
         Pace { activity, bytes_read: now.bytes_read, work_done, work_total }
     }
 }

@@ -1,6 +1,7 @@
 //! Programs of streaming jobs on workers: of an attempt that nobody needs any more no process is left, and
-//! what it has counted counts for nothing.
+//! what it has counted counts for nothing; how long one may be silent is for the job to say.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use synod_jobs::streaming::arguments::submission::{Outside, Submission};
 use synod_jobs::streaming::locations::Locations;
 
 use super::bench::{Bench, Kind, parts};
+use super::commits::{Passing, STALL};
 use crate::jobs::cancel_job;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,8 +34,12 @@ fn spec(bench: &Bench, output: &str, more: &[&str]) -> JobSpec {
     let splits = ["-D", &splits];
     let reduces = REDUCES.to_string();
     let words = ["-input", "in", "-output", output, "-numReduceTasks", &reduces];
-    let words = [&splits[..], more, &words];
-    let words: Vec<String> = words.concat().into_iter().map(str::to_owned).collect();
+    spec_of(bench, &[&splits[..], more, &words].concat())
+}
+
+/// The streaming job of these words.
+fn spec_of(bench: &Bench, words: &[&str]) -> JobSpec {
+    let words: Vec<String> = words.iter().copied().map(str::to_owned).collect();
     let outside = Outside {
         read: &|path| fs::read_to_string(path),
         look: &|path| path.metadata().map(drop),
@@ -66,6 +72,11 @@ fn script(bench: &Bench, hangs: &str) -> String {
          exec cat\n",
         pids = pids.display()
     );
+    program(bench, &text)
+}
+
+/// A program with this text.
+fn program(bench: &Bench, text: &str) -> String {
     let path = bench.path("program.sh");
     fs::write(&path, text).unwrap();
     fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
@@ -139,4 +150,68 @@ async fn the_programs_of_a_cancelled_job_are_ended_on_every_worker() {
     until("all programs to be gone", || !processes.iter().any(is_alive)).await;
     bench.wait_clean().await;
     assert!(!bench.path("out").exists());
+}
+
+#[tokio::test]
+async fn a_program_that_prints_or_reports_or_may_be_silent_is_not_given_up_however_long_it_takes() {
+    let passing = Passing::default();
+    let mut bench = Bench::new(0).await;
+    let mut kind = Kind { slots: 3, ..Kind::default() }.unhurried();
+    kind.limits.stall = STALL;
+    kind.moments.passed_ms = passing.0.clone();
+    bench.add(kind).await;
+    for input in ["in0", "in1", "in2"] {
+        fs::write(bench.path(input), "a line of the input\n").unwrap();
+    }
+    // They read nothing, nor do they end, before they are told to.
+    let told = bench.path("told");
+    let text = format!(
+        "#!/bin/sh
+         until [ -e '{told}' ]; do
+             case $mapreduce_task_attempt_id in
+             *_m_000000_*) echo printed ;;
+             *_m_000001_*) echo reporter:status:at work >&2 ;;
+             esac
+             sleep 0.02
+         done
+         exec cat\n",
+        told = told.display()
+    );
+    let mapper = program(&bench, &text);
+    let words = ["-D", "mapreduce.task.timeout=0", "-input", "in0", "-input", "in1", "-input"];
+    let more = ["in2", "-output", "out", "-mapper", &mapper, "-reducer", "NONE"];
+    let spec = JobSpec { speculative: false, ..spec_of(&bench, &[&words[..], &more].concat()) };
+    let id = bench.submit(&spec).await;
+    let mut seen = BTreeMap::new();
+    // Twice as long as anything may stand still, and a half.
+    for _ in 0..25 {
+        let moved = bench.wait("each attempt to have moved", |view| {
+            let attempts = view.jobs.get(&id)?.attempts();
+            let now: BTreeMap<TaskId, _> =
+                attempts.map(|(task, _, claim)| (task, claim.modified)).collect();
+            let moved = now.iter().all(|(task, at)| seen.get(task).is_none_or(|was| was < at));
+            (now.len() == 3 && moved).then_some(now)
+        });
+        seen = moved.await;
+        passing.some();
+    }
+    fs::write(told, "").unwrap();
+    let summary = bench.finish(&id).await.unwrap();
+    let report = bench.view().await.jobs[&id].report().unwrap();
+    assert_eq!(report.failures, [], "nothing was given up");
+    assert!(report.tasks.iter().all(|row| row.attempt == 0));
+    assert!(summary.manifest.counters.reduce_records_out > 3, "one has printed");
+}
+
+#[tokio::test]
+async fn a_program_that_is_silent_for_longer_than_its_job_allows_is_given_up_on_a_worker_too() {
+    let mut bench = Bench::new(0).await;
+    bench.add(Kind::default().unhurried()).await;
+    let mapper = program(&bench, "#!/bin/sh\ntrap '' TERM\nexec sleep 600\n");
+    let limits = ["-D", "mapreduce.task.timeout=300", "-D", "mapreduce.map.maxattempts=1"];
+    let more = [&limits[..], &["-mapper", &mapper, "-reducer", "NONE"]].concat();
+    let said = bench.run(&spec(&bench, "out", &more)).await.unwrap_err().to_string();
+    assert!(said.contains("no progress for 0.3 s"), "{said}");
+    assert!(said.contains("raise mapreduce.task.timeout"), "{said}");
+    bench.wait_clean().await;
 }
