@@ -117,6 +117,7 @@ impl<'a> MapInput<'a> {
         if let Some((LongRecords::Skip, _)) = block.long {
             let kept = Block { skips: None, ..block }.records().count() as u64;
             self.counters.long_records_skipped += records - kept;
+            self.counters.map_records_in -= records - kept;
         }
         Ok(Some(block))
     }

@@ -42,7 +42,7 @@ pub enum OutputClass {
     /// Lines of key, separator and value.
     #[default]
     Text,
-    /// It is counted and dropped.
+    /// It is dropped.
     Null,
 }
 

@@ -4,6 +4,7 @@
 //! replaced. Old names are exported beside present ones, because scripts ask for either. Of Synod's
 //! own environment only what programs need to run at all is passed on; a server's secrets are not.
 
+use super::files::JobFile;
 use super::locations::{HDFS_ROOT, HDFS_ROOT_VARIABLE, file_uri};
 use super::properties::Properties;
 use super::properties::aliases::old_names;
@@ -31,6 +32,26 @@ pub const ALWAYS_INHERITED: &[&str] = &[
 
 /// The identifier of a job if its properties have none.
 pub const UNNAMED_JOB: &str = "job_0_0001";
+
+/// What holds for a job whose properties say nothing else, as far as Hadoop tells it, too, and it is
+/// true here.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("mapred.input.format.class", "org.apache.hadoop.mapred.TextInputFormat"),
+    ("mapred.output.format.class", "org.apache.hadoop.mapred.TextOutputFormat"),
+    ("mapreduce.framework.name", "local"),
+    ("mapreduce.input.fileinputformat.split.minsize", "0"),
+    ("mapreduce.input.lineinputformat.linespermap", "1"),
+    ("mapreduce.job.name", "streamjob"),
+    ("mapreduce.job.queuename", "default"),
+    ("mapreduce.job.skiprecords", "false"),
+    ("mapreduce.map.skip.maxrecords", "0"),
+    ("mapreduce.map.speculative", "true"),
+    ("mapreduce.output.fileoutputformat.compress", "false"),
+    ("mapreduce.reduce.skip.maxgroups", "0"),
+    ("mapreduce.reduce.speculative", "true"),
+    ("mapreduce.task.skip.start.attempts", "2"),
+    ("mapreduce.task.timeout", "600000"),
+];
 
 /// Who an attempt is, in Hadoop's form: scripts take these names apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +101,7 @@ pub fn build(
     outer: impl Iterator<Item = (OsString, OsString)>,
 ) -> (BTreeMap<OsString, OsString>, Vec<String>) {
     let mut environment = inherited(properties, outer);
-    let mut told = of_task(properties, place);
+    let mut told = of_task(properties, settings, place);
     for (name, _) in properties.iter() {
         if !name.starts_with(super::settings::OWN_PREFIX)
             && let Some(value) = properties.get(name)
@@ -132,7 +153,7 @@ fn inherited(
 }
 
 /// The properties that differ from task to task.
-fn of_task(properties: &Properties, place: &Place<'_>) -> Properties {
+fn of_task(properties: &Properties, settings: &Settings, place: &Place<'_>) -> Properties {
     let task = place.task;
     let identity = Identity::of(properties, task.kind, task.number, task.attempt);
     let mut told = Properties::new();
@@ -155,14 +176,18 @@ fn of_task(properties: &Properties, place: &Place<'_>) -> Properties {
         told.set("mapreduce.map.input.start", range.start.to_string());
         told.set("mapreduce.map.input.length", range.bytes.to_string());
     }
-    for (name, value) in [
-        ("mapreduce.job.name", "streamjob"),
-        ("mapreduce.task.timeout", "600000"),
-        ("mapreduce.job.skiprecords", "false"),
-        ("mapreduce.framework.name", "local"),
+    for (property, files, local) in [
+        ("mapreduce.job.cache.files", &settings.files, "mapreduce.job.cache.local.files"),
+        ("mapreduce.job.cache.archives", &settings.archives, "mapreduce.job.cache.local.archives"),
     ] {
+        if properties.raw(property).is_some() {
+            let here = |file: &JobFile| place.folder.join(&file.name).display().to_string();
+            told.set(local, files.iter().map(here).collect::<Vec<_>>().join(","));
+        }
+    }
+    for (name, value) in DEFAULTS {
         if properties.raw(name).is_none() {
-            told.set(name, value);
+            told.set(name, *value);
         }
     }
     told

@@ -198,7 +198,8 @@ fn aggregate(
     let mut current: Option<Aggregator> = None;
     while let Some((engine_key, engine_value)) = input.next_pair()? {
         let (key, value) = job.real(engine_key, engine_value);
-        if current.is_none() || engine_key != stands {
+        // A comparator may call keys equal that are not; each has an aggregate of its own.
+        if current.is_none() || key != group {
             if let Some(aggregator) = current.take() {
                 take(name_of(&group), (&stands, &group), &aggregator)?;
             }

@@ -121,7 +121,7 @@ fn the_shim_ends_with_hadoops_codes() {
         (&["-input", "in", "-output", "a", "-mapper", "cat"][..], 0, "Output directory: a"),
         (&["-input", "in", "-output", "b", "-mapper", "false"], 1, "Streaming Command Failed!"),
         (&["-input", "gone", "-output", "c", "-mapper", "cat"], 5, "Streaming Command Failed!"),
-        (&["-input", "in", "-output", "there", "-mapper", "cat"], 4, "Streaming Command Failed!"),
+        (&["-input", "in", "-output", "there", "-mapper", "cat"], 5, "Streaming Command Failed!"),
         (&["-output", "d", "-mapper", "cat"], 1, "Streaming Command Failed!"),
         (&["-nonsense", "-input", "in", "-output", "e"], 1, "Streaming Command Failed!"),
     ] {

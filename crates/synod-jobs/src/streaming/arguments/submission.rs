@@ -112,6 +112,7 @@ fn given_properties(arguments: &Arguments, outside: &Outside<'_>) -> Result<Prop
             None => return bad(format!("-jobconf {pair}: write name=value")),
         }
     }
+    properties.drop_empty();
     Ok(properties)
 }
 

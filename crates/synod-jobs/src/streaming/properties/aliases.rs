@@ -2,8 +2,8 @@
 //!
 //! Scripts in use set either. A property is stored under its present name only; a command sees
 //! both in its environment. The pairs are those that Hadoop 3 itself registers for jobs (those of
-//! its daemons are left out), and, at the end, spellings of Hadoop's documentation that its code
-//! does not know.
+//! its daemons are left out), and, at the end, names on which Hadoop's documentation and its code do
+//! not agree.
 
 /// (old name, present name), the old ones ascending within each part.
 pub(super) const ALIASES: &[(&str, &str)] = &[
@@ -161,6 +161,8 @@ pub(super) const ALIASES: &[(&str, &str)] = &[
     // Hadoop's streaming guide prints these; its code asks for the names on the right.
     ("mapreduce.task.is.map", "mapreduce.task.ismap"),
     ("stream.num.reduce.output.fields", "stream.num.reduce.output.key.fields"),
+    // Its code asks for the name on the left, its documents print the other.
+    ("aggregate.max.num.unique.values", "mapreduce.aggregate.max.num.unique.values"),
 ];
 
 /// The present name of a property.

@@ -48,6 +48,12 @@ impl Properties {
         self.values.entry(present_name(name).to_owned()).or_insert_with(|| value.into());
     }
 
+    /// Removes the properties whose value is empty: Hadoop loses them on the way to its tasks, so that they
+    /// mean nothing there.
+    pub fn drop_empty(&mut self) {
+        self.values.retain(|_, value| !value.is_empty());
+    }
+
     /// Removes a property.
     pub fn remove(&mut self, name: &str) -> Option<String> {
         self.values.remove(present_name(name))
@@ -165,6 +171,13 @@ mod tests {
         properties.set("mapreduce.job.reduces", "4");
         assert_eq!(properties.number("mapred.reduce.tasks").unwrap(), Some(4u32));
         assert_eq!(properties.iter().collect::<Vec<_>>(), [("mapreduce.job.reduces", "4")]);
+    }
+
+    #[test]
+    fn what_is_set_to_nothing_is_not_set() {
+        let mut properties = properties(&[("a", ""), ("b", " "), ("c", "x")]);
+        properties.drop_empty();
+        assert_eq!(properties.iter().collect::<Vec<_>>(), [("b", " "), ("c", "x")]);
     }
 
     #[test]

@@ -36,9 +36,9 @@ impl TaskLog for CommandLog {
     }
 }
 
-/// What a job counted, in the layout of Hadoop's client.
-pub fn counters(counters: &Counters) -> String {
-    in_layout([groups(counters), groups_of_commands(counters)].concat())
+/// What a job counted, in the layout of Hadoop's client; `combines` if it has a combiner.
+pub fn counters(counters: &Counters, combines: bool) -> String {
+    in_layout([groups(counters, combines), groups_of_commands(counters)].concat())
 }
 
 /// What its commands counted, in the same layout.
@@ -60,7 +60,12 @@ fn in_layout(groups: Vec<Group>) -> String {
 
 type Group = (String, Vec<(String, i128)>);
 
-fn groups(counters: &Counters) -> Vec<Group> {
+fn groups(counters: &Counters, combines: bool) -> Vec<Group> {
+    // Each pair of a mapper goes through the combiner once.
+    let combined = match combines {
+        true => (counters.map_pairs_out, counters.combined_pairs_out),
+        false => (0, 0),
+    };
     let own = |name: &str, counters: &[(&str, u64)]| {
         let counters =
             counters.iter().map(|(name, amount)| ((*name).to_owned(), i128::from(*amount)));
@@ -72,6 +77,8 @@ fn groups(counters: &Counters) -> Vec<Group> {
             &[
                 ("Map input records", counters.map_records_in),
                 ("Map output records", counters.map_pairs_out),
+                ("Combine input records", combined.0),
+                ("Combine output records", combined.1),
                 ("Reduce input groups", counters.reduce_groups_in),
                 ("Reduce input records", counters.reduce_pairs_in),
                 ("Reduce output records", counters.reduce_records_out),
@@ -114,9 +121,9 @@ mod tests {
         counted.count("G,a b", 7);
         counted.count("G,a b,-", 9);
         counted.count("bad_records_skipped", 1);
-        let text = counters(&counted);
+        let text = counters(&counted, false);
         assert!(
-            text.starts_with("Counters: 12\n\tMap-Reduce Framework\n\t\tMap input records=5\n")
+            text.starts_with("Counters: 14\n\tMap-Reduce Framework\n\t\tMap input records=5\n")
         );
         assert!(text.ends_with("\n\tG\n\t\ta b=-2\n\tSynod\n\t\tbad_records_skipped=1"), "{text}");
     }

@@ -11,6 +11,7 @@ use synod::jobs::streaming::arguments::submission::{Outside, Submission};
 use synod::jobs::streaming::arguments::{Arguments, usage};
 use synod::jobs::streaming::child::folder::is_readable;
 use synod::jobs::streaming::locations::{HDFS_ROOT_VARIABLE, Locations};
+use synod::jobs::streaming::settings::Settings;
 use synod::jobs::{JobError, Progress};
 
 use super::follow::{Here, View, run_here, stores, submit, submit_only};
@@ -185,15 +186,17 @@ fn run(submission: &Submission, arguments: &Arguments, style: Style) -> Result<(
         log::info("mapreduce.Job", &format!("Job {job_id} failed with state FAILED"));
     }
     let summary = result?;
+    let combines = Settings::read(&submission.properties).map_err(Stop::Job)?.combiner.is_some();
+    let counted = log::counters(&summary.manifest.counters, combines);
     match style {
         Style::Hadoop => {
             log::info("mapreduce.Job", &format!("Job {job_id} completed successfully"));
-            log::info("mapreduce.Job", &log::counters(&summary.manifest.counters));
+            log::info("mapreduce.Job", &counted);
             let directory = format!("Output directory: {}", submission.output_as_given);
             log::info("streaming.StreamJob", &directory);
         }
         Style::Synod => {
-            eprintln!("{}", log::counters(&summary.manifest.counters));
+            eprintln!("{counted}");
             let mut out = std::io::stdout().lock();
             if arguments.has("json") {
                 let name = spec.name.as_deref().unwrap_or(&spec.job);
@@ -222,14 +225,13 @@ fn as_hadoop(stop: Stop) -> Failure {
         Stop::Job(error) => {
             let line = error.to_string();
             match error {
-                // Hadoop has a code of its own for bad input paths, 2, and never comes to use it.
+                // Hadoop has codes of their own for bad input paths and an output that is there, 2 and 4,
+                // and never comes to use them.
                 JobError::InputMissing { .. }
                 | JobError::NothingMatches { .. }
-                | JobError::InputIsFolder { .. } => (5, "Error Launching job : ", line),
+                | JobError::InputIsFolder { .. }
+                | JobError::OutputExists { .. } => (5, "Error Launching job : ", line),
                 JobError::BadSpec { .. } => (1, "Error launching job , Invalid job conf : ", line),
-                JobError::OutputExists { .. } => {
-                    (4, "Error launching job , Output path already exists : ", line)
-                }
                 _ => (1, "Job not successful! ", line),
             }
         }
