@@ -163,7 +163,7 @@ impl Ran {
 }
 
 /// The part files of an output that may have files of other names in it.
-fn visible_parts(output: &Path) -> BTreeMap<String, Vec<u8>> {
+pub fn visible_parts(output: &Path) -> BTreeMap<String, Vec<u8>> {
     let only_parts = fs::read_dir(output).unwrap().all(|entry| {
         let name = entry.unwrap().file_name();
         name == "_SUCCESS" || name.to_string_lossy().starts_with("part-")

@@ -16,7 +16,7 @@ pub fn gz(content: &[u8]) -> Vec<u8> {
     packed.finish().unwrap()
 }
 
-fn bz2(content: &[u8]) -> Vec<u8> {
+pub fn bz2(content: &[u8]) -> Vec<u8> {
     let mut packed = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
     packed.write_all(content).unwrap();
     packed.finish().unwrap()

@@ -10,6 +10,8 @@ mod environment;
 mod files;
 mod floods;
 mod formats;
+mod golden;
+mod golden_environment;
 mod inputs;
 mod left_behind;
 mod misbehaving;
