@@ -16,12 +16,12 @@ pub enum JobError {
         /// What is wrong and what would be right.
         what: String,
     },
-    /// No built-in job has this name.
+    /// No job that this program knows has this name.
     #[error("unknown job `{name}`: the built-in jobs are {known}")]
     UnknownJob {
         /// The name that was asked for.
         name: String,
-        /// The names that exist, separated by commas.
+        /// The names that exist, separated by commas: the built-in ones, then the program's own.
         known: String,
     },
     /// An input does not exist.

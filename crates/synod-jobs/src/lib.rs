@@ -4,6 +4,10 @@
 //! [`reduce_task`] are plain functions that any scheduler can call; [`run_local`] drives them with
 //! threads of this process, [`cluster`] decides how the nodes of a cluster do. A reducer reads runs
 //! through [`RunSource`], so where a map output lies is no concern of the engine.
+//!
+//! A job of one's own implements [`Job`]; [`run_local`] runs it as it is. With a name and a way to be
+//! built from settings ([`NamedJob`]) it goes into a value of [`Jobs`], which the workers of a cluster
+//! and whoever submits are given.
 
 pub mod builtin;
 pub mod cluster;
@@ -15,6 +19,7 @@ pub mod framing;
 pub mod hash;
 pub mod input;
 pub mod job;
+pub mod jobs;
 pub mod local;
 pub mod map_input;
 pub mod map_task;
@@ -42,7 +47,7 @@ mod buffer;
 mod merge;
 mod sample;
 
-pub use builtin::options::{BuiltIn, JobInfo, JobOption};
+pub use builtin::options::{JobInfo, JobOption, NamedJob, Options};
 pub use builtin::passes::run_passes;
 pub use builtin::{BUILT_IN, JobVisitor, run_built_in, run_built_in_with, with_job};
 pub use counters::Counters;
@@ -50,6 +55,7 @@ pub use emit::{Emitter, PairSink};
 pub use error::JobError;
 pub use framing::{Framing, InputFormat, LongRecords};
 pub use job::Job;
+pub use jobs::{Jobs, PlannedJob};
 pub use local::{JobSummary, LocalOptions, run_local, run_local_with};
 pub use map_input::{InputRange, MapInput};
 pub use outlook::{Outlook, Pace};

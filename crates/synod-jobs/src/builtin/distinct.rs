@@ -4,7 +4,7 @@
 //! lines without it are not in the output but in the counter `lines_without_field`.
 
 use crate::builtin::field::{Field, SEPARATOR, WITHOUT_FIELD};
-use crate::builtin::options::{BuiltIn, JobOption, Options};
+use crate::builtin::options::{JobOption, NamedJob, Options};
 use crate::emit::Emitter;
 use crate::error::JobError;
 use crate::job::Job;
@@ -18,7 +18,7 @@ pub struct Distinct {
     field: Option<Field>,
 }
 
-impl BuiltIn for Distinct {
+impl NamedJob for Distinct {
     const NAME: &'static str = "distinct";
     const ABOUT: &'static str = "the different lines, or values of a field";
     const OPTIONS: &'static [JobOption] = &[

@@ -8,7 +8,7 @@
 //! other, surprise the processor less often than one long one.
 
 use crate::builtin::field::{Field, SEPARATOR, WINDOW, WITHOUT_FIELD, first_small};
-use crate::builtin::options::{BuiltIn, JobOption, Options};
+use crate::builtin::options::{JobOption, NamedJob, Options};
 use crate::builtin::sums::{self, ONE, number};
 use crate::emit::Emitter;
 use crate::error::JobError;
@@ -24,7 +24,7 @@ pub struct FieldCount {
     field: Field,
 }
 
-impl BuiltIn for FieldCount {
+impl NamedJob for FieldCount {
     const NAME: &'static str = "fieldcount";
     const ABOUT: &'static str = "how many lines have each value of a field: value, count";
     const OPTIONS: &'static [JobOption] =

@@ -11,7 +11,7 @@
 //! A block of lines is searched as a whole, and only where something is found it is looked at which
 //! line that is. What is found may reach over a line's end; then the line is searched alone.
 
-use crate::builtin::options::{BuiltIn, JobOption, Options};
+use crate::builtin::options::{JobOption, NamedJob, Options};
 use crate::emit::Emitter;
 use crate::error::JobError;
 use crate::job::Job;
@@ -39,7 +39,7 @@ impl Grep {
 /// Of the compiled pattern; a pattern that needs more is refused.
 const PATTERN_BYTES: usize = 64 << 20;
 
-impl BuiltIn for Grep {
+impl NamedJob for Grep {
     const NAME: &'static str = "grep";
     const ABOUT: &'static str = "lines that a regular expression matches, in the input's order";
     const OPTIONS: &'static [JobOption] = &[

@@ -8,7 +8,7 @@
 //! The key is the word, a NUL and the file, grouped by the word: files reach the reducer sorted and
 //! one at a time, so a word that is in all files takes no memory.
 
-use crate::builtin::options::{BuiltIn, JobOption, Options};
+use crate::builtin::options::{JobOption, NamedJob, Options};
 use crate::builtin::sums::{self, ONE, number};
 use crate::emit::Emitter;
 use crate::error::JobError;
@@ -24,7 +24,7 @@ pub struct InvertedIndex {
     lower_case: bool,
 }
 
-impl BuiltIn for InvertedIndex {
+impl NamedJob for InvertedIndex {
     const NAME: &'static str = "inverted-index";
     const ABOUT: &'static str = "which files each word occurs in: word, files";
     const OPTIONS: &'static [JobOption] = &[

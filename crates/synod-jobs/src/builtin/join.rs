@@ -14,7 +14,7 @@
 //! key belongs on the left.
 
 use crate::builtin::field::{Field, SEPARATOR, WITHOUT_FIELD};
-use crate::builtin::options::{BuiltIn, JobOption, Options};
+use crate::builtin::options::{JobOption, NamedJob, Options};
 use crate::emit::Emitter;
 use crate::error::JobError;
 use crate::job::Job;
@@ -33,7 +33,7 @@ pub struct Join {
     keep: (bool, bool),
 }
 
-impl BuiltIn for Join {
+impl NamedJob for Join {
     const NAME: &'static str = "join";
     const ABOUT: &'static str = "lines of two inputs with the same key field: key, left, right";
     const OPTIONS: &'static [JobOption] = &[

@@ -7,7 +7,7 @@
 //! the reducer sorted, so counting the different ones takes no memory.
 
 use crate::builtin::access_log::{LogLine, LogTime};
-use crate::builtin::options::{BuiltIn, Options};
+use crate::builtin::options::{NamedJob, Options};
 use crate::emit::Emitter;
 use crate::error::JobError;
 use crate::job::Job;
@@ -24,7 +24,7 @@ impl LogAnalysis {
     pub const MALFORMED: &'static str = "malformed_lines";
 }
 
-impl BuiltIn for LogAnalysis {
+impl NamedJob for LogAnalysis {
     const NAME: &'static str = "loganalysis";
     const ABOUT: &'static str =
         "per client address of a log: requests, bytes, distinct URLs, first, last";

@@ -1,7 +1,8 @@
 //! The built-in jobs, each one a model of the [`Job`](crate::Job) trait, and their registry.
 //!
 //! A job is one file and one line in the registry below; its name, the line about it and its
-//! options are declared beside the job, as [`BuiltIn`]. Some jobs take several passes over the
+//! options are declared beside the job, as [`NamedJob`]. What a program knows beside them is in
+//! `jobs.rs`. Some jobs take several passes over the
 //! input or over what a pass before has written: `passes.rs`.
 
 mod access_log;
@@ -22,13 +23,12 @@ pub mod wordcount;
 
 use crate::error::JobError;
 use crate::job::Job;
-use crate::local::{JobSummary, LocalOptions, run_local_with};
+use crate::jobs::Jobs;
+use crate::local::{JobSummary, LocalOptions};
 use crate::progress::Progress;
 use crate::spec::JobSpec;
-use crate::stores::Stores;
-use crate::task::NoLog;
-use options::{BuiltIn, JobInfo, Options};
-use passes::{Passes, run_passes};
+use options::{JobInfo, NamedJob, Options};
+use passes::Passes;
 
 /// Something to do with a job whose type is known only by its name.
 pub trait JobVisitor {
@@ -65,7 +65,7 @@ macro_rules! registry {
         }
 
         /// Fills in what the job that a spec names needs, and tells its passes if it has several.
-        fn prepare(spec: &mut JobSpec) -> Result<Option<Box<dyn Passes>>, JobError> {
+        pub(crate) fn prepare(spec: &mut JobSpec) -> Result<Option<Box<dyn Passes>>, JobError> {
             $(if spec.job == <$job>::NAME {
                 Options::of::<$job>(spec)?;
                 <$job>::prepare(spec)?;
@@ -113,8 +113,7 @@ fn unknown(spec: &JobSpec) -> JobError {
 
 /// Runs a built-in job in this process, over files.
 pub fn run_built_in(spec: &JobSpec, progress: &Progress) -> Result<JobSummary, JobError> {
-    let options = LocalOptions { stores: &Stores::local(), log: &NoLog, only_maps: None };
-    run_built_in_with(spec, progress, &options)
+    Jobs::built_in().run_local(spec, progress)
 }
 
 /// Runs a built-in job in this process.
@@ -123,16 +122,5 @@ pub fn run_built_in_with(
     progress: &Progress,
     options: &LocalOptions<'_>,
 ) -> Result<JobSummary, JobError> {
-    struct RunLocal<'a>(&'a JobSpec, &'a Progress, &'a LocalOptions<'a>);
-    impl JobVisitor for RunLocal<'_> {
-        type Output = Result<JobSummary, JobError>;
-        fn visit<J: Job>(self, job: &J) -> Self::Output {
-            run_local_with(self.0, job, self.1, self.2)
-        }
-    }
-    run_passes(spec, |pass| {
-        // What another pass has counted is not this one's.
-        progress.show(&Progress::new().snapshot());
-        with_job(pass, RunLocal(pass, progress, options))?
-    })
+    Jobs::built_in().run_local_with(spec, progress, options)
 }

@@ -1,4 +1,4 @@
-//! What a built-in job says of itself, and how it reads the settings that a spec gives it.
+//! What a job with a name says of itself, and how it reads the settings that a spec gives it.
 //!
 //! A job declares its options by name with a line of help each. What it did not declare, and what
 //! it cannot read, is refused with the list of those that exist, before any input is opened. The
@@ -12,9 +12,10 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-/// A job that is chosen by its name and built from its options.
-pub trait BuiltIn: Job {
-    /// Its name in the registry.
+/// A job that is chosen by its name and built from its options: every built-in one, and those that a
+/// program knows beside them, see [`Jobs`](crate::Jobs).
+pub trait NamedJob: Job {
+    /// Its name: what specs call it.
     const NAME: &'static str;
     /// A line for people: what it does and what a line of its output holds.
     const ABOUT: &'static str;
@@ -62,19 +63,19 @@ impl JobOption {
 /// A line of the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JobInfo {
-    /// See [`BuiltIn::NAME`].
+    /// See [`NamedJob::NAME`].
     pub name: &'static str,
-    /// See [`BuiltIn::ABOUT`].
+    /// See [`NamedJob::ABOUT`].
     pub about: &'static str,
-    /// See [`BuiltIn::OPTIONS`].
+    /// See [`NamedJob::OPTIONS`].
     pub options: &'static [JobOption],
-    /// See [`BuiltIn::IS_SHOWN`].
+    /// See [`NamedJob::IS_SHOWN`].
     pub is_shown: bool,
 }
 
 impl JobInfo {
     /// What this job declares.
-    pub const fn of<B: BuiltIn>() -> JobInfo {
+    pub const fn of<B: NamedJob>() -> JobInfo {
         JobInfo { name: B::NAME, about: B::ABOUT, options: B::OPTIONS, is_shown: B::IS_SHOWN }
     }
 }
@@ -88,7 +89,7 @@ pub struct Options<'s> {
 
 impl<'s> Options<'s> {
     /// Refuses options that job `B` does not declare.
-    pub fn of<B: BuiltIn>(spec: &'s JobSpec) -> Result<Options<'s>, JobError> {
+    pub fn of<B: NamedJob>(spec: &'s JobSpec) -> Result<Options<'s>, JobError> {
         let options = Options { spec, known: B::OPTIONS };
         let known = |name: &String| B::OPTIONS.iter().any(|option| option.name == name);
         match spec.options.keys().find(|name| !known(name)) {

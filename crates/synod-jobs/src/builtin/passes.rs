@@ -7,8 +7,8 @@
 //! drives the passes share, as the output is. The last pass writes to the output and makes it
 //! visible like any job. Should the driver die, that folder stays behind and no output appears.
 
-use crate::builtin::prepare;
 use crate::error::JobError;
+use crate::jobs::Jobs;
 use crate::local::JobSummary;
 use crate::spec::JobSpec;
 use std::ffi::OsString;
@@ -75,10 +75,19 @@ impl PassDone {
 /// nothing is left open that the job needs.
 pub fn run_passes<E: From<JobError>>(
     spec: &JobSpec,
+    run: impl FnMut(&JobSpec) -> Result<JobSummary, E>,
+) -> Result<JobSummary, E> {
+    run_passes_of(&Jobs::built_in(), spec, run)
+}
+
+/// The same for a job of these.
+pub(crate) fn run_passes_of<E: From<JobError>>(
+    jobs: &Jobs,
+    spec: &JobSpec,
     mut run: impl FnMut(&JobSpec) -> Result<JobSummary, E>,
 ) -> Result<JobSummary, E> {
     let mut spec = spec.clone();
-    let Some(mut passes) = prepare(&mut spec)? else { return run(&spec) };
+    let Some(mut passes) = jobs.prepare(&mut spec)? else { return run(&spec) };
     spec.check()?;
     if spec.output_is_in_store() {
         let (job, output) = (&spec.job, spec.output.display());

@@ -5,7 +5,7 @@
 //! nothing between them. With `key=N` only the first N bytes of a record decide, and records with
 //! equal keys keep the order of the input; TeraSort is `record=100`, `key=10`.
 
-use crate::builtin::options::{BuiltIn, JobOption, Options};
+use crate::builtin::options::{JobOption, NamedJob, Options};
 use crate::emit::Emitter;
 use crate::error::JobError;
 use crate::framing::Framing;
@@ -31,7 +31,7 @@ impl Default for Sort {
     }
 }
 
-impl BuiltIn for Sort {
+impl NamedJob for Sort {
     const NAME: &'static str = "sort";
     const ABOUT: &'static str = "lines or records in bytewise order over all part files";
     const OPTIONS: &'static [JobOption] = &[

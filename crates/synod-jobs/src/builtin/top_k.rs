@@ -9,7 +9,7 @@
 //! first `k` of what they wrote. A reduce task holds `k` values in memory.
 
 use crate::builtin::field::{Field, SEPARATOR, WITHOUT_FIELD};
-use crate::builtin::options::{BuiltIn, JobOption, Options};
+use crate::builtin::options::{JobOption, NamedJob, Options};
 use crate::builtin::passes::{Pass, PassDone, Passes};
 use crate::builtin::sums::{self, ONE, number};
 use crate::emit::Emitter;
@@ -35,7 +35,7 @@ pub struct TopK {
     field: Option<Field>,
 }
 
-impl BuiltIn for TopK {
+impl NamedJob for TopK {
     const NAME: &'static str = "top-k";
     const ABOUT: &'static str = "the most frequent lines, or values of a field: value, count";
     const OPTIONS: &'static [JobOption] = &[
@@ -141,7 +141,7 @@ pub struct TopKMerge {
     k: usize,
 }
 
-impl BuiltIn for TopKMerge {
+impl NamedJob for TopKMerge {
     const NAME: &'static str = "top-k-merge";
     const ABOUT: &'static str = "the second pass of top-k";
     const OPTIONS: &'static [JobOption] = &[K];

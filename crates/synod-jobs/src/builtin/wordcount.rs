@@ -7,7 +7,7 @@
 //! bytes become a mask with one bit per byte, and the places where the class changes are the
 //! starts and ends of words.
 
-use crate::builtin::options::{BuiltIn, Options};
+use crate::builtin::options::{NamedJob, Options};
 use crate::builtin::sums::{self, ONE, number};
 use crate::emit::Emitter;
 use crate::error::JobError;
@@ -20,7 +20,7 @@ use crate::sink::Sink;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct WordCount;
 
-impl BuiltIn for WordCount {
+impl NamedJob for WordCount {
     const NAME: &'static str = "wordcount";
     const ABOUT: &'static str = "how often each word occurs: word, count";
 

@@ -3,7 +3,7 @@
 //! A map leaves its run file in the worker's own folder. A reduce first collects its partition of every
 //! map output (`shuffle.rs`), then it merges.
 
-use crate::builtin::{JobVisitor, with_job};
+use crate::builtin::JobVisitor;
 use crate::cluster::names::{JobId, TaskId, TaskKind};
 use crate::cluster::output;
 use crate::cluster::records::{
@@ -14,6 +14,7 @@ use crate::cluster::worker::{Held, Identity};
 use crate::commit::Naming;
 use crate::error::JobError;
 use crate::job::Job;
+use crate::jobs::Jobs;
 use crate::local::{MIN_BUFFER_BYTES, fan_in};
 use crate::map_task::{MapContext, Skips, run_map_only_task, run_map_task_to_file};
 use crate::plan::JobPlan;
@@ -145,10 +146,14 @@ pub fn remove_output(job: &JobId, task: TaskId, attempt: u32, folder: &Path, out
 }
 
 impl Attempt<'_> {
-    /// Runs it. Without success it leaves nothing behind.
+    /// Runs it, of a built-in job. Without success it leaves nothing behind.
     pub fn run(&self, fetch: &dyn Fetch) -> Result<TaskOutput, AttemptError> {
-        let result = with_job(self.spec, RunAttempt { attempt: self, fetch });
-        let result = result.map_err(AttemptError::from).and_then(|result| result);
+        self.run_with(&Jobs::built_in(), fetch)
+    }
+
+    /// The same of a job of these.
+    pub fn run_with(&self, jobs: &Jobs, fetch: &dyn Fetch) -> Result<TaskOutput, AttemptError> {
+        let result = jobs.run_attempt(self.spec, RunAttempt { attempt: self, fetch });
         if result.is_err() {
             let output = self.spec.working_folder(self.job);
             remove_output(self.job, self.task, self.number, self.folder, &output);
@@ -262,7 +267,8 @@ impl Attempt<'_> {
     }
 }
 
-struct RunAttempt<'a, 'b> {
+/// Runs an attempt of a job whose type is known.
+pub(crate) struct RunAttempt<'a, 'b> {
     attempt: &'a Attempt<'b>,
     fetch: &'a dyn Fetch,
 }

@@ -25,7 +25,7 @@ mod verdict;
 
 pub use change::Change;
 pub use claim::Chooser;
-pub use coordinator::{Coordinator, Limits, Office, Program, Step, Work};
+pub use coordinator::{Coordinator, Limits, Office, Planner, Program, Step, Work};
 pub use names::{JobId, TaskId, TaskKind, WorkerId};
 pub use records::{JobRecord, JobState, TaskRecord, WorkerRecord};
 pub use report::JobReport;

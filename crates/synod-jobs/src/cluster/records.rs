@@ -34,7 +34,8 @@ pub struct JobRecord {
     pub state: JobState,
     /// Epoch of the coordinator that wrote this; 0 if the client did.
     pub epoch: i64,
-    /// The program that planned it: only workers with the same one take its tasks.
+    /// The program that planned it: only workers with the same one take its tasks. Before that, the
+    /// program that must plan it; empty if any may, as for the built-in jobs.
     pub build: String,
     /// What the plan says; all 0 before there is one.
     pub totals: Totals,

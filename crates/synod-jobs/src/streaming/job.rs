@@ -13,7 +13,7 @@ use super::settings::{DEFAULT_ATTEMPTS, Settings, Worker};
 use super::wire::output::LineWriter;
 use super::wire::{Kind, key_number};
 use super::{map, reduce};
-use crate::builtin::options::{BuiltIn, Options};
+use crate::builtin::options::{NamedJob, Options};
 use crate::emit::{Emitter, PairSink};
 use crate::error::JobError;
 use crate::job::Job;
@@ -283,7 +283,7 @@ impl Job for Streaming {
     }
 }
 
-impl BuiltIn for Streaming {
+impl NamedJob for Streaming {
     const NAME: &'static str = "streaming";
     const ABOUT: &'static str =
         "programs that map and reduce lines, as `synod streaming` sets them up";

@@ -35,7 +35,7 @@ mod stage;
 pub use job::Streaming;
 pub use stage::HADOOP_BUFFER_BYTES;
 
-use crate::builtin::options::BuiltIn;
+use crate::builtin::options::NamedJob;
 use crate::spec::JobSpec;
 use properties::Properties;
 use settings::Settings;

@@ -17,7 +17,7 @@ mod room;
 mod tasks;
 mod ticker;
 
-use crate::builtin::options::{BuiltIn, JobOption, Options};
+use crate::builtin::options::{JobOption, NamedJob, Options};
 use crate::builtin::{JobVisitor, WASM};
 use crate::emit::{Emitter, PairSink};
 use crate::error::JobError;
@@ -62,7 +62,7 @@ pub struct Wasm<const ADDS: bool> {
     bare: bool,
 }
 
-impl<const ADDS: bool> BuiltIn for Wasm<ADDS> {
+impl<const ADDS: bool> NamedJob for Wasm<ADDS> {
     const NAME: &'static str = WASM;
     const ABOUT: &'static str = "what a WebAssembly module says, in a sandbox";
     const OPTIONS: &'static [JobOption] = &[

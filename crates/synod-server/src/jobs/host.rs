@@ -1,5 +1,7 @@
 //! What this process is and where it runs: its build, and whether another process sees the same files.
 
+use std::sync::OnceLock;
+
 /// Equal in processes of one machine that see the same files under the same paths: the boot of its
 /// kernel, and the process's own view of the file systems. Empty where that cannot be told.
 pub(crate) fn host_of_this_process() -> String {
@@ -10,17 +12,20 @@ pub(crate) fn host_of_this_process() -> String {
     if digits.is_empty() { String::new() } else { format!("{}-{digits}", boot.trim()) }
 }
 
-/// The version and a checksum of this program: workers with the same one have the same jobs.
+/// The version and a checksum of this program, of whatever embeds this library: workers with the same one
+/// have the same jobs. The file is read once, the first time.
 pub(super) fn build_of_this_program() -> String {
+    static BUILD: OnceLock<String> = OnceLock::new();
     let version = env!("CARGO_PKG_VERSION");
     let checksum = || -> std::io::Result<u32> {
         let mut file = std::fs::File::open(std::env::current_exe()?)?;
         checksum_of(&mut file)
     };
-    match checksum() {
+    let build = BUILD.get_or_init(|| match checksum() {
         Ok(checksum) => format!("{version}-{checksum:08x}"),
         Err(_) => version.to_owned(),
-    }
+    });
+    build.clone()
 }
 
 fn checksum_of(file: &mut impl std::io::Read) -> std::io::Result<u32> {

@@ -38,11 +38,13 @@ pub(crate) use service::{JobService, NodeFacts};
 pub use standalone::{WorkerOptions, WorkerReady, run_worker};
 pub use stores::{local_stores, stores_of_job};
 pub use submit::{
-    Cancelling, SubmitError, cancel_job, follow_job, new_table_seed, retry_job, submit, submit_job,
+    Cancelling, SubmitError, cancel_job, follow_job, new_table_seed, retry_job, retry_job_with,
+    submit, submit_job, submit_job_with, submit_with,
 };
 
 use std::time::Duration;
 
+use synod_jobs::Jobs;
 use synod_jobs::cluster::Limits;
 
 /// How this node takes part in jobs.
@@ -50,6 +52,8 @@ use synod_jobs::cluster::Limits;
 pub struct JobsOptions {
     /// Whether it does. A job reads and writes files as the user that this server runs as.
     pub enabled: bool,
+    /// The jobs that it knows: the built-in ones, and those that the program adds to them.
+    pub known: Jobs,
     /// Tasks at a time; `None`: one per core.
     pub slots: Option<u32>,
     /// Whether jobs may run programs with this server's rights; `None`: only if nobody but this
@@ -69,6 +73,7 @@ impl Default for JobsOptions {
     fn default() -> Self {
         JobsOptions {
             enabled: true,
+            known: Jobs::built_in(),
             slots: None,
             commands: None,
             lease_seconds: 5,

@@ -15,11 +15,12 @@ use synod_jobs::cluster::records::{Totals, decode, encode};
 use synod_jobs::cluster::{Change, JobId, JobRecord, JobState};
 use synod_jobs::input::{local_path, scheme_of};
 use synod_jobs::task::MAX_ATTEMPTS;
-use synod_jobs::{Job, JobError, JobSpec, JobSummary, JobVisitor, Progress, with_job};
+use synod_jobs::{JobError, JobSpec, JobSummary, Jobs, Progress};
 use thiserror::Error;
 use tokio::time::Instant;
 
 use super::following::Following;
+use super::host::build_of_this_program;
 use super::stores::local_stores;
 use super::threads::unix_ms;
 
@@ -34,7 +35,7 @@ pub enum SubmitError {
     Job(#[from] JobError),
 }
 
-/// Runs a job on the nodes of a cluster and returns when its output is complete, or removed.
+/// Runs a built-in job on the nodes of a cluster and returns when its output is complete, or removed.
 ///
 /// Paths must mean the same files on every node; relative ones are taken from this process's folder.
 /// `progress` shows how far the job is, and cancels it. Memory is per node; the spec's `slots` and
@@ -44,14 +45,53 @@ pub async fn submit<K: Kv>(
     spec: &JobSpec,
     progress: &Progress,
 ) -> Result<JobSummary, SubmitError> {
+    submit_with(kv, spec, progress, &Jobs::built_in()).await
+}
+
+/// The same for a job of these; see [`submit_job_with`].
+pub async fn submit_with<K: Kv>(
+    kv: &K,
+    spec: &JobSpec,
+    progress: &Progress,
+    jobs: &Jobs,
+) -> Result<JobSummary, SubmitError> {
     progress.check_cancelled()?;
-    let id = submit_job(kv, spec).await?;
+    let id = submit_job_with(kv, spec, jobs).await?;
     follow_job(kv, id, progress).await
 }
 
-/// Submits a job and does not wait for it. Its name can be given as what another one comes after.
+/// Submits a built-in job and does not wait for it. Its name can be given as what another one comes after.
 pub async fn submit_job<K: Kv>(kv: &K, spec: &JobSpec) -> Result<JobId, SubmitError> {
-    let spec = for_cluster(spec)?;
+    submit_job_with(kv, spec, &Jobs::built_in()).await
+}
+
+/// Submits a job of these and does not wait for it.
+///
+/// One of the program's own is planned and run by workers that are this same program, by the checksum of
+/// its file, and by no others; it fails if there is none for as long as [`Limits::no_worker`] says. A job
+/// that prepares its spec or takes several passes is submitted pass by pass, see [`Jobs::run_passes`].
+///
+/// [`Limits::no_worker`]: synod_jobs::cluster::Limits::no_worker
+pub async fn submit_job_with<K: Kv>(
+    kv: &K,
+    spec: &JobSpec,
+    jobs: &Jobs,
+) -> Result<JobId, SubmitError> {
+    let spec = for_cluster(spec, jobs)?;
+    let build = if jobs.is_own(&spec) { this_build().await } else { String::new() };
+    create_job(kv, spec, build).await
+}
+
+async fn this_build() -> String {
+    match tokio::task::spawn_blocking(build_of_this_program).await {
+        Ok(build) => build,
+        // It does not panic; what cannot be spawned is done here.
+        Err(_) => build_of_this_program(),
+    }
+}
+
+/// Writes the record of a job that nodes can use; `build` is the program that must plan it, if only one can.
+async fn create_job<K: Kv>(kv: &K, spec: JobSpec, build: String) -> Result<JobId, SubmitError> {
     let id = new_job_id();
     let record = JobRecord {
         name: spec.shown_name().to_owned(),
@@ -63,7 +103,7 @@ pub async fn submit_job<K: Kv>(kv: &K, spec: &JobSpec) -> Result<JobId, SubmitEr
         spec,
         state: JobState::Submitted,
         epoch: 0,
-        build: String::new(),
+        build,
         totals: Totals::default(),
     };
     let value = encode(&record).map_err(|error| JobError::BadSpec {
@@ -113,29 +153,37 @@ pub async fn cancel_job<K: Kv>(kv: &K, id: &JobId) -> Result<Cancelling, ClientE
     }
 }
 
-/// Submits a job that failed or was cancelled once more, as a new one.
+/// Submits a job that failed or was cancelled once more, as a new one. A job that this program does not
+/// know goes to the program that had it before.
 pub async fn retry_job<K: Kv>(kv: &K, id: &JobId) -> Result<JobId, SubmitError> {
+    retry_job_with(kv, id, &Jobs::built_in()).await
+}
+
+/// The same by a program with jobs of its own: those go to workers that are this program as it is now.
+pub async fn retry_job_with<K: Kv>(kv: &K, id: &JobId, jobs: &Jobs) -> Result<JobId, SubmitError> {
     let refused = |what: &str| JobError::BadSpec { what: format!("job {id} {what}") };
     let (_, found) = kv.get(id.key(JobKey::Record)).await?;
     let found = found.ok_or_else(|| refused("is not known: see `synod jobs list`"))?;
     let record: Option<JobRecord> = decode(&found.value);
     let record = record.ok_or_else(|| refused("was written by another version of this program"))?;
     match record.state {
-        JobState::Failed(_) | JobState::Cancelled => submit_job(kv, &record.spec).await,
+        JobState::Failed(_) | JobState::Cancelled => {
+            match submit_job_with(kv, &record.spec, jobs).await {
+                Err(SubmitError::Job(JobError::UnknownJob { .. })) if !record.build.is_empty() => {
+                    create_job(kv, record.spec, record.build).await
+                }
+                submitted => submitted,
+            }
+        }
         JobState::Done(_) => Err(refused("is done: there is nothing to try again").into()),
         _ => Err(refused("has not ended: cancel it first, or wait").into()),
     }
 }
 
 /// The spec as nodes can use it.
-fn for_cluster(spec: &JobSpec) -> Result<JobSpec, JobError> {
-    struct Known;
-    impl JobVisitor for Known {
-        type Output = ();
-        fn visit<J: Job>(self, _: &J) {}
-    }
+fn for_cluster(spec: &JobSpec, jobs: &Jobs) -> Result<JobSpec, JobError> {
     spec.check()?;
-    with_job(spec, Known)?;
+    jobs.check(spec)?;
     if spec.output_is_in_store() && spec.staging_folder.is_none() {
         return Err(no_staging_folder(spec));
     }

@@ -20,8 +20,7 @@ use synod_jobs::cluster::worker::Held;
 use synod_jobs::cluster::{JobId, JobRecord, JobState, TaskKind, Work, WorkerId};
 use synod_jobs::commit::Manifest;
 use synod_jobs::{
-    Counters, Job, JobError, JobPlan, JobSpec, JobVisitor, Progress, Stores, TaskLog, plan,
-    with_job,
+    Counters, JobError, JobPlan, JobSpec, Jobs, PlannedJob, Progress, Stores, TaskLog,
 };
 use tokio::sync::mpsc;
 
@@ -73,9 +72,7 @@ pub(super) enum WorkResult {
 #[derive(Debug)]
 pub(super) struct Planned {
     pub spec: JobSpec,
-    pub plan: JobPlan,
-    pub runs_commands: bool,
-    pub attempts: u32,
+    pub job: PlannedJob,
 }
 
 impl WorkResult {
@@ -147,6 +144,7 @@ pub(super) struct AttemptTask {
     pub maps: Vec<MapLocation>,
     pub folder: PathBuf,
     pub slots: u32,
+    pub jobs: Jobs,
     pub stores: Stores,
     pub progress: Arc<Progress>,
     pub work: Arc<WorkMeter>,
@@ -192,7 +190,7 @@ impl AttemptTask {
             progress: &self.progress,
             work: &self.work,
         };
-        let result = attempt.run(&HttpFetch::default());
+        let result = attempt.run_with(&self.jobs, &HttpFetch::default());
         match &result {
             Ok(_) | Err(AttemptError::Failed(JobError::Cancelled)) => {}
             Err(AttemptError::Failed(error)) => log.line(error.to_string().as_bytes()),
@@ -214,6 +212,8 @@ pub(super) struct CoordinatorTask {
     pub number: u64,
     /// Slots of all workers.
     pub slots: u32,
+    /// The jobs that this program knows.
+    pub jobs: Jobs,
     /// What the job may read and write.
     pub stores: Stores,
     /// Tells whether it moves, and tells it to end.
@@ -269,22 +269,11 @@ impl CoordinatorTask {
 
     /// First the plan, then the folder: a job that cannot be planned touches nothing.
     fn plan(&self, spec: &JobSpec) -> Result<Box<Planned>, JobError> {
-        struct MakePlan<'a>(&'a JobSpec, &'a CoordinatorTask);
-        impl JobVisitor for MakePlan<'_> {
-            type Output = Result<Planned, JobError>;
-            fn visit<J: Job>(self, job: &J) -> Self::Output {
-                let CoordinatorTask { slots, stores, progress, .. } = self.1;
-                let plan = plan(job, self.0, *slots, stores, progress)?;
-                let attempts = job.attempts_on_cluster();
-                let spec = self.0.clone();
-                Ok(Planned { spec, plan, runs_commands: J::RUNS_COMMANDS, attempts })
-            }
-        }
-        let made = with_job(spec, MakePlan(spec, self))??;
+        let job = self.jobs.plan(spec, self.slots, &self.stores, &self.progress)?;
         self.progress.step()?;
         self.moments.makes();
         Destination::of(spec, &self.id, &self.stores)?.create()?;
-        Ok(Box::new(made))
+        Ok(Box::new(Planned { spec: spec.clone(), job }))
     }
 
     /// Publishes. With that the job has succeeded; what comes behind it is tidying.

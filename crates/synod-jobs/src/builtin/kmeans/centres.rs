@@ -2,7 +2,7 @@
 
 use super::point::{Centres, text};
 use super::{CENTRES, ITERATIONS, MALFORMED};
-use crate::builtin::options::{BuiltIn, JobOption, Options};
+use crate::builtin::options::{JobOption, NamedJob, Options};
 use crate::emit::Emitter;
 use crate::error::JobError;
 use crate::job::Job;
@@ -24,7 +24,7 @@ pub struct KMeansCentres {
     iterations: u64,
 }
 
-impl BuiltIn for KMeansCentres {
+impl NamedJob for KMeansCentres {
     const NAME: &'static str = "k-means-centres";
     const ABOUT: &'static str = "the last pass of k-means";
     const OPTIONS: &'static [JobOption] = &[DONE];
@@ -68,7 +68,7 @@ pub struct KMeansAssign {
     iterations: u64,
 }
 
-impl BuiltIn for KMeansAssign {
+impl NamedJob for KMeansAssign {
     const NAME: &'static str = "k-means-assign";
     const ABOUT: &'static str = "the last pass of k-means with assign=true";
     const OPTIONS: &'static [JobOption] = &[CENTRES, DONE];

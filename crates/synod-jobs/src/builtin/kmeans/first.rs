@@ -2,7 +2,7 @@
 
 use super::point::{read, text};
 use super::{K, MALFORMED, SEED};
-use crate::builtin::options::{BuiltIn, JobOption, Options};
+use crate::builtin::options::{JobOption, NamedJob, Options};
 use crate::emit::Emitter;
 use crate::error::JobError;
 use crate::job::Job;
@@ -24,7 +24,7 @@ pub struct KMeansStart {
 /// More cannot be centres: each has a number at least.
 pub(super) const MAX_K: usize = 20_000;
 
-impl BuiltIn for KMeansStart {
+impl NamedJob for KMeansStart {
     const NAME: &'static str = "k-means-start";
     const ABOUT: &'static str = "the first pass of k-means";
     const OPTIONS: &'static [JobOption] = &[K, SEED];

@@ -26,7 +26,7 @@ mod rounds;
 pub use centres::{KMeansAssign, KMeansCentres};
 pub use first::KMeansStart;
 
-use crate::builtin::options::{BuiltIn, JobOption, Options};
+use crate::builtin::options::{JobOption, NamedJob, Options};
 use crate::builtin::passes::Passes;
 use crate::emit::Emitter;
 use crate::error::JobError;
@@ -55,7 +55,7 @@ pub struct KMeans {
     centres: Centres,
 }
 
-impl BuiltIn for KMeans {
+impl NamedJob for KMeans {
     const NAME: &'static str = "k-means";
     const ABOUT: &'static str =
         "clusters of points, a line of numbers each: cluster, points, centre";

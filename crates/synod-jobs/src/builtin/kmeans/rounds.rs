@@ -3,7 +3,7 @@
 use super::first::MAX_K;
 use super::point::{Centres, read};
 use super::{CENTRES, ITERATIONS, K, KMeans, KMeansAssign, KMeansCentres, KMeansStart, SEED};
-use crate::builtin::options::{BuiltIn, Options};
+use crate::builtin::options::{NamedJob, Options};
 use crate::builtin::passes::{Pass, PassDone, Passes};
 use crate::error::JobError;
 use crate::spec::JobSpec;

@@ -12,6 +12,7 @@ mod losses;
 mod planning;
 mod slowness;
 
+pub use self::planning::Planner;
 use self::slowness::Paces;
 use crate::cluster::change::Change;
 use crate::cluster::names::{JobId, JobKey, TaskId, TaskKind};

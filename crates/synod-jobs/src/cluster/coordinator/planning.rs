@@ -1,19 +1,56 @@
-//! A plan in the records: its pieces, and a record for each task.
+//! A plan in the records: its pieces, and a record for each task. And whose program may make it.
 
 use super::{Coordinator, Program, stored};
 use crate::cluster::change::Change;
 use crate::cluster::names::{JobId, JobKey, TaskId};
-use crate::cluster::records::{JobRecord, JobState, TaskRecord, Totals, encode};
-use crate::cluster::view::Stamped;
+use crate::cluster::records::{Ended, JobRecord, JobState, TaskRecord, Totals, encode};
+use crate::cluster::verdict::no_worker;
+use crate::cluster::view::{Stamped, View};
 use crate::plan::{JobPlan, MAX_SECTIONS};
 use bytes::Bytes;
+use std::time::Duration;
 
 /// Bytes of one piece of a stored plan.
 const PIECE_BYTES: usize = 256 << 10;
 /// Bytes of a stored plan.
 const MAX_PLAN_BYTES: usize = 64 << 20;
 
+/// Whose program may plan a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Planner {
+    /// The coordinator's.
+    This,
+    /// That of a living worker: it must be elected.
+    Another,
+    /// No living worker's. With the change that ends the job, if that has been so for long enough.
+    Nobody(Option<Change>),
+}
+
 impl Coordinator {
+    /// Before [`Work::Plan`](super::Work::Plan): whether this coordinator, of this build, may do it. A
+    /// job that is not built in names the build that has its code from its submission on.
+    pub fn planner(&mut self, view: &View, id: &JobId, build: &str, now: Duration) -> Planner {
+        let job = view.jobs.get(id).and_then(|job| job.job.as_ref());
+        let Some(job) = job else { return Planner::Nobody(None) };
+        let its = &job.record.build;
+        let mut others = view.workers.values().map(|worker| &worker.record);
+        let planner = match () {
+            () if its.is_empty() || its == build => Planner::This,
+            () if others.any(|other| other.build == *its && !other.draining) => Planner::Another,
+            () => {
+                let since = *self.without_worker.entry(id.clone()).or_insert(now);
+                let is_over = now.saturating_sub(since) >= self.limits.no_worker;
+                let end = || {
+                    let why = no_worker(view, &job.record);
+                    self.moved(id, job, JobState::Ending(Ended::Failed(why)))
+                };
+                return Planner::Nobody(is_over.then(end));
+            }
+        };
+        self.without_worker.remove(id);
+        planner
+    }
+
     /// After [`Work::Plan`]: the changes that store the plan and its tasks, then let them run.
     pub fn planned(
         &self,

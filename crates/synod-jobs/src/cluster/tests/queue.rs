@@ -1,6 +1,7 @@
-//! Jobs that wait for others, and where reduces go.
+//! Jobs that wait for others or for their program, and where reduces go.
 
 use super::*;
+use crate::cluster::coordinator::Planner;
 use crate::commit::Manifest;
 
 /// A second job beside the desk's own; what the coordinator wants to do with it.
@@ -89,6 +90,37 @@ fn a_job_after_one_that_nobody_knows_is_refused_and_one_that_waits_can_be_cancel
     assert!(desk.store.apply(Change::new().put(third.key(JobKey::Cancel), "")));
     do_change(&mut desk, &third);
     assert_eq!(state_of(&desk, &third), JobState::Cancelled);
+}
+
+#[test]
+fn a_job_of_another_program_is_planned_by_that_one_and_ends_if_nobody_runs_it() {
+    let mut desk = Desk::new(JobSpec::new("mine", ["/in"], "/out"));
+    let own = JobRecord { build: "other".into(), ..desk.record().record.clone() };
+    let put = Change::new().put(desk.id.key(JobKey::Record), encode(&own).unwrap());
+    assert!(desk.store.apply(put));
+    assert!(desk.store.apply(desk.coordinator.checked(&desk.id, desk.record(), None)));
+    assert_eq!(desk.next(), Some(Step::Work(Work::Plan)));
+    let planner = |desk: &mut Desk, build| {
+        desk.coordinator.planner(&desk.store.view, &desk.id, build, desk.now)
+    };
+    desk.register(1, BUILD);
+    assert_eq!(planner(&mut desk, "other"), Planner::This);
+    assert_eq!(planner(&mut desk, BUILD), Planner::Nobody(None));
+    desk.now += limits().no_worker / 2;
+    let another = desk.register(2, "other");
+    assert_eq!(planner(&mut desk, BUILD), Planner::Another);
+    let leaves = WorkerRecord { draining: true, ..registration(2, "other") };
+    desk.register_as(2, leaves);
+    // Its time begins anew.
+    desk.now += limits().no_worker;
+    assert_eq!(planner(&mut desk, BUILD), Planner::Nobody(None));
+    desk.store.end_lease(another.lease);
+    desk.now += limits().no_worker;
+    let Planner::Nobody(Some(end)) = planner(&mut desk, BUILD) else { panic!("it ends") };
+    assert!(desk.store.apply(end));
+    let why = "no worker can take the job: n1 runs another program (1-ab, not other)";
+    assert_eq!(desk.ended_why(), why);
+    assert_eq!(desk.settle(), Some(Work::Clean));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What of a job's properties the spec has a field for: formats, sizes, number of tasks.
 
 use super::Arguments;
-use crate::builtin::options::BuiltIn;
+use crate::builtin::options::NamedJob;
 use crate::error::JobError;
 use crate::framing::{Framing, InputFormat, LongRecords};
 use crate::input::codec::Codec;

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use synod_client::Kv;
-use synod_jobs::cluster::{Change, Coordinator, JobId, JobState, Program, Step, View, Work};
+use synod_jobs::PlannedJob;
+use synod_jobs::cluster::{
+    Change, Coordinator, JobId, JobState, Planner, Program, Step, View, Work,
+};
 
 use super::overseeing::{Stop, Verdict, Working};
 use super::{COMMIT_TRIES, JobService};
 use crate::jobs::records::Applied;
-use crate::jobs::threads::{CoordinatorTask, Planned, WorkResult, remove_late_output};
+use crate::jobs::threads::{CoordinatorTask, WorkResult, remove_late_output};
 
 impl<K: Kv> JobService<K> {
     pub(super) async fn coordinate(&mut self) {
@@ -16,6 +19,8 @@ impl<K: Kv> JobService<K> {
             return;
         }
         let now = self.facts.moments.since(self.started);
+        let build = self.build.clone();
+        let mut is_wanted_elsewhere = false;
         let ids: Vec<JobId> = self.view.active().map(|(id, ..)| id.clone()).collect();
         for id in ids {
             let cancel = self.view.jobs.get(&id).is_some_and(|job| job.cancel);
@@ -51,8 +56,23 @@ impl<K: Kv> JobService<K> {
                 Some(Step::Change(change)) => {
                     self.change(change).await;
                 }
+                Some(Step::Work(Work::Plan)) => {
+                    let Some(seat) = self.coordinator() else { return };
+                    match seat.planner(&id, &build, now) {
+                        Planner::This => self.start_work(id, Work::Plan, now),
+                        Planner::Another => is_wanted_elsewhere = true,
+                        Planner::Nobody(None) => {}
+                        Planner::Nobody(Some(change)) => drop(self.change(change).await),
+                    }
+                }
+                // Plans alone go before, or two programs would hand the office to and fro for ever.
+                Some(Step::Work(_)) if is_wanted_elsewhere => {}
                 Some(Step::Work(work)) => self.start_work(id, work, now),
             }
+        }
+        if is_wanted_elsewhere && self.working.is_empty() {
+            self.step_aside().await;
+            return;
         }
         let prune = self.coordinator().and_then(|coordinator| coordinator.prune());
         if let Some(change) = prune {
@@ -79,6 +99,7 @@ impl<K: Kv> JobService<K> {
             id: id.clone(),
             number: self.works_begun,
             slots: self.view.workers.values().map(|worker| worker.record.slots).sum(),
+            jobs: self.options.known.clone(),
             stores: self.stores(),
             progress: working.progress(),
             published: working.published(),
@@ -189,7 +210,7 @@ impl<K: Kv> JobService<K> {
         let change = match result {
             WorkResult::Checked(result) => coordinator.checked(id, job, result.err()),
             WorkResult::Planned(Ok(planned)) => {
-                let Planned { plan, runs_commands, attempts, .. } = *planned;
+                let PlannedJob { plan, runs_commands, attempts } = planned.job;
                 let program = Program { build: &build, runs_commands, attempts };
                 match coordinator.planned(id, job, &plan, program) {
                     Ok(changes) => return changes,
@@ -235,6 +256,10 @@ struct Seat<'a> {
 impl Seat<'_> {
     fn next(self, now: Duration, id: &JobId) -> Option<Step> {
         self.coordinator.next(self.view, id, now)
+    }
+
+    fn planner(self, id: &JobId, build: &str, now: Duration) -> Planner {
+        self.coordinator.planner(self.view, id, build, now)
     }
 
     fn prune(self) -> Option<Change> {

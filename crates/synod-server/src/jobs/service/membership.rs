@@ -146,6 +146,19 @@ impl<K: Kv> JobService<K> {
     }
 }
 
+impl<K: Kv> JobService<K> {
+    /// Gives the office to the next candidate, and stands for election again behind all others: a job
+    /// waits for a coordinator with another program.
+    pub(super) async fn step_aside(&mut self) {
+        let Some(member) = &mut self.member else { return };
+        let Some(leadership) = member.elected.borrow().clone() else { return };
+        match election::resign(&self.kv, &leadership).await {
+            Ok(_) => member.coordinator = None,
+            Err(error) => tracing::debug!("jobs: cannot give up the office: {error}"),
+        }
+    }
+}
+
 fn registration(id: &WorkerId, record: &WorkerRecord, lease: LeaseId) -> Change {
     let value = encode(record).expect("a worker's record is text and numbers");
     Change::new().put_leased(id.key(), value, lease)

@@ -204,6 +204,7 @@ impl<K: Kv> JobService<K> {
             maps,
             folder: folder_of(&self.facts.folder, &held.job),
             slots: self.slots,
+            jobs: self.options.known.clone(),
             stores: self.stores(),
             progress: progress.clone(),
             work: work.clone(),
