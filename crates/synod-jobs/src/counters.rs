@@ -6,6 +6,12 @@ use std::collections::BTreeMap;
 /// Different names that one job may count under; more are dropped into `counters_dropped`.
 pub const MAX_USER_COUNTERS: usize = 10_000;
 
+/// What the names of a task or a job may take in its record, as JSON. A record with counters, and what else is
+/// written together with it, stays well below what a store takes at once, which is 1.5 MiB.
+const RECORD_BYTES: usize = 512 << 10;
+/// What a counter takes beside its name: quotes, a colon, digits, a comma.
+const AMOUNT_BYTES: usize = 24;
+
 /// Where those are counted.
 const DROPPED: &str = "counters_dropped";
 
@@ -58,6 +64,25 @@ impl Counters {
         }
     }
 
+    /// Drops the names that a record has no room for. One that cannot be written would be tried for ever.
+    pub fn fit_into_record(&mut self) {
+        let (mut room, mut dropped) = (RECORD_BYTES, 0);
+        self.user.retain(|name, _| {
+            let bytes = name.chars().map(escaped_bytes).sum::<usize>() + AMOUNT_BYTES;
+            let fits = bytes <= room || name == DROPPED;
+            if fits {
+                room = room.saturating_sub(bytes);
+            } else {
+                dropped += 1;
+            }
+            fits
+        });
+        if dropped > 0 {
+            let all = self.user.entry(DROPPED.to_owned()).or_insert(0);
+            *all = all.saturating_add(dropped);
+        }
+    }
+
     /// Adds the counts of a finished task.
     pub fn add(&mut self, other: &Counters) {
         let Counters {
@@ -97,9 +122,42 @@ impl Counters {
     }
 }
 
+/// What a character takes in JSON.
+fn escaped_bytes(c: char) -> usize {
+    match c {
+        '"' | '\\' => 2,
+        c if c.is_control() => 6,
+        c => c.len_utf8(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_a_record_has_no_room_for_are_dropped_and_the_record_is_as_small_as_it_may_be() {
+        for name in ["x", "\u{1}", "\"", "\u{fffd}"] {
+            let mut counters = Counters::default();
+            for number in 0..MAX_USER_COUNTERS {
+                counters.count(&format!("{number}{}", name.repeat(240)), u64::MAX);
+            }
+            counters.count("short", 7);
+            counters.fit_into_record();
+            let (kept, dropped) = (counters.user.len() - 1, counters.user[DROPPED]);
+            assert_eq!(kept as u64 + dropped, MAX_USER_COUNTERS as u64 + 1, "{name:?}");
+            let bytes = serde_json::to_vec(&counters.user).unwrap().len();
+            assert!((RECORD_BYTES / 2..RECORD_BYTES + 100).contains(&bytes), "{name:?}: {bytes}");
+            let once = counters.clone();
+            counters.fit_into_record();
+            assert_eq!(counters, once);
+        }
+        let mut counters = Counters::default();
+        (0..MAX_USER_COUNTERS).for_each(|number| counters.count(&format!("names::{number}"), 1));
+        let all = counters.clone();
+        counters.fit_into_record();
+        assert_eq!(counters, all);
+    }
 
     #[test]
     fn names_beyond_the_limit_are_added_up_as_dropped_through_every_merge() {

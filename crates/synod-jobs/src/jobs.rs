@@ -88,7 +88,7 @@ impl Jobs {
         }
         match self.own.get(spec.job.as_str()) {
             Some(own) => own.check(spec),
-            None => self.with_built_in(spec, Check),
+            None => self.with_built_in(spec, &Progress::new(), Check),
         }
     }
 
@@ -103,7 +103,7 @@ impl Jobs {
         let make = MakePlan { spec, slots, stores, progress };
         match self.own.get(spec.job.as_str()) {
             Some(own) => own.plan(make),
-            None => self.with_built_in(spec, make)?,
+            None => self.with_built_in(spec, progress, make)?,
         }
     }
 
@@ -120,32 +120,38 @@ impl Jobs {
         progress: &Progress,
         options: &LocalOptions<'_>,
     ) -> Result<JobSummary, JobError> {
-        self.run_passes(spec, |spec| {
+        self.run_passes(spec, progress, |spec| {
             // What another pass has counted is not this one's.
             progress.show(&Progress::new().snapshot());
             let run = RunLocal { spec, progress, options };
             match self.own.get(spec.job.as_str()) {
                 Some(own) => own.run_local(run),
-                None => self.with_built_in(spec, run)?,
+                None => self.with_built_in(spec, progress, run)?,
             }
         })
     }
 
     /// Runs a job, one pass after the other if it takes several, with `run` for each. `run` gets specs
-    /// in which nothing is left open that the job needs.
+    /// in which nothing is left open that the job needs. To find that out may take long, where a module
+    /// has to be compiled: that ends when `progress` is cancelled.
     pub fn run_passes<E: From<JobError>>(
         &self,
         spec: &JobSpec,
+        progress: &Progress,
         run: impl FnMut(&JobSpec) -> Result<JobSummary, E>,
     ) -> Result<JobSummary, E> {
-        run_passes_of(self, spec, run)
+        run_passes_of(self, spec, progress, run)
     }
 
     /// Fills in what the job that a spec names needs, and tells its passes if it has several.
-    pub(crate) fn prepare(&self, spec: &mut JobSpec) -> Result<Option<Box<dyn Passes>>, JobError> {
+    pub(crate) fn prepare(
+        &self,
+        spec: &mut JobSpec,
+        progress: &Progress,
+    ) -> Result<Option<Box<dyn Passes>>, JobError> {
         match self.own.get(spec.job.as_str()) {
             Some(own) => own.prepare(spec),
-            None => prepare(spec).map_err(|error| self.naming_own(error)),
+            None => prepare(spec, progress).map_err(|error| self.naming_own(error)),
         }
     }
 
@@ -156,16 +162,17 @@ impl Jobs {
     ) -> Result<TaskOutput, AttemptError> {
         match self.own.get(spec.job.as_str()) {
             Some(own) => own.run_attempt(spec, run),
-            None => self.with_built_in(spec, run)?,
+            None => self.with_built_in(spec, run.progress(), run)?,
         }
     }
 
     fn with_built_in<V: JobVisitor>(
         &self,
         spec: &JobSpec,
+        progress: &Progress,
         visitor: V,
     ) -> Result<V::Output, JobError> {
-        with_job(spec, visitor).map_err(|error| self.naming_own(error))
+        with_job(spec, progress, visitor).map_err(|error| self.naming_own(error))
     }
 
     /// Who mistypes a name sees all of them.

@@ -4,6 +4,7 @@
 //! with its own clock. Nothing here decides anything: a lost update would only look odd.
 
 use crate::error::JobError;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 /// The step a job is in.
@@ -26,7 +27,7 @@ pub enum Phase {
 #[derive(Debug, Default)]
 pub struct Progress {
     phase: AtomicU8,
-    cancelled: AtomicBool,
+    cancelled: Arc<AtomicBool>,
     moves: AtomicU64,
     /// Whether there were small moves since somebody looked.
     stirred: AtomicBool,
@@ -78,6 +79,12 @@ impl Progress {
     #[inline]
     pub fn check_cancelled(&self) -> Result<(), JobError> {
         if self.cancelled.load(Relaxed) { Err(JobError::Cancelled) } else { Ok(()) }
+    }
+
+    /// The switch alone, for what outlives the borrow of this; it is never turned back.
+    #[cfg(feature = "wasm")]
+    pub(crate) fn cancel_switch(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.cancelled)
     }
 
     /// Says that something has happened that no counter shows: whoever watches this work waits on.

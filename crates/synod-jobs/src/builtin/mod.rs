@@ -47,33 +47,42 @@ macro_rules! registry {
             JobInfo::of::<crate::wasm::Wasm<false>>(),
         ];
 
-        /// Finds the job that a spec names, builds it from its options and gives it to `visitor`.
+        /// Finds the job that a spec names, builds it from its options and gives it to `visitor`. To build
+        /// it may take long, where a module has to be compiled: that ends when `progress` is cancelled.
         pub fn with_job<V: JobVisitor>(
             spec: &JobSpec,
+            progress: &Progress,
             visitor: V,
         ) -> Result<V::Output, JobError> {
             $(if spec.job == <$job>::NAME {
                 let job = <$job>::from_options(&Options::of::<$job>(spec)?)?;
                 return Ok(visitor.visit(&job));
             })+
+            #[cfg(not(feature = "wasm"))]
+            let _ = progress;
             // The type of this one depends on its module.
             #[cfg(feature = "wasm")]
             if spec.job == WASM {
-                return crate::wasm::with_wasm_job(spec, visitor);
+                return crate::wasm::with_wasm_job(spec, progress, visitor);
             }
             Err(unknown(spec))
         }
 
         /// Fills in what the job that a spec names needs, and tells its passes if it has several.
-        pub(crate) fn prepare(spec: &mut JobSpec) -> Result<Option<Box<dyn Passes>>, JobError> {
+        pub(crate) fn prepare(
+            spec: &mut JobSpec,
+            progress: &Progress,
+        ) -> Result<Option<Box<dyn Passes>>, JobError> {
             $(if spec.job == <$job>::NAME {
                 Options::of::<$job>(spec)?;
                 <$job>::prepare(spec)?;
                 return <$job>::passes(spec);
             })+
+            #[cfg(not(feature = "wasm"))]
+            let _ = progress;
             #[cfg(feature = "wasm")]
             if spec.job == WASM {
-                crate::wasm::Wasm::<false>::prepare(spec)?;
+                crate::wasm::prepare_wasm_job(spec, progress)?;
                 return Ok(None);
             }
             Err(unknown(spec))

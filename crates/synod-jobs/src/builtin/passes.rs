@@ -10,6 +10,7 @@
 use crate::error::JobError;
 use crate::jobs::Jobs;
 use crate::local::JobSummary;
+use crate::progress::Progress;
 use crate::spec::JobSpec;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -72,22 +73,27 @@ impl PassDone {
 }
 
 /// Runs a built-in job, one pass after the other, with `run` for each. `run` gets specs in which
-/// nothing is left open that the job needs.
+/// nothing is left open that the job needs. To find that out may take long, see [`with_job`]: that ends when
+/// `progress` is cancelled.
+///
+/// [`with_job`]: crate::with_job
 pub fn run_passes<E: From<JobError>>(
     spec: &JobSpec,
+    progress: &Progress,
     run: impl FnMut(&JobSpec) -> Result<JobSummary, E>,
 ) -> Result<JobSummary, E> {
-    run_passes_of(&Jobs::built_in(), spec, run)
+    run_passes_of(&Jobs::built_in(), spec, progress, run)
 }
 
 /// The same for a job of these.
 pub(crate) fn run_passes_of<E: From<JobError>>(
     jobs: &Jobs,
     spec: &JobSpec,
+    progress: &Progress,
     mut run: impl FnMut(&JobSpec) -> Result<JobSummary, E>,
 ) -> Result<JobSummary, E> {
     let mut spec = spec.clone();
-    let Some(mut passes) = jobs.prepare(&mut spec)? else { return run(&spec) };
+    let Some(mut passes) = jobs.prepare(&mut spec, progress)? else { return run(&spec) };
     spec.check()?;
     if spec.output_is_in_store() {
         let (job, output) = (&spec.job, spec.output.display());

@@ -153,10 +153,13 @@ impl Attempt<'_> {
 
     /// The same of a job of these.
     pub fn run_with(&self, jobs: &Jobs, fetch: &dyn Fetch) -> Result<TaskOutput, AttemptError> {
-        let result = jobs.run_attempt(self.spec, RunAttempt { attempt: self, fetch });
-        if result.is_err() {
-            let output = self.spec.working_folder(self.job);
-            remove_output(self.job, self.task, self.number, self.folder, &output);
+        let mut result = jobs.run_attempt(self.spec, RunAttempt { attempt: self, fetch });
+        match &mut result {
+            Ok(output) => output.fit_into_record(),
+            Err(_) => {
+                let output = self.spec.working_folder(self.job);
+                remove_output(self.job, self.task, self.number, self.folder, &output);
+            }
         }
         result
     }
@@ -271,6 +274,12 @@ impl Attempt<'_> {
 pub(crate) struct RunAttempt<'a, 'b> {
     attempt: &'a Attempt<'b>,
     fetch: &'a dyn Fetch,
+}
+
+impl<'b> RunAttempt<'_, 'b> {
+    pub(crate) fn progress(&self) -> &'b Progress {
+        self.attempt.progress
+    }
 }
 
 impl JobVisitor for RunAttempt<'_, '_> {

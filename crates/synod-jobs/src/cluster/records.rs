@@ -274,6 +274,14 @@ impl TaskOutput {
             TaskOutput::Reduce(output) => &output.counters,
         }
     }
+
+    /// Drops what it counted that a record has no room for.
+    pub(super) fn fit_into_record(&mut self) {
+        match self {
+            TaskOutput::Map { counters, .. } => counters.fit_into_record(),
+            TaskOutput::Reduce(output) => output.counters.fit_into_record(),
+        }
+    }
 }
 
 /// One failed attempt.

@@ -145,6 +145,7 @@ impl JobReport {
                 TaskRow { task: *id, attempt, backup, node, started_ms, ended_ms, bytes, pairs };
             report.tasks.push(row);
         }
+        report.counters.fit_into_record();
         report.closed()
     }
 

@@ -4,13 +4,18 @@
 //! it comes to is kept like that of any other: whoever asks again waits for the same one, or finds it done.
 //! What is wrong with a module is known for good; that the machine had no thread, or no time, says nothing
 //! about the module and is never kept. Threads that nobody waits for count among the few: a module that
-//! takes for ever keeps one of them, not one for each task.
+//! takes for ever keeps one of them, not one for each task. Whoever waits and is told to end does so at once.
 
+use crate::progress::Progress;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Stack of a thread.
 const STACK_BYTES: usize = 8 << 20;
+
+/// How often whoever waits looks whether it was told to end.
+const LOOK: Duration = Duration::from_millis(20);
+const NO_THREAD: &str = "there was no thread for its compiler";
 
 /// Why a module was not compiled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +24,8 @@ pub(super) enum Fault {
     Module(String),
     /// This machine could not, now.
     Host(String),
+    /// Whoever wanted it was told to end.
+    Cancelled,
 }
 
 /// All threads that compile.
@@ -48,7 +55,34 @@ impl<T> Default for Slot<T> {
     }
 }
 
+impl<T: Clone> Slot<T> {
+    /// What was made, if its compiler has ended; nothing if nobody is about to make it any more.
+    fn wait(&self, patience: &mut Patience<'_>) -> Result<Option<Result<T, Fault>>, Fault> {
+        let is_busy = |state: &mut State<T>| matches!(state, State::Busy);
+        let state = patience.wait(&self.changed, self.lock(), is_busy)?;
+        match &*state {
+            State::Done(done) => Ok(Some(done.clone().map_err(Fault::Module))),
+            State::Idle => Ok(None),
+            State::Busy => Err(Fault::Host(format!(
+                "it is not compiled within {} s: this machine is slow or busy, or the module needs \
+                 smaller functions with fewer loops",
+                patience.limit.as_secs()
+            ))),
+        }
+    }
+}
+
 impl<T> Slot<T> {
+    /// Whether it was idle, and is the caller's to fill now.
+    fn claim(&self) -> bool {
+        let mut state = self.lock();
+        let is_first = matches!(*state, State::Idle);
+        if is_first {
+            *state = State::Busy;
+        }
+        is_first
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -56,6 +90,41 @@ impl<T> Slot<T> {
     fn set(&self, state: State<T>) {
         *self.lock() = state;
         self.changed.notify_all();
+    }
+}
+
+/// How long somebody goes on waiting.
+struct Patience<'p> {
+    limit: Duration,
+    left: Duration,
+    progress: &'p Progress,
+}
+
+impl Patience<'_> {
+    fn new(limit: Duration, progress: &Progress) -> Patience<'_> {
+        Patience { limit, left: limit, progress }
+    }
+
+    /// Waits while `is_so`, or until there is no patience left: the caller looks which.
+    fn wait<'g, S>(
+        &mut self,
+        changed: &Condvar,
+        mut guard: MutexGuard<'g, S>,
+        mut is_so: impl FnMut(&mut S) -> bool,
+    ) -> Result<MutexGuard<'g, S>, Fault> {
+        loop {
+            self.progress.check_cancelled().map_err(|_| Fault::Cancelled)?;
+            let look = LOOK.min(self.left);
+            let waited = changed.wait_timeout_while(guard, look, &mut is_so);
+            let (after, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+            guard = after;
+            if waited.timed_out() {
+                self.left -= look;
+            }
+            if !waited.timed_out() || self.left.is_zero() {
+                return Ok(guard);
+            }
+        }
     }
 }
 
@@ -98,34 +167,26 @@ impl Compilers {
         Compilers { busy, freed, most, limit, stack_bytes: STACK_BYTES }
     }
 
-    /// What is in the slot, or comes of `compile`.
+    /// What is in the slot, or comes of `compile`. Ends soon after `progress` is cancelled; a thread that
+    /// has begun goes on.
     pub(super) fn get<T: Clone + Send + 'static>(
         &'static self,
         slot: &Arc<Slot<T>>,
+        progress: &Progress,
         compile: impl FnOnce() -> Result<T, String> + Send + 'static,
     ) -> Result<T, Fault> {
-        let is_first = {
-            let mut state = slot.lock();
-            let is_first = matches!(*state, State::Idle);
-            if is_first {
-                *state = State::Busy;
+        let mut patience = Patience::new(self.limit, progress);
+        loop {
+            if slot.claim() {
+                self.start(slot, progress, compile)?;
+                let done = slot.wait(&mut patience)?;
+                // Nobody but its own thread ends what has a thread.
+                return done.unwrap_or_else(|| Err(Fault::Host(NO_THREAD.to_owned())));
             }
-            is_first
-        };
-        if is_first {
-            self.start(slot, compile).map_err(Fault::Host)?;
-        }
-        let is_busy = |state: &mut State<T>| matches!(state, State::Busy);
-        let waited = slot.changed.wait_timeout_while(slot.lock(), self.limit, is_busy);
-        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        match &*state {
-            State::Done(done) => done.clone().map_err(Fault::Module),
-            State::Busy => Err(Fault::Host(format!(
-                "it is not compiled within {} s: this machine is slow or busy, or the module needs \
-                 smaller functions with fewer loops",
-                self.limit.as_secs()
-            ))),
-            State::Idle => Err(Fault::Host("there was no thread for its compiler".to_owned())),
+            // Whoever was first may have been told to end before there was a thread: the next one is first.
+            if let Some(done) = slot.wait(&mut patience)? {
+                return done;
+            }
         }
     }
 
@@ -133,17 +194,18 @@ impl Compilers {
     fn start<T: Send + 'static>(
         &'static self,
         slot: &Arc<Slot<T>>,
+        progress: &Progress,
         compile: impl FnOnce() -> Result<T, String> + Send + 'static,
-    ) -> Result<(), String> {
-        let is_full = |busy: &mut usize| *busy >= self.most;
-        let waited = self.freed.wait_timeout_while(self.lock(), self.limit, is_full);
-        let (mut busy, waited) = waited.unwrap_or_else(PoisonError::into_inner);
-        if waited.timed_out() {
+    ) -> Result<(), Fault> {
+        let mut patience = Patience::new(self.limit, progress);
+        let waited = patience.wait(&self.freed, self.lock(), |busy| *busy >= self.most);
+        let mut busy = waited.inspect_err(|_| slot.set(State::Idle))?;
+        if *busy >= self.most {
             slot.set(State::Idle);
             let most = self.most;
-            return Err(format!(
+            return Err(Fault::Host(format!(
                 "{most} other modules are being compiled, and none comes to an end"
-            ));
+            )));
         }
         *busy += 1;
         drop(busy);
@@ -156,7 +218,7 @@ impl Compilers {
         let thread = std::thread::Builder::new().name("wasm-compiler".to_owned());
         // Without a thread the place is dropped with the work.
         let started = thread.stack_size(self.stack_bytes).spawn(work);
-        started.map(drop).map_err(|error| format!("no thread for its compiler: {error}"))
+        started.map(drop).map_err(|error| Fault::Host(format!("{NO_THREAD}: {error}")))
     }
 
     fn lock(&self) -> MutexGuard<'_, usize> {
@@ -202,6 +264,11 @@ mod tests {
         }
     }
 
+    /// Of a job that nobody cancels.
+    fn idle() -> Progress {
+        Progress::new()
+    }
+
     fn compilers(most: usize, limit: Duration) -> &'static Compilers {
         Box::leak(Box::new(Compilers::new(most, limit)))
     }
@@ -227,14 +294,14 @@ mod tests {
         let compilers = compilers(2, SHORT);
         let slot = Arc::new(Slot::default());
         let (end, compile) = slow();
-        let why = host_fault(compilers.get(&slot, compile));
+        let why = host_fault(compilers.get(&slot, &idle(), compile));
         assert!(why.contains("not compiled within"), "{why}");
         let again = || -> Result<u32, String> { panic!("it is being made") };
-        let why = host_fault(compilers.get(&slot, again));
+        let why = host_fault(compilers.get(&slot, &idle(), again));
         assert!(why.contains("not compiled within"), "{why}");
         end.send(()).unwrap();
         until("it is made", || matches!(*slot.lock(), State::Done(_)));
-        assert_eq!(compilers.get(&slot, again), Ok(7));
+        assert_eq!(compilers.get(&slot, &idle(), again), Ok(7));
     }
 
     #[test]
@@ -243,19 +310,19 @@ mod tests {
         let mut ends = Vec::new();
         for _ in 0..2 {
             let (end, compile) = slow();
-            host_fault(compilers.get(&Arc::new(Slot::default()), compile));
+            host_fault(compilers.get(&Arc::new(Slot::default()), &idle(), compile));
             ends.push(end);
         }
         let slot = Arc::new(Slot::default());
         for _ in 0..3 {
-            let why = host_fault(compilers.get(&slot, || Ok(1)));
+            let why = host_fault(compilers.get(&slot, &idle(), || Ok(1)));
             assert!(why.contains("2 other modules"), "{why}");
         }
         assert_eq!(*compilers.lock(), 2);
         drop(ends);
         until("there is room again", || *compilers.lock() == 0);
         // That there was no room is not kept. Those who may wait longer get what the others would.
-        assert_eq!(self::compilers(2, LONG).get(&slot, || Ok(1)), Ok(1));
+        assert_eq!(self::compilers(2, LONG).get(&slot, &idle(), || Ok(1)), Ok(1));
     }
 
     #[test]
@@ -268,14 +335,14 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..50 {
-                        let why = host_fault(without.get(&slot, || Ok(1)));
+                        let why = host_fault(without.get(&slot, &idle(), || Ok(1)));
                         assert!(why.contains("thread for its compiler"), "{why}");
                     }
                 });
             }
         });
         assert_eq!(*without.lock(), 0);
-        assert_eq!(compilers(1, LONG).get(&slot, || Ok(1)), Ok(1));
+        assert_eq!(compilers(1, LONG).get(&slot, &idle(), || Ok(1)), Ok(1));
         // Who waits when the work is dropped learns the same.
         let slot = Arc::new(Slot::<u32>::default());
         slot.set(State::Busy);
@@ -292,18 +359,18 @@ mod tests {
         let (end, compile) = slow();
         let slot = kept.slot(hash(0));
         let first = Arc::downgrade(&slot);
-        host_fault(compilers.get(&slot, compile));
+        host_fault(compilers.get(&slot, &idle(), compile));
         drop(slot);
         for number in 1..9 {
             kept.slot(hash(number));
         }
         assert_eq!(kept.slots.len(), 2);
         let again = || -> Result<u32, String> { panic!("it is being made") };
-        let why = host_fault(compilers.get(&kept.slot(hash(0)), again));
+        let why = host_fault(compilers.get(&kept.slot(hash(0)), &idle(), again));
         assert!(why.contains("not compiled within"), "{why}");
         end.send(()).unwrap();
         until("its thread has ended", || first.strong_count() == 1);
-        assert_eq!(compilers.get(&kept.slot(hash(0)), again), Ok(7));
+        assert_eq!(compilers.get(&kept.slot(hash(0)), &idle(), again), Ok(7));
         // As many others as are kept, and it is forgotten.
         for number in 1..3 {
             assert!(first.upgrade().is_some());
@@ -323,14 +390,41 @@ mod tests {
         let compilers = compilers(1, LONG);
         let slot = Arc::new(Slot::<u32>::default());
         for _ in 0..2 {
-            let got = compilers.get(&slot, || Err("it is bad".to_owned()));
+            let got = compilers.get(&slot, &idle(), || Err("it is bad".to_owned()));
             assert_eq!(got, Err(Fault::Module("it is bad".to_owned())));
         }
         let slot = Arc::new(Slot::<u32>::default());
         for _ in 0..2 {
-            let got = compilers.get(&slot, || panic!("as a compiler may"));
+            let got = compilers.get(&slot, &idle(), || panic!("as a compiler may"));
             assert_eq!(got, Err(Fault::Module("the compiler has panicked over it".to_owned())));
         }
-        assert_eq!(compilers.get(&Arc::new(Slot::default()), || Ok(1)), Ok(1));
+        assert_eq!(compilers.get(&Arc::new(Slot::default()), &idle(), || Ok(1)), Ok(1));
+    }
+
+    #[test]
+    fn whoever_is_told_to_end_waits_no_longer_and_the_others_get_what_they_wait_for() {
+        let compilers = compilers(1, LONG);
+        let slot = Arc::new(Slot::<u32>::default());
+        let (end, compile) = slow();
+        let (waiting, starting) = (Progress::new(), Progress::new());
+        let other = Arc::new(Slot::<u32>::default());
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| compilers.get(&slot, &idle(), compile));
+            until("it is being made", || *compilers.lock() == 1);
+            let told =
+                scope.spawn(|| compilers.get(&slot, &waiting, || panic!("it is being made")));
+            // There is no thread for this one; the next one wants the same.
+            let queued = scope.spawn(|| compilers.get(&other, &starting, || panic!("cancelled")));
+            until("it is claimed", || matches!(*other.lock(), State::Busy));
+            let next = scope.spawn(|| compilers.get(&other, &idle(), || Ok(8)));
+            waiting.cancel();
+            starting.cancel();
+            assert_eq!(told.join().unwrap(), Err(Fault::Cancelled));
+            assert_eq!(queued.join().unwrap(), Err(Fault::Cancelled));
+            assert_eq!(*compilers.lock(), 1, "the first one goes on");
+            end.send(()).unwrap();
+            assert_eq!(first.join().unwrap(), Ok(7));
+            assert_eq!(next.join().unwrap(), Ok(8));
+        });
     }
 }

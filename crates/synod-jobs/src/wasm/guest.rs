@@ -11,8 +11,10 @@ use crate::counters::Counters;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use wasmtime::{
-    Caller, Engine, Linker, Memory, Store, Trap, TypedFunc, WasmBacktrace, WasmParams, WasmResults,
+    Caller, Engine, Linker, Memory, Store, StoreContextMut, Trap, TypedFunc, UpdateDeadline,
+    WasmBacktrace, WasmParams, WasmResults,
 };
 
 /// Longest name of a counter.
@@ -71,6 +73,8 @@ pub(super) enum Cause {
     Time,
     /// This machine's.
     Host,
+    /// Nobody's: it was told to end.
+    Cancelled,
 }
 
 impl Fault {
@@ -90,6 +94,26 @@ pub(super) struct Host {
     pub counters: Counters,
     /// What it logged since then.
     pub log: Log,
+    /// When its call began, in ticks, and how many it may take.
+    began: u64,
+    left: u64,
+    /// Turned when nobody wants to know any more.
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Host {
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Relaxed)
+    }
+}
+
+/// Looks at every tick whether a call may go on.
+fn tick(store: StoreContextMut<'_, Host>) -> wasmtime::Result<UpdateDeadline> {
+    let host = store.data();
+    match host.is_cancelled() || now() - host.began > host.left {
+        true => Err(Trap::Interrupt.into()),
+        false => Ok(UpdateDeadline::Continue(1)),
+    }
 }
 
 /// Lines of the log.
@@ -212,18 +236,17 @@ pub(super) struct Guest {
     finish: Option<TypedFunc<(), u64>>,
     entry_name: &'static str,
     ticks: u64,
-    /// Ticks that are left for what it does now.
-    left: u64,
     _ticking: Ticking,
 }
 
 impl Guest {
-    /// Starts an instance for one kind of work.
+    /// Starts an instance for one kind of work, which ends once `cancelled` is turned.
     pub fn start(
         module: &Compiled,
         entry: Entry,
         limits: Limits,
         settings: Arc<BTreeMap<String, String>>,
+        cancelled: Arc<AtomicBool>,
     ) -> Result<Guest, Fault> {
         let engine = engine().map_err(host_fault)?;
         let ticking = Ticking::begin(engine)
@@ -233,11 +256,14 @@ impl Guest {
             settings,
             counters: Counters::default(),
             log: Log::default(),
+            began: now(),
+            left: ticks(limits.timeout_ms),
+            cancelled,
         };
         let mut store = Store::new(engine, host);
         store.limiter(|host| &mut host.room);
-        let ticks = ticks(limits.timeout_ms);
-        store.set_epoch_deadline(ticks + 1);
+        store.epoch_deadline_callback(tick);
+        store.set_epoch_deadline(1);
         let instance = match module.instance.instantiate(&mut store) {
             Ok(instance) => instance,
             Err(error) => return Err(not_started(&error, store.data())),
@@ -264,8 +290,7 @@ impl Guest {
             more: typed!("synod_more"),
             finish: typed!("synod_finish"),
             entry_name: entry.name(),
-            ticks,
-            left: ticks,
+            ticks: ticks(limits.timeout_ms),
             store,
             _ticking: ticking,
         };
@@ -300,7 +325,7 @@ impl Guest {
 
     /// Gives it a batch and everything that comes of it to `take`: its memory, and where in it.
     pub fn run<E: From<Fault>>(&mut self, batch: &[u8], take: Take<'_, E>) -> Result<(), E> {
-        self.left = self.ticks;
+        self.store.data_mut().left = self.ticks;
         let length = u32::try_from(batch.len())
             .map_err(|_| Fault::new(format!("a batch of {} bytes is too long", batch.len())))?;
         let buffer = self.buffer.clone();
@@ -328,7 +353,7 @@ impl Guest {
     /// Tells it that there is nothing more to come.
     pub fn finish<E: From<Fault>>(&mut self, take: Take<'_, E>) -> Result<(), E> {
         let Some(finish) = self.finish.clone() else { return Ok(()) };
-        self.left = self.ticks;
+        self.store.data_mut().left = self.ticks;
         let answer = self.call(&finish, ());
         let answer = answer.map_err(|error| self.fault(&error, "synod_finish"))?;
         self.take_all(answer, "synod_finish", take)
@@ -381,10 +406,15 @@ impl Guest {
         function: &TypedFunc<P, R>,
         parameters: P,
     ) -> wasmtime::Result<R> {
-        let began = now();
-        self.store.set_epoch_deadline(self.left + 1);
+        let host = self.store.data_mut();
+        if host.is_cancelled() {
+            return Err(Trap::Interrupt.into());
+        }
+        host.began = now();
+        self.store.set_epoch_deadline(1);
         let result = function.call(&mut self.store, parameters);
-        self.left = self.left.saturating_sub(now() - began);
+        let host = self.store.data_mut();
+        host.left = host.left.saturating_sub(now() - host.began);
         result
     }
 
@@ -400,7 +430,10 @@ fn host_fault(what: String) -> Fault {
 /// Why there is no instance. Its own code runs at its start, too, and its limits hold; whatever else goes
 /// wrong there is this machine's.
 fn not_started(error: &wasmtime::Error, host: &Host) -> Fault {
-    let own = error.is::<Trap>() || error.is::<WasmBacktrace>() || host.room.has_refused();
+    let own = host.is_cancelled()
+        || error.is::<Trap>()
+        || error.is::<WasmBacktrace>()
+        || host.room.has_refused();
     match own {
         true => fault(error, "its start", host),
         false => host_fault(format!("there is no room for an instance: {error:#}")),
@@ -417,6 +450,10 @@ const ABI: u32 = 1;
 
 /// A fault in words: what, in which of its functions, and the last thing it said.
 fn fault(error: &wasmtime::Error, function: &str, host: &Host) -> Fault {
+    if host.is_cancelled() {
+        let what = format!("{function} was told to end");
+        return Fault { what, cause: Cause::Cancelled };
+    }
     if let Some(failure) = host.room.failure() {
         return host_fault(format!("there is no room for what {function} needs: {failure}"));
     }

@@ -5,12 +5,13 @@
 //! clock, no dice, no other process. What it may use of memory, stack and time is bounded, and nothing
 //! that it returns is believed unchecked. The same batches give the same answers on every machine.
 //!
-//! `module.rs` reads, checks and compiles, on threads of `compilers.rs`; `guest.rs` runs one instance within
+//! `module.rs` reads, checks (`cost.rs`) and compiles, on threads of `compilers.rs`; `guest.rs` runs one instance within
 //! `room.rs`; `batch.rs` is what the two sides say to each other; `tasks.rs` drives whole tasks and finds the
 //! record that a module fails on.
 
 mod batch;
 mod compilers;
+mod cost;
 mod guest;
 mod module;
 mod room;
@@ -23,6 +24,7 @@ use crate::emit::{Emitter, PairSink};
 use crate::error::JobError;
 use crate::job::Job;
 use crate::map_input::MapInput;
+use crate::progress::Progress;
 use crate::record::Record;
 use crate::reduce_input::{ReduceInput, Values};
 use crate::sink::Sink;
@@ -39,6 +41,7 @@ const MODULE: &str = "module";
 const HASH: &str = "hash";
 const MEMORY: &str = "memory_mb";
 const TIMEOUT: &str = "timeout_ms";
+const GIVEN: &str = "given_mb";
 const OUTPUT: &str = "output";
 
 /// What one instance may use.
@@ -48,6 +51,8 @@ pub(crate) struct Limits {
     pub memory_bytes: usize,
     /// Time for one batch.
     pub timeout_ms: u32,
+    /// Bytes that a task may give.
+    pub given_bytes: u64,
 }
 
 /// A job whose functions are those of a module. `ADDS`: its values are counts that the engine adds up by
@@ -70,12 +75,21 @@ impl<const ADDS: bool> NamedJob for Wasm<ADDS> {
         JobOption::new(HASH, "HEX", "its SHA-256; default: what it is when submitted"),
         JobOption::new(MEMORY, "N", "MiB of memory for each task; default: 64"),
         JobOption::new(TIMEOUT, "N", "time for a batch of records; default: 10000"),
+        JobOption::new(GIVEN, "N", "MiB that a task may give; default: 4096, more for more input"),
         JobOption::new(OUTPUT, "KIND", "lines, or bare: no line feeds; default: lines"),
         JobOption::new("arg.NAME", "VALUE", "a setting that the module may read"),
     ];
     const TAKES_ANY_OPTION: bool = true;
 
     fn from_options(options: &Options<'_>) -> Result<Self, JobError> {
+        Wasm::load(options, &Progress::new())
+    }
+}
+
+impl<const ADDS: bool> Wasm<ADDS> {
+    /// The job as these options want it. A module that is being compiled is waited for until `progress` is
+    /// cancelled.
+    fn load(options: &Options<'_>, progress: &Progress) -> Result<Self, JobError> {
         let mut arguments = BTreeMap::new();
         for (name, value) in &options.spec().options {
             if let Some(name) = name.strip_prefix(ARGUMENT) {
@@ -86,12 +100,13 @@ impl<const ADDS: bool> NamedJob for Wasm<ADDS> {
         }
         let memory_mb = options.number(MEMORY, 1..=1_024)?.unwrap_or(64_usize);
         let timeout_ms = options.number(TIMEOUT, 10..=600_000)?.unwrap_or(10_000);
+        let given_mb = options.number(GIVEN, 1..=1 << 20)?.unwrap_or(4_096_u64);
         let bare = options.choice(OUTPUT, &[("lines", false), ("bare", true)])?;
         let Some(path) = options.text(MODULE) else {
             return Err(options.bad(MODULE, "the path of a module"));
         };
         let path = PathBuf::from(path);
-        let module = module::load(&path, options.text(HASH))?;
+        let module = module::load(&path, options.text(HASH), progress)?;
         if options.spec().reduces != Some(0) && !module.reduces() {
             let what = format!(
                 "module {} does not export synod_reduce: it can only run without reduce tasks",
@@ -99,33 +114,35 @@ impl<const ADDS: bool> NamedJob for Wasm<ADDS> {
             );
             return Err(JobError::BadSpec { what });
         }
-        let limits = Limits { memory_bytes: memory_mb << 20, timeout_ms };
+        let (memory_bytes, given_bytes) = (memory_mb << 20, given_mb << 20);
+        let limits = Limits { memory_bytes, timeout_ms, given_bytes };
         Ok(Wasm { module, path, limits, arguments, bare })
     }
+}
 
-    /// Gives the spec the whole path of the module and the hash of what is there now, so that every task
-    /// on every node sees the same code or fails.
-    fn prepare(spec: &mut JobSpec) -> Result<(), JobError> {
-        let Some(path) = spec.options.get(MODULE) else { return Ok(()) };
-        let path = std::path::absolute(path)
-            .map_err(|error| JobError::io("find", Path::new(path), error))?;
-        let module = module::load(&path, spec.options.get(HASH).map(String::as_str))?;
-        spec.options.insert(HASH.to_owned(), module.hash());
-        let Some(path) = path.to_str() else {
-            let what = format!("module {}: its folder's name is not UTF-8", path.display());
-            return Err(JobError::BadSpec { what });
-        };
-        spec.options.insert(MODULE.to_owned(), path.to_owned());
-        Ok(())
-    }
+/// Gives the spec the whole path of the module and the hash of what is there now, so that every task
+/// on every node sees the same code or fails.
+pub(crate) fn prepare_wasm_job(spec: &mut JobSpec, progress: &Progress) -> Result<(), JobError> {
+    let Some(path) = spec.options.get(MODULE) else { return Ok(()) };
+    let path =
+        std::path::absolute(path).map_err(|error| JobError::io("find", Path::new(path), error))?;
+    let module = module::load(&path, spec.options.get(HASH).map(String::as_str), progress)?;
+    spec.options.insert(HASH.to_owned(), module.hash());
+    let Some(path) = path.to_str() else {
+        let what = format!("module {}: its folder's name is not UTF-8", path.display());
+        return Err(JobError::BadSpec { what });
+    };
+    spec.options.insert(MODULE.to_owned(), path.to_owned());
+    Ok(())
 }
 
 /// Builds the job that a spec describes and gives it to `visitor`.
 pub(crate) fn with_wasm_job<V: JobVisitor>(
     spec: &JobSpec,
+    progress: &Progress,
     visitor: V,
 ) -> Result<V::Output, JobError> {
-    let job = Wasm::<false>::from_options(&Options::of::<Wasm<false>>(spec)?)?;
+    let job = Wasm::<false>::load(&Options::of::<Wasm<false>>(spec)?, progress)?;
     if job.module.adds() {
         let Wasm { module, path, limits, arguments, bare } = job;
         return Ok(visitor.visit(&Wasm::<true> { module, path, limits, arguments, bare }));

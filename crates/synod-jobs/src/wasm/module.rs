@@ -7,9 +7,11 @@
 //! here, with every setting that decides what modules may do.
 
 use super::compilers::{Compilers, Fault, Kept, Slot};
+use super::cost::{self, Refusal};
 use super::guest::{Host, linker};
 use super::room;
 use crate::error::JobError;
+use crate::progress::Progress;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Read};
@@ -94,8 +96,13 @@ impl Compiled {
     }
 }
 
-/// Reads and compiles the module at `path`, which must have the SHA-256 `wanted`, if one is given.
-pub(super) fn load(path: &Path, wanted: Option<&str>) -> Result<Arc<Compiled>, JobError> {
+/// Reads and compiles the module at `path`, which must have the SHA-256 `wanted`, if one is given. Ends soon
+/// after `progress` is cancelled.
+pub(super) fn load(
+    path: &Path,
+    wanted: Option<&str>,
+    progress: &Progress,
+) -> Result<Arc<Compiled>, JobError> {
     let bytes = read(path)?;
     let hash: [u8; 32] = Sha256::digest(&bytes).into();
     let is = hexadecimal(&hash);
@@ -106,11 +113,12 @@ pub(super) fn load(path: &Path, wanted: Option<&str>) -> Result<Arc<Compiled>, J
     }
     // Others may want another module meanwhile, so the list is not locked while one is compiled.
     let slot = slot_of(hash);
-    let compiled = COMPILERS.get(&slot, move || compile(&bytes, hash).map(Arc::new));
+    let compiled = COMPILERS.get(&slot, progress, move || compile(&bytes, hash).map(Arc::new));
     compiled.map_err(|fault| match fault {
         Fault::Module(what) => refused(path, &what),
         // Another machine may well be able to, and this one later.
         Fault::Host(what) => JobError::io("compile module", path, io::Error::other(what)),
+        Fault::Cancelled => JobError::Cancelled,
     })
 }
 
@@ -120,10 +128,11 @@ fn refused(path: &Path, what: &str) -> JobError {
 
 fn read(path: &Path) -> Result<Vec<u8>, JobError> {
     let failed = |error| JobError::io("read module", path, error);
-    let file = File::open(path).map_err(failed)?;
-    if !file.metadata().map_err(failed)?.is_file() {
+    // Before it is opened: that may wait for ever for the other end of a pipe.
+    if !path.metadata().map_err(failed)?.is_file() {
         return Err(refused(path, "it is not a regular file"));
     }
+    let file = File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
     file.take(MAX_MODULE_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > MAX_MODULE_BYTES {
@@ -176,6 +185,7 @@ fn compile(bytes: &[u8], hash: [u8; 32]) -> Result<Compiled, String> {
         wat::parse_bytes(bytes)
             .map_err(|error| format!("it is neither WebAssembly nor its text: {error}"))?
     };
+    check_cost(&binary)?;
     let module = Module::new(engine()?, &*binary).map_err(|error| format!("{error:#}"))?;
     check_exports(&module)?;
     check_imports(&module)?;
@@ -189,6 +199,19 @@ fn compile(bytes: &[u8], hash: [u8; 32]) -> Result<Compiled, String> {
             .to_owned());
     }
     Ok(compiled)
+}
+
+/// What breaks a limit is refused before the compiler sees it. Where that cannot be found out the engine says
+/// what is wrong.
+fn check_cost(binary: &[u8]) -> Result<(), String> {
+    match cost::check(binary) {
+        Ok(()) => Ok(()),
+        Err(Refusal::Limit(what)) => Err(what),
+        Err(Refusal::Malformed(what)) => {
+            let invalid = Module::validate(engine()?, binary).err();
+            Err(invalid.map_or(what, |error| format!("{error:#}")))
+        }
+    }
 }
 
 fn check_exports(module: &Module) -> Result<(), String> {

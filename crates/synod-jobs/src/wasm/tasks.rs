@@ -22,6 +22,9 @@ use std::sync::Arc;
 /// Bytes of a key that an error shows.
 const SHOWN_KEY_BYTES: usize = 64;
 
+/// What a task may give beyond its limit: so many times as much as it is handed.
+const GIVEN_TIMES: u64 = 16;
+
 /// Why a batch was not done.
 enum Stop {
     /// The module is to blame.
@@ -55,6 +58,31 @@ struct Work<'w, const ADDS: bool> {
     entry: Entry,
     settings: Arc<BTreeMap<String, String>>,
     guest: Guest,
+    given: Given,
+}
+
+/// Bytes that went into an instance and came out of it.
+#[derive(Default)]
+struct Given {
+    handed: u64,
+    given: u64,
+}
+
+impl Given {
+    /// Adds an answer, and fails if that makes it more than a task may give: the disk is not the module's.
+    fn add<const ADDS: bool>(&mut self, job: &Wasm<ADDS>, bytes: usize) -> Result<(), Stop> {
+        self.given += bytes as u64;
+        let most = job.limits.given_bytes;
+        if self.given <= most.max(self.handed.saturating_mul(GIVEN_TIMES)) {
+            return Ok(());
+        }
+        let what = format!(
+            "it has given {} bytes for the {} bytes that it was handed; a task may give {most}, or \
+             {GIVEN_TIMES} times what it is handed",
+            self.given, self.handed
+        );
+        Err(Stop::Failed(failed(job, &Fault::new(what), "", "raise given_mb if it should", None)))
+    }
 }
 
 type Take<'t> = guest::Take<'t, Stop>;
@@ -67,14 +95,19 @@ impl<'w, const ADDS: bool> Work<'w, ADDS> {
         place: Option<InputRange<'_>>,
     ) -> Result<Work<'w, ADDS>, JobError> {
         let settings = Arc::new(settings(job, task, entry, place));
-        let guest = Guest::start(&job.module, entry, job.limits, Arc::clone(&settings))
-            .map_err(|fault| without_place(job, &fault))?;
-        Ok(Work { job, task, entry, settings, guest })
+        let guest = new_guest(job, task, entry, &settings);
+        let guest = guest.map_err(|fault| without_place(job, &fault))?;
+        Ok(Work { job, task, entry, settings, guest, given: Given::default() })
     }
 
     /// Gives the instance a batch.
     fn run(&mut self, batch: &[u8], take: Take<'_>) -> Result<(), Stop> {
-        self.guest.run(batch, take)
+        let Work { job, guest, given, .. } = self;
+        given.handed += batch.len() as u64;
+        guest.run(batch, &mut |memory, gift| {
+            given.add(job, gift.len())?;
+            take(memory, gift)
+        })
     }
 
     /// Passes on what the instance has logged and counted.
@@ -94,7 +127,11 @@ impl<'w, const ADDS: bool> Work<'w, ADDS> {
 
     /// Gives the instance's last words to `take`.
     fn finish(&mut self, take: Take<'_>, count: &mut dyn FnMut(&str, u64)) -> Result<(), JobError> {
-        let finished = self.guest.finish(take);
+        let Work { job, guest, given, .. } = self;
+        let finished = guest.finish(&mut |memory, gift| {
+            given.add(job, gift.len())?;
+            take(memory, gift)
+        });
         self.pass_on(count);
         finished.map_err(|stop| match stop {
             Stop::Fault(fault) => without_place(self.job, &fault),
@@ -108,20 +145,29 @@ impl<'w, const ADDS: bool> Work<'w, ADDS> {
         pieces: impl Iterator<Item = (P, &'p [u8])>,
         check: Take<'_>,
     ) -> Option<(P, Fault)> {
-        let limits = self.job.limits;
-        let (began, limit) = (now(), 2 * ticks(limits.timeout_ms));
-        let settings = Arc::clone(&self.settings);
-        let mut guest = Guest::start(&self.job.module, self.entry, limits, settings).ok()?;
+        let (began, limit) = (now(), 2 * ticks(self.job.limits.timeout_ms));
+        let mut guest = new_guest(self.job, self.task, self.entry, &self.settings).ok()?;
         for (place, piece) in pieces {
-            if let Err(Stop::Fault(fault)) = guest.run(piece, check) {
-                return Some((place, fault));
-            }
-            if now() - began > limit || self.task.progress.check_cancelled().is_err() {
-                return None;
+            match guest.run(piece, check) {
+                Err(Stop::Fault(fault)) if fault.cause == Cause::Cancelled => return None,
+                Err(Stop::Fault(fault)) => return Some((place, fault)),
+                _ if now() - began > limit => return None,
+                _ => {}
             }
         }
         None
     }
+}
+
+/// An instance for a task, which ends with it.
+fn new_guest<const ADDS: bool>(
+    job: &Wasm<ADDS>,
+    task: &TaskContext<'_>,
+    entry: Entry,
+    settings: &Arc<BTreeMap<String, String>>,
+) -> Result<Guest, Fault> {
+    let (settings, cancelled) = (Arc::clone(settings), task.progress.cancel_switch());
+    Guest::start(&job.module, entry, job.limits, settings, cancelled)
 }
 
 /// What `config` tells an instance.
@@ -162,6 +208,7 @@ fn failed<const ADDS: bool>(
         Cause::Module => advice,
         Cause::Time => "fix the module or raise timeout_ms",
         Cause::Host => "run it where there is more room",
+        Cause::Cancelled => return JobError::Cancelled,
     };
     JobError::Task {
         message: format!("module {path}: {what}{place}; {advice}"),
@@ -276,6 +323,9 @@ fn blame_record<const ADDS: bool>(
     batch: &RecordBatch,
     fault: Fault,
 ) -> JobError {
+    if fault.cause == Cause::Cancelled {
+        return JobError::Cancelled;
+    }
     let numbered = (0..).map(|record| batch.number(record)).zip(batch.records());
     let pieces = numbered.map(|(at, (offset, range))| ((at, offset), &batch.bytes()[range]));
     let file = place.file.display();
@@ -413,6 +463,7 @@ fn blame_group<const ADDS: bool>(
     check: Take<'_>,
 ) -> JobError {
     let fault = match stop {
+        Stop::Fault(fault) if fault.cause == Cause::Cancelled => return JobError::Cancelled,
         Stop::Fault(fault) => fault,
         Stop::Failed(error) => return error,
     };

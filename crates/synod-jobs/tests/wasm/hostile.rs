@@ -304,6 +304,60 @@ fn more_is_asked_for_only_where_it_can_be_had_and_only_up_to_a_limit() {
 }
 
 #[test]
+fn a_task_gives_no_more_than_its_limit_or_many_times_what_it_is_handed() {
+    // For each batch a pair whose value is the 64 KiB before the batch; 17 of them are a MiB and more.
+    let gives = guest(
+        r#"(func (export "synod_map") (param i32 i32) (result i64)
+            (i32.store (i32.const 0) (i32.const 0))
+            (i32.store (i32.const 4) (i32.const 0xfff8))
+            (i64.const 0x10000))"#,
+    );
+    let bench = Bench::new();
+    let few = bench.file(
+        "few",
+        &b"x
+"
+        .repeat(3_000),
+    );
+    let spread = |times: usize| {
+        [
+            &vec![b'x'; 60_000][..],
+            b"
+",
+        ]
+        .concat()
+        .repeat(times)
+    };
+    let (many, more) = (bench.file("many", &spread(16)), bench.file("more", &spread(17)));
+    let shape = |path: &std::path::Path| {
+        let mut spec = wasm(&bench, &gives, &[path]);
+        set(&mut spec, "given_mb", "1");
+        spec
+    };
+    run(&shape(&few)).unwrap();
+    run(&shape(&many)).unwrap();
+    // As much as it is handed is never too much.
+    run(&shape(&more)).unwrap();
+    let endless = guest(
+        r#"(data (i32.const 0x20000) "\00\00\00\00\f8\ff\00\00")
+        (func (export "synod_map") (param i32 i32) (result i64) (call $more))
+        (func $more (export "synod_more") (result i64) (i64.const 0x2000080010000))"#,
+    );
+    let said = failure_with(&endless, &|spec| {
+        set(spec, "given_mb", "1");
+        set(spec, "timeout_ms", "60000");
+    });
+    assert_says(
+        &said,
+        &[
+            "it has given 1114112 bytes for the 59 bytes that it was handed",
+            "a task may give 1048576, or 16 times",
+            "given_mb",
+        ],
+    );
+}
+
+#[test]
 fn another_version_of_the_interface_is_refused() {
     for version in [0, 2, -1] {
         let said = failure(&guest(&format!(

@@ -26,7 +26,7 @@ fn run_logged(spec: &JobSpec) -> (JobSummary, Vec<String>) {
         }
     }
     let lines = Lines::default();
-    let summary = with_job(spec, Run(spec, &lines)).unwrap();
+    let summary = with_job(spec, &Progress::new(), Run(spec, &lines)).unwrap();
     (summary, lines.0.into_inner().unwrap())
 }
 

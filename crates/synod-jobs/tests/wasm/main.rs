@@ -6,6 +6,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cancelled;
+mod costs;
 mod equal;
 mod hostile;
 mod inputs;
@@ -17,7 +19,7 @@ mod worker;
 
 use std::path::Path;
 use support::Bench;
-use synod_jobs::{JobError, JobSpec, run_passes};
+use synod_jobs::{JobError, JobSpec, Progress, run_passes};
 
 /// Counts words; its values are counts that the engine adds up.
 pub const WORDCOUNT: &str = include_str!("guests/wordcount.wat");
@@ -97,7 +99,7 @@ pub fn set(spec: &mut JobSpec, name: &str, value: &str) {
 /// The spec as it is submitted: with the whole path of its module, and the hash.
 pub fn prepared(spec: &JobSpec) -> Result<JobSpec, JobError> {
     let mut prepared = None;
-    let stopped = run_passes(spec, |pass| {
+    let stopped = run_passes(spec, &Progress::new(), |pass| {
         prepared = Some(pass.clone());
         Err(JobError::Cancelled)
     });

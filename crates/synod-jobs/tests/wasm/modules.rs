@@ -41,6 +41,12 @@ fn a_module_that_does_not_speak_the_interface_is_refused_by_the_name_of_what_is_
         (shared, "threads"),
         (two, "multiple memories"),
         (relaxed, "relaxed SIMD"),
+        (guest("(func $tail (return_call $tail))"), "tail calls"),
+        (guest("(tag $exception)"), "exceptions"),
+        (guest("(type (struct))"), "without the gc feature"),
+        (guest("(type $t (func)) (func (param (ref $t)))"), "function references"),
+        (guest("(table i64 1 funcref)"), "memory64"),
+        (guest(r#"(memory (export "memory") 1 (pagesize 1))"#), "custom page sizes"),
         (guest("(table 100001 funcref)"), "the largest with 100001 elements"),
         (guest(&"(table 1 funcref)".repeat(17)), "it has 17 tables"),
         (
@@ -83,6 +89,7 @@ fn options_are_checked_and_a_module_that_is_not_there_is_named() {
         ("timeout_ms", "9", "a number from 10 to 600000"),
         ("output", "json", "lines or bare"),
         ("argument", "x", "module, hash, memory_mb"),
+        ("given_mb", "0", "a number from 1 to 1048576"),
         ("hash", "00", "its SHA-256 is"),
     ] {
         let mut spec = wasm(&bench, ECHO, &[&path]);
@@ -94,6 +101,11 @@ fn options_are_checked_and_a_module_that_is_not_there_is_named() {
     spec.options.remove("module");
     assert!(refusal(&spec).contains("needs option `module`"));
     set(&mut spec, "module", bench.path("").to_str().unwrap());
+    assert!(refusal(&spec).contains("not a regular file"));
+    // Nobody writes to this one: whoever opened it would wait.
+    let pipe = bench.path("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    set(&mut spec, "module", pipe.to_str().unwrap());
     assert!(refusal(&spec).contains("not a regular file"));
     set(&mut spec, "module", bench.file("long", &vec![0; (16 << 20) + 1]).to_str().unwrap());
     assert!(refusal(&spec).contains("longer than 16777216 bytes"));

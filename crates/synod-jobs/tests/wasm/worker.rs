@@ -29,7 +29,7 @@ impl Fetch for NoFetch {
     }
 }
 
-fn plan_of(spec: &JobSpec) -> JobPlan {
+pub fn plan_of(spec: &JobSpec) -> JobPlan {
     struct Plan<'a>(&'a JobSpec);
     impl JobVisitor for Plan<'_> {
         type Output = JobPlan;
@@ -37,7 +37,7 @@ fn plan_of(spec: &JobSpec) -> JobPlan {
             plan(job, self.0, 2, &Stores::local(), &Progress::new()).unwrap()
         }
     }
-    with_job(spec, Plan(spec)).unwrap()
+    with_job(spec, &Progress::new(), Plan(spec)).unwrap()
 }
 
 fn attempt(
@@ -47,6 +47,27 @@ fn attempt(
     task: TaskId,
     skips: &[BadRecord],
     maps: &[MapLocation],
+) -> Result<TaskOutput, AttemptError> {
+    attempt_until(bench, spec, plan, (task, skips, maps), &Progress::new())
+}
+
+/// The first map task of a job.
+pub fn attempt_of_map(
+    bench: &Bench,
+    spec: &JobSpec,
+    plan: &JobPlan,
+    progress: &Progress,
+) -> Result<TaskOutput, AttemptError> {
+    let task = TaskId { kind: TaskKind::Map, number: 0 };
+    attempt_until(bench, spec, plan, (task, &[], &[]), progress)
+}
+
+fn attempt_until(
+    bench: &Bench,
+    spec: &JobSpec,
+    plan: &JobPlan,
+    (task, skips, maps): (TaskId, &[BadRecord], &[MapLocation]),
+    progress: &Progress,
 ) -> Result<TaskOutput, AttemptError> {
     let folder = bench.path("worker");
     fs::create_dir_all(&folder).unwrap();
@@ -62,7 +83,7 @@ fn attempt(
         maps,
         stores: &Stores::local(),
         log: &NoLog,
-        progress: &Progress::new(),
+        progress,
         work: &Arc::new(WorkMeter::default()),
     };
     attempt.run(&NoFetch)

@@ -336,6 +336,7 @@ fn winners(job: &JobView) -> Winners {
         };
         winners.outputs.push(Winner { task: *id, attempt: done.attempt, part, side_files });
     }
+    winners.counters.fit_into_record();
     winners
 }
 

@@ -87,7 +87,7 @@ fn run_stage(
         return Ok((None, summary));
     }
     let mut id = None;
-    let summary = run_passes(spec, |pass| {
+    let summary = run_passes(spec, &progress, |pass| {
         let (pass, summary) = submit(pass, cluster, &progress, View::new(CLUSTER_RATE_WINDOW))?;
         id = Some(pass);
         Ok::<_, Failure>(summary)

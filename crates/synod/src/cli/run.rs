@@ -99,7 +99,7 @@ impl Run {
         } else {
             let cluster = Cluster { endpoints: self.endpoints.clone(), timeout: NODE_TIMEOUT };
             // Of several passes the last one's name is told.
-            run_passes(&spec, |pass| {
+            run_passes(&spec, &progress, |pass| {
                 let view = self.view(CLUSTER_RATE_WINDOW);
                 let (pass, summary) = submit(pass, &cluster, &progress, view)?;
                 id = Some(pass);

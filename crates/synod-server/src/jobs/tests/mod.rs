@@ -9,6 +9,8 @@ mod kills;
 mod links;
 mod lives;
 mod lost_maps;
+#[cfg(feature = "wasm")]
+mod modules;
 mod neighbours;
 mod phases;
 mod planning;

@@ -122,7 +122,7 @@ async fn groups_a_reduce_function_fails_on_are_left_out_by_several_nodes_and_the
     spec.options.insert("module".to_owned(), bench.path("job.wat").to_str().unwrap().to_owned());
     // As the command line does, which notes what the module is.
     let mut prepared = None;
-    let stopped = synod_jobs::run_passes(&spec, |pass| {
+    let stopped = synod_jobs::run_passes(&spec, &Progress::new(), |pass| {
         prepared = Some(pass.clone());
         Err(synod_jobs::JobError::Cancelled)
     });

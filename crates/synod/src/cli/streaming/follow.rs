@@ -103,7 +103,7 @@ pub fn run_here(
         move || {
             let log = CommandLog { as_log: style == Style::Hadoop };
             let run = RunLocal { spec: &spec, here: &here, progress: &progress, log: &log };
-            let result = with_job(&spec, run);
+            let result = with_job(&spec, &progress, run);
             // The other side waits until the thread has ended.
             let _ = done.send(());
             result.and_then(|result| result)
