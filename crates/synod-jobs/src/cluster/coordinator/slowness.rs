@@ -35,6 +35,9 @@ struct Pace {
     first_done: u64,
     modified: Revision,
     moved_at: Duration,
+    /// Bytes done when it was last seen, and since when they are as many.
+    work_done: u64,
+    worked_at: Duration,
 }
 
 impl Pace {
@@ -45,6 +48,8 @@ impl Pace {
             first_done: claim.record.work_done,
             modified: claim.modified,
             moved_at: now,
+            work_done: claim.record.work_done,
+            worked_at: now,
         }
     }
 
@@ -62,8 +67,9 @@ impl Pace {
             return age;
         }
         let done = claim.work_done.saturating_sub(self.first_done);
-        // What has stood still for a while may do so for as long again.
-        let still = millis(now.saturating_sub(self.moved_at));
+        // Work that has stood still for a while may do so for as long again, though the attempt moves: one
+        // that waits for a program of the user does.
+        let still = millis(now.saturating_sub(self.worked_at));
         scaled(age, left, done).map_or(u64::MAX, |left| left.max(still))
     }
 }
@@ -78,6 +84,9 @@ impl Paces {
                 *pace = fresh;
             } else if pace.modified != claim.modified {
                 (pace.modified, pace.moved_at) = (claim.modified, now);
+                if pace.work_done != claim.record.work_done {
+                    (pace.work_done, pace.worked_at) = (claim.record.work_done, now);
+                }
             }
         }
         self.of.retain(|(of, task, seat), _| of != id || seat.claims(job).contains_key(task));

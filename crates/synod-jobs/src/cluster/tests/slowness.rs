@@ -15,7 +15,11 @@ impl Desk {
 
     /// The attempt has done this much of its 100 bytes.
     pub(super) fn tell(&mut self, number: i64, held: &Held, work_done: u64) {
-        let pace = Pace { activity: work_done, work_done, work_total: 100, ..Pace::default() };
+        self.tell_moves(number, held, work_done, work_done);
+    }
+
+    fn tell_moves(&mut self, number: i64, held: &Held, work_done: u64, activity: u64) {
+        let pace = Pace { activity, work_done, work_total: 100, ..Pace::default() };
         assert!(self.store.apply(worker::refreshed(held, &identity(number), pace)));
     }
 
@@ -85,9 +89,12 @@ fn an_attempt_with_little_or_no_input_left_that_does_not_come_to_an_end_gets_com
         assert_eq!(desk.settle(), None);
         let ends_soon = work_done == 99;
         assert_eq!(desk.marked().is_empty(), ends_soon, "it has ten seconds behind it");
-        // Twice the time of the others without a move.
-        desk.pass(4);
-        assert_eq!(desk.settle(), None);
+        // Twice the time of the others without any work done, though it moves.
+        for activity in 1..=4 {
+            desk.pass(1);
+            desk.tell_moves(4, &slow, work_done, activity);
+            assert_eq!(desk.settle(), None);
+        }
         assert_eq!(desk.marked(), [slow.task]);
     }
 }
