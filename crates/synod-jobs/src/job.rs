@@ -61,7 +61,8 @@ pub trait Job: Send + Sync + Sized {
 
     /// Emits the pairs of many lines. A job whose records need no boundaries may do better than
     /// the loop over [`Job::map`] that is given; it must emit the same pairs. Not asked for records
-    /// that are no lines, or when some are to be left out.
+    /// that are no lines, or when some are to be left out, or after an attempt has failed on one: in a
+    /// block nobody knows which it was.
     fn map_block(&self, block: Block<'_>, out: &mut Emitter<'_, Self>) {
         for record in block.records() {
             out.stand_at(record.offset, record.number);

@@ -93,7 +93,6 @@ impl<'a> MapInput<'a> {
         };
         let length = lines.length as u64;
         let within = lines.offset..lines.offset + length;
-        let skips = self.skips.filter(|skips| skips.range(within).next().is_some());
         let stored = self.reader.stored_bytes(lines.length);
         self.stored_bytes += stored;
         self.task.progress.bytes_read.fetch_add(stored, Relaxed);
@@ -104,14 +103,14 @@ impl<'a> MapInput<'a> {
             first_number: self.next_number,
             file: &self.file.path,
             framing: if lines.are_lines { &Framing::Line } else { &plan.format.framing },
-            skips,
+            skips: self.skips,
             long: lines.has_long.then_some((plan.format.long_records, limit)),
         };
         let records = count_records(&block);
         self.next_number += records;
         self.counters.map_records_in += records;
         self.counters.map_bytes_in += length;
-        if let Some(skips) = skips {
+        if let Some(skips) = self.skips.filter(|skips| skips.range(within).next().is_some()) {
             self.counters.bad_records_skipped += keep_bad(&mut self.quarantine, &block, skips)?;
         }
         if let Some((LongRecords::Skip, _)) = block.long {

@@ -27,7 +27,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Records to leave out, per split.
+/// Records to leave out, per split. A split that is here has failed on one of its records: it is mapped
+/// record by record, even if none is known to be bad, because of a block nobody knows which it was.
 pub type Skips = BTreeMap<usize, LeftOut>;
 
 /// What a map task needs beside its splits.

@@ -37,7 +37,8 @@ pub struct Block<'b> {
     pub file: &'b Path,
     /// What ends a record.
     pub framing: &'b Framing,
-    /// Offsets of records to leave out.
+    /// Offsets of records to leave out. If there are none of it, it is to be mapped record by record all the
+    /// same: an attempt has failed.
     pub skips: Option<&'b LeftOut>,
     /// What to do with records longer than so many bytes, if there are any.
     pub long: Option<(LongRecords, usize)>,

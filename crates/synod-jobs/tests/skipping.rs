@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use support::{Bench, joined, take_quarantine};
 use synod_jobs::{
-    Emitter, Framing, Job, JobError, JobSpec, JobSummary, MapInput, Progress, Record, ReduceInput,
-    Sink, TaskContext, Values, run_local,
+    Block, Emitter, Framing, Job, JobError, JobSpec, JobSummary, MapInput, Progress, Record,
+    ReduceInput, Sink, TaskContext, Values, run_local,
 };
 
 /// Gives every record back, but fails on those that hold `bad`; its reduce function on keys that hold `evil`,
@@ -254,4 +254,62 @@ fn a_reduce_function_that_fails_elsewhere_every_time_fails_the_job_and_one_that_
     assert!(matches!(&error, JobError::ReducePanicked { group: 3, .. }), "{error}");
     run_local(&spec, &Unsteady(0.into(), 3), &Progress::new()).unwrap();
     assert_eq!(joined(&spec.output), b"0\n1\n2\n3\n4\n5\n", "nothing is left out, no file is left");
+}
+
+/// Maps many lines at once, and fails on those that hold `bad`; which one it was it does not say.
+struct InBlocks<const COMBINES: bool>;
+
+impl<const COMBINES: bool> Job for InBlocks<COMBINES> {
+    const COMBINED_VALUE_BYTES: Option<usize> = if COMBINES { Some(0) } else { None };
+    const WRITES_PAIRS: bool = true;
+
+    fn map(&self, record: Record<'_>, out: &mut Emitter<'_, Self>) {
+        out.emit(record.bytes, b"");
+        assert!(!holds(record.bytes, b"bad"), "it says {}", record.bytes.escape_ascii());
+    }
+
+    fn map_block(&self, block: Block<'_>, out: &mut Emitter<'_, Self>) {
+        for record in block.records() {
+            self.map(record, out);
+        }
+    }
+
+    fn reduce(&self, key: &[u8], _: &mut Values<'_, Self>, out: &mut Sink) {
+        out.bytes(key);
+        out.end_record();
+    }
+}
+
+#[test]
+fn of_a_job_that_maps_blocks_the_records_are_left_out_that_it_fails_on_and_no_other() {
+    let bench = Bench::new();
+    let path = bench.file("in", b"one\ntwo\nbad one\nthree\nfour\nfive\nbad two\nsix\n");
+    // All in one block; in blocks of their own that one attempt takes on; in the second of two.
+    for (split, slots) in [(1_000, 1), (4, 1), (4, 3), (20, 1)] {
+        for (combines, reduces) in [(true, 1), (false, 1), (false, 0)] {
+            let mut spec = bench.spec("in-blocks", &[&path]);
+            (spec.slots, spec.split_bytes, spec.reduces) =
+                (Some(slots), Some(split), Some(reduces));
+            spec.skip_bad_records = 2;
+            let case = format!("{split} {slots} {combines} {reduces}");
+            let progress = Progress::new();
+            let ran = match combines {
+                true => run_local(&spec, &InBlocks::<true>, &progress),
+                false => run_local(&spec, &InBlocks::<false>, &progress),
+            };
+            let counters = ran.unwrap_or_else(|error| panic!("{case}: {error}")).manifest.counters;
+            assert_eq!((counters.map_records_in, counters.bad_records_skipped), (8, 2), "{case}");
+            let kept = take_quarantine(&spec.output);
+            let kept: Vec<_> = kept.values().flatten().collect();
+            assert_eq!(kept.len(), 2, "{case}: {kept:?}");
+            for (line, (offset, record)) in kept.iter().zip([("8", "bad one"), ("32", "bad two")]) {
+                assert_eq!((&*line[2], &*line[4]), (offset, record), "{case}");
+                assert!(line[3].contains(&format!("it says {record}")), "{case}: {line:?}");
+            }
+            let mut lines = support::sorted_lines(&joined(&spec.output));
+            lines.sort();
+            let expected = ["five", "four", "one", "six", "three", "two"];
+            assert!(lines.iter().map(Vec::as_slice).eq(expected.map(str::as_bytes)), "{case}");
+        }
+    }
 }

@@ -48,6 +48,8 @@ pub struct Attempt<'a> {
     pub slots: u32,
     /// Records or groups to leave out.
     pub skips: &'a [BadRecord],
+    /// Whether another attempt has failed on a record: then a map goes record by record, see [`Skips`].
+    pub has_failed_before: bool,
     /// For a reduce: where the map outputs are, in the order of the map tasks.
     pub maps: &'a [MapLocation],
     /// Where inputs are read from.
@@ -208,7 +210,7 @@ impl Attempt<'_> {
             self.work.set_total(range.end.saturating_sub(range.start));
         }
         let mut skips = Skips::new();
-        if !self.skips.is_empty() {
+        if self.has_failed_before || !self.skips.is_empty() {
             skips.insert(split, self.left_out());
         }
         let id = self.job.to_string();

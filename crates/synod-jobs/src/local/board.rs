@@ -130,7 +130,8 @@ impl<'a> MapBoard<'a> {
             let times = records.entry(offset).or_insert(0);
             *times += 1;
             let twice = *times >= 2;
-            let skipped_here = skips.get(&split).map_or(0, |skips| skips.len() as u32);
+            // From now on record by record, whether any is known to be bad or not.
+            let skipped_here = skips.entry(split).or_default().len() as u32;
             // A function that fails elsewhere every time is not a matter of bad records.
             let times_all: u32 = records.values().sum();
             let unstable = times_all - 2 * skipped_here >= MAX_ATTEMPTS;

@@ -80,6 +80,7 @@ fn attempt_until(
         folder: &folder,
         slots: 2,
         skips,
+        has_failed_before: false,
         maps,
         stores: &Stores::local(),
         log: &NoLog,

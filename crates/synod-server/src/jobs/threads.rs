@@ -175,6 +175,7 @@ impl AttemptTask {
         let folder = &self.folder;
         std::fs::create_dir_all(folder).map_err(|error| JobError::io("create", folder, error))?;
         let log = FileLog::new(folder, self.held.task, self.held.attempt());
+        let record = &self.held.record;
         let attempt = Attempt {
             job: &self.held.job,
             task: self.held.task,
@@ -183,7 +184,8 @@ impl AttemptTask {
             plan: self.plan.get()?,
             folder,
             slots: self.slots,
-            skips: &self.held.record.skips,
+            skips: &record.skips,
+            has_failed_before: record.failures.iter().any(|failure| failure.bad_record.is_some()),
             maps: &self.maps,
             stores: &self.stores,
             log: &log,

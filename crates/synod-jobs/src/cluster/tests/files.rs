@@ -85,6 +85,7 @@ fn watched_attempt(
         folder,
         slots: 2,
         skips: &[],
+        has_failed_before: false,
         maps,
         stores: &Stores::local(),
         log: &NoLog,
