@@ -46,10 +46,12 @@ impl Cursor {
             }
             next = 0;
         }
-        let pair = record::read(&self.block, next).ok_or_else(|| JobError::DamagedRun {
-            origin: "of a map task".to_owned(),
-            what: "a block does not hold whole pairs",
-        })?;
+        let Some(pair) = record::read(&self.block, next) else {
+            let what = "a block does not hold whole pairs";
+            let error = JobError::DamagedRun { origin: "of a map task".to_owned(), what };
+            self.source.is_useless(&error);
+            return Err(error);
+        };
         self.word = word_at(&self.block[pair.key.clone()], 0);
         self.pair = Some(pair);
         Ok(())

@@ -84,15 +84,17 @@ impl<'a> SplitReader<'a> {
             _ => start.saturating_sub(format.framing.look_back()),
         };
         let from = from.min(input.bytes);
+        // If no record begins in the split, it ends before the first one does.
+        let to = end.max(from);
         let is_part = input.codec == Some(Codec::Bz2) && end - start < input.bytes;
         let open = match input.codec {
-            None => from..end,
+            None => from..to,
             Some(_) if is_part => SplitBlocks::reads_from(&(start..end))..end,
             Some(_) => 0..input.bytes,
         };
         let mut stream = store.open(input, open)?;
         let (mut packed, mut boundary) = (None, None);
-        let mut chunk = usize::try_from(end - from).map_or(CHUNK_BYTES, |bytes| bytes + 1);
+        let mut chunk = usize::try_from(to - from).map_or(CHUNK_BYTES, |bytes| bytes + 1);
         if let Some(kind) = input.codec {
             let taken = Arc::new(AtomicU64::new(0));
             packed = Some((Arc::clone(&taken), 0));

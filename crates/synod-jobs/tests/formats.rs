@@ -169,6 +169,27 @@ fn records_behind_their_length_and_whole_files_are_read_as_such() {
 }
 
 #[test]
+fn records_longer_than_a_sampled_place_are_sampled_and_sorted() {
+    let bench = Bench::new();
+    let mut random = fastrand::Rng::with_seed(12);
+    // In most places no record begins; the last one that is looked at lies behind the last beginning.
+    for length in [2_049_usize, 5_000, 70_000] {
+        let mut records: Vec<Vec<u8>> =
+            (0..40).map(|_| random.u64(..).to_be_bytes().repeat(length.div_ceil(8))).collect();
+        records.iter_mut().for_each(|record| record.truncate(length));
+        let path = bench.file("long", &records.concat());
+        let mut job = bench.spec("sort", &[&path]);
+        (job.reduces, job.format.framing) = (Some(3), Framing::Fixed(length as u32));
+        run(&job).unwrap();
+        records.sort();
+        assert!(joined(&job.output) == records.concat(), "{length}");
+        let fair = records.len() * length / 3;
+        let sizes: Vec<usize> = parts(&job.output).iter().map(|(_, part)| part.len()).collect();
+        assert!(sizes.iter().all(|size| (fair / 4..fair * 3).contains(size)), "{sizes:?}");
+    }
+}
+
+#[test]
 fn records_beyond_the_limit_fail_the_job_or_are_skipped_or_cut_as_it_says() {
     let bench = Bench::new();
     let long = [b'x'; 1_500];

@@ -234,12 +234,19 @@ struct BlamedSource {
     blame: Blame,
 }
 
+impl BlamedSource {
+    fn blame(&self, error: &JobError) {
+        self.blame.put(self.from.map, self.from.report(&error.to_string()));
+    }
+}
+
 impl RunSource for BlamedSource {
     fn next_block(&mut self, block: &mut Vec<u8>) -> Result<bool, JobError> {
-        self.inner.next_block(block).inspect_err(|error| {
-            let report = self.from.report(&error.to_string());
-            self.blame.put(self.from.map, report);
-        })
+        self.inner.next_block(block).inspect_err(|error| self.blame(error))
+    }
+
+    fn is_useless(&mut self, error: &JobError) {
+        self.blame(error);
     }
 }
 

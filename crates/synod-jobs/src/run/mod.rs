@@ -19,4 +19,9 @@ pub const BLOCK_BYTES: usize = 128 << 10;
 pub trait RunSource: Send {
     /// Replaces `block` by the next pairs. Returns `false`, with an empty block, at the end.
     fn next_block(&mut self, block: &mut Vec<u8>) -> Result<bool, JobError>;
+
+    /// Told that its last block turned out to be of no use, though nothing was wrong with its checksum.
+    fn is_useless(&mut self, error: &JobError) {
+        let _ = error;
+    }
 }

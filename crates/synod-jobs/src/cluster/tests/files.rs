@@ -362,3 +362,66 @@ fn a_long_fetch_is_seen_to_move_and_breaks_off_when_the_attempt_is_cancelled() {
         }
     }
 }
+
+/// Gives a section that one block of these bytes makes, with the right checksum.
+struct Block<'a>(&'a [u8]);
+
+impl Block<'_> {
+    fn section(&self) -> Vec<u8> {
+        let length = (self.0.len() as u32).to_le_bytes();
+        // As long as packed: it is not packed.
+        let lengths = [length, length].concat();
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&lengths), self.0);
+        [&lengths, &crc.to_le_bytes()[..], self.0].concat()
+    }
+}
+
+impl Fetch for Block<'_> {
+    fn fetch(
+        &self,
+        _: &JobId,
+        _: u32,
+        _: &MapLocation,
+        into: &mut dyn Write,
+    ) -> Result<(), FetchError> {
+        into.write_all(&self.section()).map_err(FetchError::Local)
+    }
+}
+
+#[test]
+fn a_block_with_a_good_checksum_and_no_whole_pairs_is_the_fault_of_its_map_output() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("in"), "a\n").unwrap();
+    let spec = JobSpec { reduces: Some(1), ..JobSpec::new("sort", [path("in")], path("out")) };
+    let plan =
+        plan(&crate::builtin::sort::Sort::default(), &spec, 2, &Stores::local(), &Progress::new())
+            .unwrap();
+    output::create(&spec.output, &"01".parse().unwrap()).unwrap();
+    fs::create_dir(path("work")).unwrap();
+    // A key of one byte and no value; then one that is longer than what is left, first or behind another.
+    let good = Block(&[1, 0, b'a']);
+    for bad in [Block(&[5, 0, b'a']), Block(&[1, 0, b'a', 5, 0, b'b'])] {
+        for fetch in [&good, &bad] {
+            let bytes = fetch.section().len() as u64;
+            let there = MapLocation {
+                map: TaskId::map(0),
+                attempt: 0,
+                worker: "w2".parse().unwrap(),
+                address: Some("elsewhere".to_owned()),
+                file: None,
+                section: Section { offset: 0, bytes, pairs: 1 },
+                index_crc32c: 0,
+            };
+            let (task, maps) = (TaskId::reduce(0), std::slice::from_ref(&there));
+            match attempt_from(&spec, &plan, task, &path("work"), maps, fetch) {
+                Ok(_) => assert_eq!(fetch.0, good.0),
+                Err(AttemptError::Unreadable(map, report)) => {
+                    assert_eq!((map, fetch.0), (TaskId::map(0), bad.0));
+                    assert!(report.message.contains("whole pairs"), "{}", report.message);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
