@@ -9,9 +9,10 @@
 
 use crate::builtin::options::{JobInfo, NamedJob, Options};
 use crate::builtin::passes::{Passes, run_passes_of};
-use crate::builtin::{BUILT_IN, JobVisitor, WASM, prepare, with_job};
+use crate::builtin::{BUILT_IN, JobVisitor, WASM, own_files, prepare, with_job};
 use crate::cluster::attempt::{AttemptError, RunAttempt};
 use crate::cluster::records::TaskOutput;
+use crate::cluster::sent::OwnFile;
 use crate::error::JobError;
 use crate::job::Job;
 use crate::local::{JobSummary, LocalOptions, run_local_with};
@@ -155,6 +156,14 @@ impl Jobs {
         }
     }
 
+    /// The files beside its inputs that a job needs where it runs, see [`NamedJob::own_files`].
+    pub fn own_files(&self, spec: &JobSpec) -> Result<Vec<OwnFile>, JobError> {
+        match self.own.get(spec.job.as_str()) {
+            Some(own) => own.own_files(spec),
+            None => own_files(spec).map_err(|error| self.naming_own(error)),
+        }
+    }
+
     pub(crate) fn run_attempt(
         &self,
         spec: &JobSpec,
@@ -198,6 +207,7 @@ impl fmt::Debug for Jobs {
 /// What is done with a job of the program's own as a whole.
 trait Known: Send + Sync {
     fn info(&self) -> JobInfo;
+    fn own_files(&self, spec: &JobSpec) -> Result<Vec<OwnFile>, JobError>;
     fn prepare(&self, spec: &mut JobSpec) -> Result<Option<Box<dyn Passes>>, JobError>;
     fn check(&self, spec: &JobSpec) -> Result<(), JobError>;
     fn plan(&self, make: MakePlan<'_>) -> Result<PlannedJob, JobError>;
@@ -221,6 +231,10 @@ impl<J: NamedJob> Of<J> {
 impl<J: NamedJob> Known for Of<J> {
     fn info(&self) -> JobInfo {
         JobInfo::of::<J>()
+    }
+
+    fn own_files(&self, spec: &JobSpec) -> Result<Vec<OwnFile>, JobError> {
+        J::own_files(spec)
     }
 
     fn prepare(&self, spec: &mut JobSpec) -> Result<Option<Box<dyn Passes>>, JobError> {

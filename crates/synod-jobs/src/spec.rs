@@ -4,6 +4,7 @@
 //! is checked once, in [`JobSpec::check`], before an input is opened.
 
 use crate::cluster::names::JobId;
+use crate::cluster::sent::Sent;
 use crate::error::JobError;
 use crate::framing::{Framing, InputFormat};
 use crate::input::codec::Codec;
@@ -98,6 +99,13 @@ pub struct JobSpec {
     /// fails, so does this job.
     #[serde(default)]
     pub after: Vec<JobId>,
+    /// The files that come with the job, as its submission to a cluster has stored them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<Sent>,
+    /// Where this process has them, by the names that tasks see; what is not in it is read where the
+    /// options say. Never stored.
+    #[serde(skip)]
+    pub at_hand: BTreeMap<String, PathBuf>,
 }
 
 fn default_speculative() -> bool {
@@ -145,6 +153,8 @@ impl JobSpec {
             name: None,
             speculative: true,
             after: Vec::new(),
+            sent: None,
+            at_hand: BTreeMap::new(),
         }
     }
 

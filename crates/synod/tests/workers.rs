@@ -167,6 +167,47 @@ fn a_job_runs_on_two_workers_with_its_records_in_etcd() {
     assert_eq!(winners(&bench), BTreeSet::from(["w1".to_owned(), "w2".to_owned()]));
 }
 
+/// A streaming job whose files are gone, and whose folder with them, before there is a worker.
+#[test]
+fn workers_run_a_script_that_they_never_saw() {
+    let cluster = Cluster::start_with(1, &["--jobs", "false"]);
+    let mut bench = Bench::new(0, cluster.endpoints(), TempDir::new().unwrap());
+    let theirs = TempDir::new().unwrap();
+    let path = |name: &str| theirs.path().join(name);
+    fs::write(path("m.sh"), "#!/bin/sh\ncat w data/inner/text side/x\nexec cat\n").unwrap();
+    fs::write(path("words.txt"), "words\n").unwrap();
+    fs::create_dir(path("side")).unwrap();
+    fs::write(path("side/x"), "of a folder\n").unwrap();
+    let mut archive = tar::Builder::new(fs::File::create(path("data.tar")).unwrap());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(7);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, "inner/text", &b"packed\n"[..]).unwrap();
+    archive.finish().unwrap();
+    fs::write(bench.path("in"), "a line\n").unwrap();
+    let (input, output) = (bench.path("in"), bench.path("out"));
+    let words = ["streaming", "--endpoints", &bench.endpoints.clone(), "-background"];
+    let mut command = synod(&words);
+    command.args(["-files", "m.sh,words.txt#w", "-file", "side", "-archives", "data.tar#data"]);
+    command.args(["-mapper", "m.sh", "-reducer", "NONE"]);
+    command.arg("-input").arg(&input).arg("-output").arg(&output);
+    let submitted = command.current_dir(theirs.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&submitted.stderr).into_owned();
+    assert!(submitted.status.success(), "{said}");
+    theirs.close().unwrap();
+    for name in ["w1", "w2"] {
+        bench.add_worker(name, &[]);
+    }
+    wait_for("the job", PATIENCE, || {
+        let view = bench.view();
+        let job = view.jobs.values().next()?.job.as_ref()?;
+        job.record.state.is_final().then_some(())
+    });
+    let all: Vec<u8> = parts(&output).into_values().flatten().collect();
+    let text = String::from_utf8(all).unwrap();
+    assert_eq!(text, "words\t\npacked\t\nof a folder\t\na line\t\n");
+}
+
 #[test]
 fn a_worker_that_is_killed_half_way_changes_no_byte_with_the_records_in_etcd() {
     let Some((_etcd, mut bench)) = on_etcd(3) else { return };

@@ -21,6 +21,7 @@ mod sums;
 pub mod top_k;
 pub mod wordcount;
 
+use crate::cluster::sent::OwnFile;
 use crate::error::JobError;
 use crate::job::Job;
 use crate::jobs::Jobs;
@@ -68,6 +69,19 @@ macro_rules! registry {
             Err(unknown(spec))
         }
 
+        /// The files beside its inputs that the job that a spec names needs where it runs, but for
+        /// those that all nodes see.
+        pub(crate) fn own_files(spec: &JobSpec) -> Result<Vec<OwnFile>, JobError> {
+            $(if spec.job == <$job>::NAME {
+                return <$job>::own_files(spec);
+            })+
+            #[cfg(feature = "wasm")]
+            if spec.job == WASM {
+                return crate::wasm::Wasm::<false>::own_files(spec);
+            }
+            Err(unknown(spec))
+        }
+
         /// Fills in what the job that a spec names needs, and tells its passes if it has several.
         pub(crate) fn prepare(
             spec: &mut JobSpec,
@@ -110,6 +124,11 @@ registry! {
 
 /// Name of the job whose functions are those of a WebAssembly module.
 pub(crate) const WASM: &str = "wasm";
+
+/// Whether the job cannot even be planned without the files that come with it.
+pub fn is_planned_with_its_files(spec: &JobSpec) -> bool {
+    spec.job == WASM
+}
 
 fn unknown(spec: &JobSpec) -> JobError {
     if spec.job == WASM {

@@ -5,6 +5,7 @@
 //! help of the command line comes from the same declarations.
 
 use crate::builtin::passes::Passes;
+use crate::cluster::sent::OwnFile;
 use crate::error::JobError;
 use crate::job::Job;
 use crate::spec::JobSpec;
@@ -33,6 +34,13 @@ pub trait NamedJob: Job {
     fn prepare(spec: &mut JobSpec) -> Result<(), JobError> {
         let _ = spec;
         Ok(())
+    }
+
+    /// The files beside its inputs that the job needs where it runs, but for those that all nodes see. On a
+    /// cluster they are in [`JobSpec::at_hand`] when a task runs, not yet when the job is checked or planned.
+    fn own_files(spec: &JobSpec) -> Result<Vec<OwnFile>, JobError> {
+        let _ = spec;
+        Ok(Vec::new())
     }
 
     /// The passes that the job takes with this spec, if one run of its functions is not all.

@@ -15,6 +15,7 @@ pub mod output;
 pub mod records;
 pub mod report;
 pub mod seat;
+pub mod sent;
 pub mod shown;
 pub mod shuffle;
 pub mod view;

@@ -13,7 +13,12 @@
 //! synod/jobs/job/<job>/report               what is kept of the tasks of a job that has ended
 //! ```
 //!
-//! Everything lies under one prefix, so one watch sees all of it in the order it happened.
+//! Everything lies under one prefix, so one watch sees all of it in the order it happened. But for the files
+//! that come with a job (`sent.rs`): every node watches the records, only some need the files.
+//!
+//! ```text
+//! synod/job-files/<job>/<number>            pieces of the files that came with it
+//! ```
 
 pub use crate::task::TaskKind;
 use serde::{Deserialize, Serialize};
@@ -22,6 +27,8 @@ use std::str::FromStr;
 
 /// Every record of every job lies under it.
 pub const PREFIX: &str = "synod/jobs/";
+/// The files that came with jobs lie under it.
+pub const FILES: &str = "synod/job-files/";
 /// Under which workers are registered.
 pub const WORKERS: &str = "synod/jobs/worker/";
 /// Name of the coordinators' election.
@@ -210,6 +217,11 @@ impl JobId {
     /// Under which everything about this job lies.
     pub fn prefix(&self) -> String {
         format!("{PREFIX}job/{self}/")
+    }
+
+    /// Under which the files lie that came with this job.
+    pub fn files_prefix(&self) -> String {
+        format!("{FILES}{self}/")
     }
 
     /// One key of the job.

@@ -7,6 +7,8 @@
 use super::child::folder::JobFolder;
 use super::classes::{OutputClass, PartitionerClass};
 use super::environment;
+use super::files::JobFile;
+use super::locations::HDFS_ROOT;
 use super::partition;
 use super::properties::Properties;
 use super::settings::{DEFAULT_ATTEMPTS, Settings, Worker};
@@ -14,6 +16,7 @@ use super::wire::output::LineWriter;
 use super::wire::{Kind, key_number};
 use super::{map, reduce};
 use crate::builtin::options::{NamedJob, Options};
+use crate::cluster::sent::OwnFile;
 use crate::emit::{Emitter, PairSink};
 use crate::error::JobError;
 use crate::job::Job;
@@ -21,8 +24,10 @@ use crate::map_input::MapInput;
 use crate::record::Record;
 use crate::reduce_input::{ReduceInput, Values};
 use crate::sink::Sink;
+use crate::spec::JobSpec;
 use crate::task::MAX_ATTEMPTS;
 use crate::task::TaskContext;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -36,6 +41,8 @@ pub struct Streaming {
     pub(super) reduce_lines: LineWriter,
     folder: Mutex<Option<Arc<JobFolder>>>,
     folder_parent: PathBuf,
+    /// Where files of the job are that were sent here, by their names.
+    at_hand: BTreeMap<String, PathBuf>,
 }
 
 /// Bytes of the partition in front of a sort key.
@@ -72,6 +79,7 @@ impl Streaming {
             properties,
             folder: Mutex::new(None),
             folder_parent,
+            at_hand: BTreeMap::new(),
         })
     }
 
@@ -87,7 +95,8 @@ impl Streaming {
             return Ok(Arc::clone(folder));
         }
         let Settings { files, archives, .. } = &self.settings;
-        let made = Arc::new(JobFolder::create(&self.folder_parent, files, archives)?);
+        let made = JobFolder::create(&self.folder_parent, files, archives, &self.at_hand)?;
+        let made = Arc::new(made);
         *folder = Some(Arc::clone(&made));
         Ok(made)
     }
@@ -294,7 +303,27 @@ impl NamedJob for Streaming {
         let spec = options.spec();
         let properties = Properties::of_options(&spec.options);
         let parent = spec.spill_folder.clone().unwrap_or_else(std::env::temp_dir);
-        Streaming::new(properties, spec.max_record(), parent)
+        let job = Streaming::new(properties, spec.max_record(), parent)?;
+        Ok(Streaming { at_hand: spec.at_hand.clone(), ..job })
+    }
+
+    fn own_files(spec: &JobSpec) -> Result<Vec<OwnFile>, JobError> {
+        let properties = Properties::of_options(&spec.options);
+        let settings = Settings::read(&properties)?;
+        // What stands in the place of HDFS is seen by all nodes, as HDFS is.
+        let root = properties.get(HDFS_ROOT).map(PathBuf::from);
+        let everywhere = |file: &JobFile| {
+            settings.files_in_place || root.as_ref().is_some_and(|root| file.path.starts_with(root))
+        };
+        let files = settings.files.iter().map(|file| (file, false));
+        let archives = settings.archives.iter().map(|file| (file, true));
+        let own = files.chain(archives).filter(|(file, _)| !everywhere(file));
+        let own = own.map(|(JobFile { name, path }, is_archive)| OwnFile {
+            name: name.clone(),
+            path: path.clone(),
+            is_archive,
+        });
+        Ok(own.collect())
     }
 }
 

@@ -20,6 +20,8 @@ pub const OWN_PREFIX: &str = "synod.";
 pub const COMPATIBLE: &str = "synod.streaming.compatible";
 /// `false`: a command that ends without having read all its input has not failed.
 pub const UNREAD_INPUT_IS_FAILURE: &str = "synod.streaming.unread.input.is.failure";
+/// `true`: on a cluster every node finds the job's files where they are now, so they are not sent.
+pub const FILES_IN_PLACE: &str = "synod.streaming.files.in.place";
 /// Names of environment variables, separated by commas, that commands get beside the usual ones; a
 /// `*` at the end stands for any rest.
 pub const INHERITED: &str = "synod.streaming.environment";
@@ -136,6 +138,8 @@ pub struct Settings {
     pub files: Vec<JobFile>,
     /// Archives that are unpacked there.
     pub archives: Vec<JobFile>,
+    /// Whether all nodes of a cluster see them where they are.
+    pub files_in_place: bool,
     /// How often a task is tried, if the job says so.
     pub attempts: Option<u32>,
     /// When bad records are left out.
@@ -201,6 +205,7 @@ impl Settings {
             compatible,
             files: JobFile::list(properties.get("mapreduce.job.cache.files").as_deref())?,
             archives: JobFile::list(properties.get("mapreduce.job.cache.archives").as_deref())?,
+            files_in_place: properties.flag(FILES_IN_PLACE, false),
             attempts: attempts(properties)?,
             skipping: skipping(properties)?,
             most_unique: properties.number("mapreduce.aggregate.max.num.unique.values")?,

@@ -20,6 +20,7 @@ mod ticker;
 
 use crate::builtin::options::{JobOption, NamedJob, Options};
 use crate::builtin::{JobVisitor, WASM};
+use crate::cluster::sent::OwnFile;
 use crate::emit::{Emitter, PairSink};
 use crate::error::JobError;
 use crate::job::Job;
@@ -71,7 +72,7 @@ impl<const ADDS: bool> NamedJob for Wasm<ADDS> {
     const NAME: &'static str = WASM;
     const ABOUT: &'static str = "what a WebAssembly module says, in a sandbox";
     const OPTIONS: &'static [JobOption] = &[
-        JobOption::new(MODULE, "PATH", "the module, .wasm or .wat; the same on every node"),
+        JobOption::new(MODULE, "PATH", "the module, .wasm or .wat; a cluster gets a copy"),
         JobOption::new(HASH, "HEX", "its SHA-256; default: what it is when submitted"),
         JobOption::new(MEMORY, "N", "MiB of memory for each task; default: 64"),
         JobOption::new(TIMEOUT, "N", "time for a batch of records; default: 10000"),
@@ -83,6 +84,15 @@ impl<const ADDS: bool> NamedJob for Wasm<ADDS> {
 
     fn from_options(options: &Options<'_>) -> Result<Self, JobError> {
         Wasm::load(options, &Progress::new())
+    }
+
+    fn own_files(spec: &JobSpec) -> Result<Vec<OwnFile>, JobError> {
+        let module = spec.options.get(MODULE).map(|path| OwnFile {
+            name: MODULE.to_owned(),
+            path: PathBuf::from(path),
+            is_archive: false,
+        });
+        Ok(module.into_iter().collect())
     }
 }
 
@@ -106,7 +116,8 @@ impl<const ADDS: bool> Wasm<ADDS> {
             return Err(options.bad(MODULE, "the path of a module"));
         };
         let path = PathBuf::from(path);
-        let module = module::load(&path, options.text(HASH), progress)?;
+        let here = options.spec().at_hand.get(MODULE).unwrap_or(&path);
+        let module = module::load(here, options.text(HASH), progress)?;
         if options.spec().reduces != Some(0) && !module.reduces() {
             let what = format!(
                 "module {} does not export synod_reduce: it can only run without reduce tasks",

@@ -10,6 +10,7 @@ use super::compilers::{Compilers, Fault, Kept, Slot};
 use super::cost::{self, Refusal};
 use super::guest::{Host, linker};
 use super::room;
+use crate::cluster::sent::hexadecimal;
 use crate::error::JobError;
 use crate::progress::Progress;
 use sha2::{Digest, Sha256};
@@ -139,10 +140,6 @@ fn read(path: &Path) -> Result<Vec<u8>, JobError> {
         return Err(refused(path, &format!("it is longer than {MAX_MODULE_BYTES} bytes")));
     }
     Ok(bytes)
-}
-
-fn hexadecimal(hash: &[u8]) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 type ModuleSlot = Arc<Slot<Arc<Compiled>>>;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use synod_jobs::cluster::JobId;
+use synod_jobs::streaming::child::archive::make_writable;
 
 use super::task_log::LOGS;
 use super::threads::spawn;
@@ -17,7 +18,15 @@ pub(super) fn folder_of(jobs: &Path, job: &JobId) -> PathBuf {
 /// Removes a folder and all in it, on a thread of its own.
 pub(super) fn remove_folder(path: PathBuf) {
     // What cannot be removed now is removed at the next start.
-    drop(spawn(move || drop(std::fs::remove_dir_all(path))));
+    drop(spawn(move || remove_all(&path)));
+}
+
+/// Removes a folder and all in it, also what a program of a job has made read-only.
+pub(super) fn remove_all(path: &Path) {
+    if std::fs::remove_dir_all(path).is_err() {
+        make_writable(path);
+        let _ = std::fs::remove_dir_all(path);
+    }
 }
 
 /// Removes what is in the folder of a job, on a thread of its own, but for the logs.
@@ -47,7 +56,11 @@ fn strip(folder: &Path) {
             continue;
         }
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        let _ = if is_folder { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+        if is_folder {
+            remove_all(&path);
+        } else {
+            let _ = std::fs::remove_file(path);
+        }
     }
     // Without logs nothing is left to keep.
     let _ = std::fs::remove_dir(folder);

@@ -3,9 +3,11 @@
 //! What is decided, and what the records look like, is in `synod_jobs::cluster`. Here are the watch
 //! that feeds it (`service.rs`), the threads that tasks run on (`threads.rs`), the HTTP that map
 //! outputs travel by (`serve.rs`, `fetch.rs`), the client's side (`submit.rs`), and a worker that is
-//! a process of its own, without a node (`standalone.rs`, `port.rs`), and what jobs read that is no
-//! file (`stores.rs`). What people see is in `page/`.
+//! a process of its own, without a node (`standalone.rs`, `port.rs`), what jobs read that is no
+//! file (`stores.rs`), and the files that come with a job (`sending.rs`, `at_hand.rs`). What people see is in
+//! `page/`.
 
+mod at_hand;
 mod fetch;
 mod folders;
 mod following;
@@ -17,6 +19,7 @@ mod pool;
 mod port;
 mod query;
 mod records;
+mod sending;
 mod serve;
 mod service;
 mod standalone;

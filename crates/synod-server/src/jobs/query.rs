@@ -126,7 +126,7 @@ impl<'a, K: Kv> Reader<'a, K> {
 }
 
 /// The first key that is behind all with this prefix, which ends with a slash.
-fn end_of(mut prefix: String) -> Bytes {
+pub(super) fn end_of(mut prefix: String) -> Bytes {
     prefix.pop();
     // What follows the slash.
     prefix.push('0');

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use synod_base::Revision;
 use synod_client::{ClientError, Kv};
+use synod_jobs::builtin::is_planned_with_its_files;
 use synod_jobs::cluster::destination::no_staging_folder;
 use synod_jobs::cluster::names::JobKey;
 use synod_jobs::cluster::records::{Totals, decode, encode};
+use synod_jobs::cluster::sent::OwnFile;
 use synod_jobs::cluster::{Change, JobId, JobRecord, JobState};
 use synod_jobs::input::{local_path, scheme_of};
 use synod_jobs::task::MAX_ATTEMPTS;
@@ -21,6 +23,7 @@ use tokio::time::Instant;
 
 use super::following::Following;
 use super::host::build_of_this_program;
+use super::sending::{Stored, gone, remove, send};
 use super::stores::local_stores;
 use super::threads::unix_ms;
 
@@ -37,7 +40,8 @@ pub enum SubmitError {
 
 /// Runs a built-in job on the nodes of a cluster and returns when its output is complete, or removed.
 ///
-/// Paths must mean the same files on every node; relative ones are taken from this process's folder.
+/// Paths of inputs and output must mean the same files on every node; relative ones are taken from this
+/// process's folder. Other files that the job needs are sent with it.
 /// `progress` shows how far the job is, and cancels it. Memory is per node; the spec's `slots` and
 /// `spill_folder` are the nodes' own business and not looked at.
 pub async fn submit<K: Kv>(
@@ -78,8 +82,9 @@ pub async fn submit_job_with<K: Kv>(
     jobs: &Jobs,
 ) -> Result<JobId, SubmitError> {
     let spec = for_cluster(spec, jobs)?;
+    let files = if spec.sent.is_none() { jobs.own_files(&spec)? } else { Vec::new() };
     let build = if jobs.is_own(&spec) { this_build().await } else { String::new() };
-    create_job(kv, spec, build).await
+    create_job(kv, spec, files, build).await
 }
 
 async fn this_build() -> String {
@@ -90,9 +95,17 @@ async fn this_build() -> String {
     }
 }
 
-/// Writes the record of a job that nodes can use; `build` is the program that must plan it, if only one can.
-async fn create_job<K: Kv>(kv: &K, spec: JobSpec, build: String) -> Result<JobId, SubmitError> {
+/// Writes the record of a job that nodes can use, behind the files that come with it; `build` is the program
+/// that must plan it, if only one can.
+async fn create_job<K: Kv>(
+    kv: &K,
+    mut spec: JobSpec,
+    files: Vec<OwnFile>,
+    build: String,
+) -> Result<JobId, SubmitError> {
     let id = new_job_id();
+    let stored = send(kv, &spec, files, &id).await?;
+    spec.sent = stored.as_ref().map(|stored| stored.sent.clone());
     let record = JobRecord {
         name: spec.shown_name().to_owned(),
         submitted_ms: unix_ms(),
@@ -109,8 +122,11 @@ async fn create_job<K: Kv>(kv: &K, spec: JobSpec, build: String) -> Result<JobId
     let value = encode(&record).map_err(|error| JobError::BadSpec {
         what: format!("it cannot be sent to a cluster: {error}"),
     })?;
-    write_record(kv, &id, value).await?;
-    Ok(id)
+    let written = write_record(kv, &id, value, stored.as_ref()).await;
+    if written.is_err() && stored.is_some() {
+        remove(kv, &id).await;
+    }
+    written.map(|()| id)
 }
 
 /// Follows a submitted job until its output is complete, or removed; see [`submit`].
@@ -170,7 +186,7 @@ pub async fn retry_job_with<K: Kv>(kv: &K, id: &JobId, jobs: &Jobs) -> Result<Jo
         JobState::Failed(_) | JobState::Cancelled => {
             match submit_job_with(kv, &record.spec, jobs).await {
                 Err(SubmitError::Job(JobError::UnknownJob { .. })) if !record.build.is_empty() => {
-                    create_job(kv, record.spec, record.build).await
+                    create_job(kv, record.spec, Vec::new(), record.build).await
                 }
                 submitted => submitted,
             }
@@ -183,7 +199,10 @@ pub async fn retry_job_with<K: Kv>(kv: &K, id: &JobId, jobs: &Jobs) -> Result<Jo
 /// The spec as nodes can use it.
 fn for_cluster(spec: &JobSpec, jobs: &Jobs) -> Result<JobSpec, JobError> {
     spec.check()?;
-    jobs.check(spec)?;
+    // The module of one that is tried again need not be here; it was when it was checked first.
+    if spec.sent.is_none() || !is_planned_with_its_files(spec) {
+        jobs.check(spec)?;
+    }
     if spec.output_is_in_store() && spec.staging_folder.is_none() {
         return Err(no_staging_folder(spec));
     }
@@ -222,13 +241,26 @@ fn new_job_id() -> JobId {
 }
 
 /// Writes the record once. The name is nobody else's: if the record is there, it is ours.
-async fn write_record<K: Kv>(kv: &K, id: &JobId, value: Vec<u8>) -> Result<(), SubmitError> {
+async fn write_record<K: Kv>(
+    kv: &K,
+    id: &JobId,
+    value: Vec<u8>,
+    stored: Option<&Stored>,
+) -> Result<(), SubmitError> {
     let began = Instant::now();
     let key = id.key(JobKey::Record);
-    let create = Change::new().if_created_at(key.clone(), Revision(0)).put(key.clone(), value);
+    let mut create = Change::new().if_created_at(key.clone(), Revision(0)).put(key.clone(), value);
+    if let Some(Stored { first: (piece, revision), .. }) = stored {
+        create = create.if_created_at(piece.clone(), *revision);
+    }
     loop {
         let error = match kv.txn(create.clone().into_txn()).await {
-            Ok(_) => return Ok(()),
+            Ok((_, result)) if result.succeeded || stored.is_none() => return Ok(()),
+            Ok(_) => match kv.get(key.clone()).await {
+                Ok((_, Some(_))) => return Ok(()),
+                Ok((_, None)) => return Err(gone(id).into()),
+                Err(error) => error,
+            },
             Err(error) => error,
         };
         if began.elapsed() >= PATIENCE || !may_pass(&error) {

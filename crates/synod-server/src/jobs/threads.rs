@@ -24,6 +24,7 @@ use synod_jobs::{
 };
 use tokio::sync::mpsc;
 
+use super::at_hand::AtHand;
 use super::fetch::HttpFetch;
 use super::moments::Moments;
 use super::pool::Pool;
@@ -148,6 +149,8 @@ pub(super) struct AttemptTask {
     pub stores: Stores,
     pub progress: Arc<Progress>,
     pub work: Arc<WorkMeter>,
+    /// The files that came with the job.
+    pub at_hand: Option<Arc<AtHand>>,
     pub moments: Moments,
 }
 
@@ -175,24 +178,7 @@ impl AttemptTask {
         let folder = &self.folder;
         std::fs::create_dir_all(folder).map_err(|error| JobError::io("create", folder, error))?;
         let log = FileLog::new(folder, self.held.task, self.held.attempt());
-        let record = &self.held.record;
-        let attempt = Attempt {
-            job: &self.held.job,
-            task: self.held.task,
-            number: self.held.attempt(),
-            spec: &self.spec,
-            plan: self.plan.get()?,
-            folder,
-            slots: self.slots,
-            skips: &record.skips,
-            has_failed_before: record.failures.iter().any(|failure| failure.bad_record.is_some()),
-            maps: &self.maps,
-            stores: &self.stores,
-            log: &log,
-            progress: &self.progress,
-            work: &self.work,
-        };
-        let result = attempt.run_with(&self.jobs, &HttpFetch::default());
+        let result = self.attempt(&log);
         match &result {
             Ok(_) | Err(AttemptError::Failed(JobError::Cancelled)) => {}
             Err(AttemptError::Failed(error)) => log.line(error.to_string().as_bytes()),
@@ -202,6 +188,40 @@ impl AttemptTask {
             }
         }
         result
+    }
+
+    fn attempt(&self, log: &FileLog) -> Result<TaskOutput, AttemptError> {
+        let spec = filled_in(&self.spec, self.at_hand.as_deref(), &self.progress)?;
+        let record = &self.held.record;
+        let attempt = Attempt {
+            job: &self.held.job,
+            task: self.held.task,
+            number: self.held.attempt(),
+            spec: &spec,
+            plan: self.plan.get()?,
+            folder: &self.folder,
+            slots: self.slots,
+            skips: &record.skips,
+            has_failed_before: record.failures.iter().any(|failure| failure.bad_record.is_some()),
+            maps: &self.maps,
+            stores: &self.stores,
+            log,
+            progress: &self.progress,
+            work: &self.work,
+        };
+        attempt.run_with(&self.jobs, &HttpFetch::default())
+    }
+}
+
+/// The spec with what this machine knows of its files.
+fn filled_in(
+    spec: &JobSpec,
+    at_hand: Option<&AtHand>,
+    progress: &Progress,
+) -> Result<JobSpec, JobError> {
+    match at_hand {
+        Some(at_hand) => at_hand.fill_in(spec.clone(), progress),
+        None => Ok(spec.clone()),
     }
 }
 
@@ -218,6 +238,8 @@ pub(super) struct CoordinatorTask {
     pub jobs: Jobs,
     /// What the job may read and write.
     pub stores: Stores,
+    /// The files that came with the job, if planning needs them.
+    pub at_hand: Option<Arc<AtHand>>,
     /// Tells whether it moves, and tells it to end.
     pub progress: Arc<Progress>,
     /// Told what is published as soon as readers can see it.
@@ -253,7 +275,10 @@ impl CoordinatorTask {
                 let checked = destination().and_then(|destination| destination.check_absent());
                 WorkResult::Checked(checked.map_err(text))
             }
-            Work::Plan => WorkResult::Planned(self.plan(&job.spec).map_err(text)),
+            Work::Plan => {
+                let spec = filled_in(&job.spec, self.at_hand.as_deref(), &self.progress);
+                WorkResult::Planned(spec.and_then(|spec| self.plan(&spec)).map_err(text))
+            }
             Work::Commit => {
                 let committed =
                     destination().and_then(|destination| self.commit(&destination, winners));

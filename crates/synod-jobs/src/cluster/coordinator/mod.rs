@@ -316,7 +316,7 @@ impl Coordinator {
         let surplus = finished.len().checked_sub(self.limits.finished_kept).filter(|n| *n > 0)?;
         let mut change = self.guarded();
         for id in finished.into_iter().take(surplus) {
-            change = change.delete_prefix(id.prefix());
+            change = change.delete_prefix(id.prefix()).delete_prefix(id.files_prefix());
             if change.is_full() {
                 break;
             }
@@ -353,7 +353,12 @@ impl Coordinator {
         job: &Stamped<JobRecord>,
         state: JobState,
     ) -> Change {
+        // Only what has no output can be tried again with the same files.
+        let has_spare_files = matches!(state, JobState::Done(_)) && job.record.spec.sent.is_some();
         let mut change = self.moved(id, job, state);
+        if has_spare_files {
+            change = change.delete_prefix(id.files_prefix());
+        }
         if let Some(job) = view.jobs.get(id).filter(|job| !job.tasks.is_empty()) {
             let report = JobReport::of(job, &view.workers);
             change = change.put(id.key(JobKey::Report), stored(&report));

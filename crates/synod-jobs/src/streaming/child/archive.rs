@@ -6,6 +6,7 @@
 //! limited. The first breach fails the job, and what was unpacked is removed with the job's folder.
 
 use crate::error::JobError;
+use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
@@ -33,10 +34,15 @@ impl Default for Limits {
 
 /// Unpacks the archive into `folder`, which is empty.
 pub fn unpack(path: &Path, folder: &Path, limits: &Limits) -> Result<(), JobError> {
-    let bad = |error: io::Error| JobError::Task {
-        message: format!("archive {} cannot be unpacked: {error}", path.display()),
-        permanent: true,
-        bad_record: None,
+    let bad = |error: io::Error| {
+        if is_of_this_machine(&error) {
+            return JobError::io("unpack", path, error);
+        }
+        JobError::Task {
+            message: format!("archive {} cannot be unpacked: {error}", path.display()),
+            permanent: true,
+            bad_record: None,
+        }
     };
     let file = File::open(path).map_err(|error| JobError::io("open", path, error))?;
     let packed_bytes = file.metadata().map_err(bad)?.len();
@@ -251,6 +257,17 @@ impl Target {
         let by_ratio = self.packed_bytes.saturating_mul(self.limits.ratio).max(RATIO_FROM_BYTES);
         by_ratio.min(self.limits.bytes).saturating_sub(self.bytes)
     }
+}
+
+/// Whether another machine may do better with the same archive.
+fn is_of_this_machine(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        OutOfMemory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+    };
+    let kinds = [OutOfMemory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull];
+    let others = [Errno::IO, Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+    let is_other = error.raw_os_error().is_some_and(|number| others.contains(&number));
+    kinds.contains(&error.kind()) || is_other
 }
 
 fn wrong(what: &str) -> io::Error {

@@ -2,12 +2,14 @@
 //!
 //! A job's files are copied once, read-only and executable, so that no task can spoil the original
 //! and a script needs no mode of its own; archives are unpacked once. Each attempt works in a folder
-//! of its own, with links to them. Large files are not copied but linked where they are.
+//! of its own, with links to them. Large files are not copied but linked where they are. On a worker of a
+//! cluster most files were sent with the job, see `cluster/sent.rs`.
 
 use super::archive::{self, Limits};
 use crate::error::JobError;
 use crate::streaming::files::JobFile;
 use rustix::fs::Access;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -28,14 +30,20 @@ pub struct JobFolder {
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 impl JobFolder {
-    /// Copies and unpacks the files of a job to a new folder below `parent`.
+    /// Copies and unpacks the files of a job to a new folder below `parent`. What is `at_hand`, by its
+    /// name, was sent to this machine: it was copied and unpacked already, and is linked to.
     pub fn create(
         parent: &Path,
         files: &[JobFile],
         archives: &[JobFile],
+        at_hand: &BTreeMap<String, PathBuf>,
     ) -> Result<JobFolder, JobError> {
         let path = new_folder(parent)?;
         let mut folder = JobFolder { path, links: Vec::new() };
+        let (here, files) = part(files, at_hand);
+        folder.links.extend(here);
+        let (here, archives) = part(archives, at_hand);
+        folder.links.extend(here);
         for file in files {
             let target = folder.localize(file)?;
             folder.links.push((file.name.clone(), target));
@@ -54,8 +62,11 @@ impl JobFolder {
         let source = std::path::absolute(&file.path)
             .map_err(|error| JobError::io("find", &file.path, error))?;
         let metadata = source.metadata().map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => JobError::BadSpec {
-                what: format!("the job's file {} does not exist", source.display()),
+            // Another machine may have it.
+            io::ErrorKind::NotFound => JobError::Task {
+                message: format!("the job's file {} does not exist", source.display()),
+                permanent: false,
+                bad_record: None,
             },
             _ => JobError::io("examine", &source, error),
         })?;
@@ -102,6 +113,21 @@ impl Drop for JobFolder {
             let _ = std::fs::remove_dir_all(&self.path);
         }
     }
+}
+
+/// Links to files that are at hand, and the other files.
+fn part<'f>(
+    files: &'f [JobFile],
+    at_hand: &BTreeMap<String, PathBuf>,
+) -> (Vec<(String, PathBuf)>, Vec<&'f JobFile>) {
+    let (mut here, mut others) = (Vec::new(), Vec::new());
+    for file in files {
+        match at_hand.get(&file.name) {
+            Some(path) => here.push((file.name.clone(), path.clone())),
+            None => others.push(file),
+        }
+    }
+    (here, others)
 }
 
 /// The folders of one attempt.
@@ -151,7 +177,7 @@ mod tests {
         std::fs::write(side.join("x"), "in a folder").unwrap();
         let jobs = place.path().join("jobs");
         let files = [file(&original, "s.sh"), file(&side, "dir")];
-        let job = JobFolder::create(&jobs, &files, &[]).unwrap();
+        let job = JobFolder::create(&jobs, &files, &[], &BTreeMap::new()).unwrap();
         let attempt = job.lay_out(&place.path().join("scratch")).unwrap();
         let seen = attempt.work.join("s.sh");
         assert_eq!(std::fs::read_to_string(&seen).unwrap(), "#!/bin/sh\n");
@@ -167,8 +193,24 @@ mod tests {
     fn a_file_that_is_not_there_is_named() {
         let place = tempfile::tempdir().unwrap();
         let missing = place.path().join("missing");
-        let error = JobFolder::create(place.path(), &[file(&missing, "m")], &[]).unwrap_err();
+        let files = [file(&missing, "m")];
+        let error = JobFolder::create(place.path(), &files, &[], &BTreeMap::new()).unwrap_err();
         assert!(error.to_string().contains("missing"), "{error}");
+        assert!(!error.is_permanent(), "another machine may have it");
         assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_at_hand_is_linked_to_and_stays() {
+        let place = tempfile::tempdir().unwrap();
+        let here = place.path().join("here");
+        std::fs::write(&here, "sent").unwrap();
+        let at_hand = BTreeMap::from([("s.sh".to_owned(), here.clone())]);
+        let files = [file(&place.path().join("missing"), "s.sh")];
+        let job = JobFolder::create(&place.path().join("jobs"), &files, &[], &at_hand).unwrap();
+        let attempt = job.lay_out(&place.path().join("scratch")).unwrap();
+        assert_eq!(attempt.work.join("s.sh").read_link().unwrap(), here);
+        drop(job);
+        assert_eq!(std::fs::read_to_string(&here).unwrap(), "sent");
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use synod_client::Kv;
 use synod_jobs::PlannedJob;
+use synod_jobs::builtin::is_planned_with_its_files;
 use synod_jobs::cluster::{
     Change, Coordinator, JobId, JobState, Planner, Program, Step, View, Work,
 };
@@ -90,6 +91,10 @@ impl<K: Kv> JobService<K> {
     }
 
     fn start_work(&mut self, id: JobId, work: Work, now: Duration) {
+        let planned = self.view.jobs.get(&id).and_then(|job| job.job.as_ref());
+        let planned = planned.map(|job| &job.record.spec).filter(|_| work == Work::Plan);
+        let planned = planned.filter(|spec| is_planned_with_its_files(spec)).cloned();
+        let at_hand = planned.and_then(|spec| self.at_hand(&id, &spec));
         let Some(job) = self.view.jobs.get(&id) else { return };
         let mut working = Working::new(work, self.works_begun, now);
         // If its time has come already, a commit only finds out whether another one was in time.
@@ -101,6 +106,7 @@ impl<K: Kv> JobService<K> {
             slots: self.view.workers.values().map(|worker| worker.record.slots).sum(),
             jobs: self.options.known.clone(),
             stores: self.stores(),
+            at_hand,
             progress: working.progress(),
             published: working.published(),
             moments: self.facts.moments.clone(),

@@ -29,6 +29,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::at_hand::AtHand;
 use super::folders::{folder_of, keep_logs_only, remove_folder, strip_all};
 use super::host::build_of_this_program;
 use super::moments::Moments;
@@ -82,6 +83,8 @@ pub(crate) struct JobService<K: Kv> {
     plans: BTreeMap<JobId, Arc<StoredPlan>>,
     /// Specs of the jobs that this worker has files of.
     folders: BTreeMap<JobId, JobSpec>,
+    /// What it has of the files that came with them.
+    at_hand: BTreeMap<JobId, Arc<AtHand>>,
     /// Jobs that this worker has nothing of but logs.
     logs: BTreeSet<JobId>,
     /// What the coordinator does on the files of jobs, how much of that it has begun, and failed commits.
@@ -138,6 +141,7 @@ impl<K: Kv> JobService<K> {
             ended: VecDeque::new(),
             plans: BTreeMap::new(),
             folders: BTreeMap::new(),
+            at_hand: BTreeMap::new(),
             logs: BTreeSet::new(),
             working: BTreeMap::new(),
             works_begun: 0,
@@ -360,7 +364,7 @@ impl<K: Kv> JobService<K> {
         let busy: BTreeSet<&JobId> = self.running.keys().map(|(id, _)| id).collect();
         let folder = &self.facts.folder;
         self.folders.retain(|id, _| {
-            let needed = active.contains(id) || busy.contains(id);
+            let needed = active.contains(id) || busy.contains(id) || self.working.contains_key(id);
             if !needed {
                 keep_logs_only(folder_of(folder, id));
                 self.logs.insert(id.clone());
@@ -368,6 +372,7 @@ impl<K: Kv> JobService<K> {
             needed
         });
         let (jobs, folders) = (&self.view.jobs, &self.folders);
+        self.at_hand.retain(|id, _| folders.contains_key(id));
         self.logs.retain(|id| {
             let known = jobs.contains_key(id);
             if !known && !folders.contains_key(id) {

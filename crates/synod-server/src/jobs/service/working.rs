@@ -10,10 +10,12 @@ use synod_jobs::cluster::claim::{Asking, Claim};
 use synod_jobs::cluster::records::Span;
 use synod_jobs::cluster::worker::{self, Held, Made, Pace};
 use synod_jobs::cluster::{Change, JobId, TaskId, TaskKind, WorkerId, WorkerRecord};
-use synod_jobs::{JobError, Progress};
+use synod_jobs::{JobError, JobSpec, Progress};
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::JobService;
+use crate::jobs::at_hand::AtHand;
 use crate::jobs::folders::folder_of;
 use crate::jobs::records::Applied;
 use crate::jobs::threads::{AttemptTask, EndedAttempt, Place, StoredPlan, map_locations};
@@ -183,6 +185,15 @@ impl<K: Kv> JobService<K> {
         Place { address: Some(address.clone()), folder }
     }
 
+    /// The files that came with a job. From now on this worker has a folder for it.
+    pub(super) fn at_hand(&mut self, id: &JobId, spec: &JobSpec) -> Option<Arc<AtHand>> {
+        self.folders.entry(id.clone()).or_insert_with(|| spec.clone());
+        let sent = spec.sent.clone()?;
+        let (kv, folder) = (self.kv.clone(), folder_of(&self.facts.folder, id));
+        let new = || Arc::new(AtHand::new(kv, Handle::current(), sent, &folder));
+        Some(self.at_hand.entry(id.clone()).or_insert_with(new).clone())
+    }
+
     fn start(&mut self, held: Held) -> std::io::Result<()> {
         let Some(view) = self.view.jobs.get(&held.job) else { return Ok(()) };
         let Some(job) = &view.job else { return Ok(()) };
@@ -195,7 +206,7 @@ impl<K: Kv> JobService<K> {
         let plan = self.plans.entry(held.job.clone());
         let plan = plan.or_insert_with(|| Arc::new(StoredPlan::new(view))).clone();
         let spec = job.record.spec.clone();
-        self.folders.entry(held.job.clone()).or_insert_with(|| spec.clone());
+        let at_hand = self.at_hand(&held.job, &spec);
         let (progress, work) = (Arc::new(Progress::new()), Arc::new(WorkMeter::default()));
         let task = AttemptTask {
             held: held.clone(),
@@ -208,6 +219,7 @@ impl<K: Kv> JobService<K> {
             stores: self.stores(),
             progress: progress.clone(),
             work: work.clone(),
+            at_hand,
             moments: self.facts.moments.clone(),
         };
         task.start(&self.pool, self.sender.clone())?;

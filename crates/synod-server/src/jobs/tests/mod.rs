@@ -5,6 +5,7 @@ mod cable;
 mod clocks;
 mod commits;
 mod disks;
+mod job_files;
 mod kills;
 mod links;
 mod lives;

@@ -37,9 +37,9 @@ fn spec(bench: &Bench, output: &str, more: &[&str]) -> JobSpec {
     spec_of(bench, &[&splits[..], more, &words].concat())
 }
 
-/// The streaming job of these words.
-fn spec_of(bench: &Bench, words: &[&str]) -> JobSpec {
-    let words: Vec<String> = words.iter().copied().map(str::to_owned).collect();
+/// The streaming job of these arguments, as if given in the folder of the bench.
+pub fn spec_of(bench: &Bench, words: &[&str]) -> JobSpec {
+    let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
     let outside = Outside {
         read: &|path| fs::read_to_string(path),
         look: &|path| path.metadata().map(drop),
