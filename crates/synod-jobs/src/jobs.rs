@@ -55,10 +55,11 @@ impl Jobs {
     /// These and `J`. A name that is taken, or empty, is refused.
     pub fn with<J: NamedJob + 'static>(mut self) -> Result<Jobs, JobError> {
         let name = J::NAME;
-        let is_built_in = name == WASM || BUILT_IN.iter().any(|job| job.name == name);
         let why = match () {
             () if name.is_empty() => "a job needs a name: this one's is empty".to_owned(),
-            () if is_built_in => format!("a built-in job is called `{name}`: take another name"),
+            () if is_built_in(name) => {
+                format!("a built-in job is called `{name}`: take another name")
+            }
             () if self.own.contains_key(name) => {
                 format!("another job of this program is called `{name}` already")
             }
@@ -78,6 +79,11 @@ impl Jobs {
     /// Whether a spec names a job of the program's own.
     pub fn is_own(&self, spec: &JobSpec) -> bool {
         self.own.contains_key(spec.job.as_str())
+    }
+
+    /// Whether a spec names a job at all that this program knows.
+    pub fn is_known(&self, spec: &JobSpec) -> bool {
+        self.is_own(spec) || is_built_in(&spec.job)
     }
 
     /// Builds the job that a spec names: finds unknown names, and settings that it cannot use.
@@ -196,6 +202,10 @@ impl Jobs {
             error => error,
         }
     }
+}
+
+fn is_built_in(name: &str) -> bool {
+    name == WASM || BUILT_IN.iter().any(|job| job.name == name)
 }
 
 impl fmt::Debug for Jobs {
@@ -409,6 +419,8 @@ mod tests {
         }
         let built_in = JobSpec::new("wordcount", [path("in")], path("words"));
         assert!(jobs.is_own(&spec) && !jobs.is_own(&built_in));
+        assert!(jobs.is_known(&spec) && jobs.is_known(&built_in));
+        assert!(!Jobs::built_in().is_known(&spec));
         assert_eq!(jobs.run_local(&built_in, &Progress::new()).unwrap().manifest.job, "wordcount");
     }
 }

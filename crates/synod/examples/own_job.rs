@@ -1,6 +1,6 @@
 //! A MapReduce job of one's own on a cluster. This one program is worker, client and local runner:
 //!
-//!     synod up --nodes 3 --jobs false
+//!     synod up --nodes 3                                        its nodes leave the job to these two:
 //!     alias own_job='cargo run -q --release -p synod --example own_job --'
 //!     own_job worker 127.0.0.1:2379 /tmp/w1                     in a terminal of its own
 //!     own_job worker 127.0.0.1:2379 /tmp/w2                     in another one

@@ -140,8 +140,14 @@ impl<K: Kv> JobService<K> {
     fn warn_of_other_programs(&mut self) {
         for (id, _, job) in self.view.active() {
             let (its, ours) = (&job.record.build, &self.build);
-            if !its.is_empty() && its != ours && self.warned.insert(id.clone()) {
-                tracing::warn!("jobs: job {id} is for program {its}, this node runs {ours}");
+            if its.is_empty() || its == ours || !self.warned.insert(id.clone()) {
+                continue;
+            }
+            let what = format!("jobs: job {id} is for program {its}, this node runs {ours}");
+            // A job of another program's own is none of this one's business.
+            match self.options.known.is_known(&job.record.spec) {
+                true => tracing::warn!("{what}"),
+                false => tracing::debug!("{what}"),
             }
         }
     }
