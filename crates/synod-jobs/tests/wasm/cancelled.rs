@@ -70,7 +70,7 @@ fn a_module_that_computes_for_long_ends_when_its_job_is_cancelled_and_not_when_i
         let (done, finished) = channel();
         std::thread::spawn({
             let (progress, spec) = (progress.clone(), spec.clone());
-            move || done.send(run_built_in(&spec, &progress))
+            move || drop(done.send(run_built_in(&spec, &progress)))
         });
         // It computes now, or is about to.
         let began = std::time::Instant::now();
