@@ -198,7 +198,7 @@ impl Module {
 fn weight(opcode: u8) -> u64 {
     match opcode {
         // `call_indirect`: a table, a type and a null are looked at.
-        0x11 => 20,
+        0x11 => 40,
         // `table.get`, `table.set`.
         0x25 | 0x26 => 10,
         // Arithmetic of floating point: of a NaN one pattern is made.
