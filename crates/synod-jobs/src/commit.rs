@@ -85,6 +85,30 @@ pub struct Manifest {
     pub side_files: Vec<SideFile>,
     /// What the job counted.
     pub counters: Counters,
+    /// What is not here. Nothing, in `_SUCCESS`: only what the records of a cluster keep of it has a bound.
+    #[serde(default, skip_serializing_if = "Cut::is_nothing")]
+    pub cut: Cut,
+}
+
+/// How much of a manifest is left out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// Part files.
+    #[serde(default)]
+    pub parts: u64,
+    /// Files beside them.
+    #[serde(default)]
+    pub side_files: u64,
+    /// Counters of the job's own.
+    #[serde(default)]
+    pub counters: u64,
+}
+
+impl Cut {
+    /// Whether all is there.
+    pub fn is_nothing(&self) -> bool {
+        *self == Cut::default()
+    }
 }
 
 /// An output folder that this job has created; dropped without [`OutputFolder::publish`] it goes.
@@ -189,7 +213,7 @@ impl OutputFolder {
             }
         }
         let (job, id, counters) = (job.to_owned(), self.id.clone(), counters.clone());
-        let manifest = Manifest { job, id, parts, side_files, counters };
+        let manifest = Manifest { job, id, parts, side_files, counters, cut: Cut::default() };
         go_on()?;
         self.write_success(&manifest, sync)?;
         self.published = true;

@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Different names that one job may count under; more are dropped into `counters_dropped`.
+/// Different names that one task, and one job, may count under; more are dropped into `counters_dropped`.
+/// Hadoop fails such a job, beyond 120 as it comes (`mapreduce.job.counters.max`): a count too many is no
+/// reason to lose the output.
 pub const MAX_USER_COUNTERS: usize = 10_000;
-
-/// What the names of a task or a job may take in its record, as JSON. A record with counters, and what else is
-/// written together with it, stays well below what a store takes at once, which is 1.5 MiB.
-const RECORD_BYTES: usize = 512 << 10;
+/// What these names may take together in a record, as JSON. A record with counters, and what else is written
+/// together with it, stays well below what a store takes at once, which is 1.5 MiB.
+pub const MAX_USER_COUNTER_BYTES: usize = 512 << 10;
 /// What a counter takes beside its name: quotes, a colon, digits, a comma.
 const AMOUNT_BYTES: usize = 24;
 
@@ -45,7 +46,23 @@ pub struct Counters {
     pub reduce_bytes_out: u64,
     /// What the job's own functions counted.
     pub user: BTreeMap<String, u64>,
+    /// What its names take together.
+    #[serde(skip)]
+    pub name_bytes: NameBytes,
 }
+
+/// What the names in [`Counters::user`] take, once somebody wanted to know. It says nothing of its own about
+/// what was counted, so all of them are equal.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NameBytes(Option<usize>);
+
+impl PartialEq for NameBytes {
+    fn eq(&self, _: &NameBytes) -> bool {
+        true
+    }
+}
+
+impl Eq for NameBytes {}
 
 impl Counters {
     /// Adds to a counter of the job's own.
@@ -54,32 +71,17 @@ impl Counters {
             *value = value.saturating_add(amount);
             return;
         }
-        let names = self.user.len() - usize::from(self.user.contains_key(DROPPED));
+        let user = &self.user;
+        let sum = || user.keys().map(|name| json_bytes(name)).sum();
+        let bytes = *self.name_bytes.0.get_or_insert_with(sum) + json_bytes(name);
+        let names = user.len() - usize::from(user.contains_key(DROPPED));
+        let is_room = names < MAX_USER_COUNTERS && bytes <= MAX_USER_COUNTER_BYTES;
         // What a task dropped is added up, and not dropped once more.
-        if names < MAX_USER_COUNTERS || name == DROPPED {
+        if is_room || name == DROPPED {
+            self.name_bytes.0 = Some(bytes);
             self.user.insert(name.to_owned(), amount);
         } else {
-            let dropped = self.user.entry(DROPPED.to_owned()).or_insert(0);
-            *dropped = dropped.saturating_add(1);
-        }
-    }
-
-    /// Drops the names that a record has no room for. One that cannot be written would be tried for ever.
-    pub fn fit_into_record(&mut self) {
-        let (mut room, mut dropped) = (RECORD_BYTES, 0);
-        self.user.retain(|name, _| {
-            let bytes = name.chars().map(escaped_bytes).sum::<usize>() + AMOUNT_BYTES;
-            let fits = bytes <= room || name == DROPPED;
-            if fits {
-                room = room.saturating_sub(bytes);
-            } else {
-                dropped += 1;
-            }
-            fits
-        });
-        if dropped > 0 {
-            let all = self.user.entry(DROPPED.to_owned()).or_insert(0);
-            *all = all.saturating_add(dropped);
+            self.count(DROPPED, 1);
         }
     }
 
@@ -99,6 +101,7 @@ impl Counters {
             reduce_records_out,
             reduce_bytes_out,
             user,
+            name_bytes: _,
         } = other;
         for (mine, theirs) in [
             (&mut self.map_records_in, map_records_in),
@@ -122,6 +125,11 @@ impl Counters {
     }
 }
 
+/// What a counter takes in JSON, whatever its amount.
+fn json_bytes(name: &str) -> usize {
+    name.chars().map(escaped_bytes).sum::<usize>() + AMOUNT_BYTES
+}
+
 /// What a character takes in JSON.
 fn escaped_bytes(c: char) -> usize {
     match c {
@@ -143,20 +151,17 @@ mod tests {
                 counters.count(&format!("{number}{}", name.repeat(240)), u64::MAX);
             }
             counters.count("short", 7);
-            counters.fit_into_record();
             let (kept, dropped) = (counters.user.len() - 1, counters.user[DROPPED]);
             assert_eq!(kept as u64 + dropped, MAX_USER_COUNTERS as u64 + 1, "{name:?}");
             let bytes = serde_json::to_vec(&counters.user).unwrap().len();
-            assert!((RECORD_BYTES / 2..RECORD_BYTES + 100).contains(&bytes), "{name:?}: {bytes}");
-            let once = counters.clone();
-            counters.fit_into_record();
-            assert_eq!(counters, once);
+            assert!(
+                (MAX_USER_COUNTER_BYTES / 2..MAX_USER_COUNTER_BYTES + 100).contains(&bytes),
+                "{name:?}: {bytes}"
+            );
         }
         let mut counters = Counters::default();
         (0..MAX_USER_COUNTERS).for_each(|number| counters.count(&format!("names::{number}"), 1));
-        let all = counters.clone();
-        counters.fit_into_record();
-        assert_eq!(counters, all);
+        assert_eq!(counters.user.len(), MAX_USER_COUNTERS);
     }
 
     #[test]
@@ -170,5 +175,30 @@ mod tests {
         job.add(&task);
         assert_eq!(job.user.len(), MAX_USER_COUNTERS + 1);
         assert_eq!(job.user[DROPPED], 14);
+    }
+
+    #[test]
+    fn long_names_are_dropped_when_there_is_no_room_for_them_and_short_ones_still_count() {
+        let mut task = Counters::default();
+        for name in 0..2_000 {
+            task.count(&format!("{name:0>1003}"), 2);
+        }
+        let kept = task.user.len() as u64 - 1;
+        assert!((508..=511).contains(&kept), "{kept}");
+        assert_eq!(task.user[DROPPED], 2_000 - kept);
+        task.count("short", 5);
+        task.count(&format!("{:0>1003}", 3), 2);
+        assert_eq!((task.user["short"], task.user[&format!("{:0>1003}", 3)]), (5, 4));
+        // Two tasks of other names have no more room together than one.
+        let mut other = Counters::default();
+        for name in 0..2_000 {
+            other.count(&format!("{name:x>1003}"), 2);
+        }
+        let mut job = Counters::default();
+        job.add(&task);
+        job.add(&other);
+        let bytes: usize = job.user.keys().map(String::len).sum();
+        assert!(bytes <= MAX_USER_COUNTER_BYTES + DROPPED.len(), "{bytes}");
+        assert_eq!(job.user[DROPPED], task.user[DROPPED] + other.user[DROPPED] + kept);
     }
 }

@@ -160,6 +160,7 @@ fn large_report() -> JobReport {
         backup_attempts: 40,
         lost_outputs: 2,
         counters: Counters { user: [(EVIL.into(), 12_345)].into(), ..Counters::default() },
+        counters_left_out: 3,
         skew: Some(Skew { median_pairs: 105, largest_pairs: 112, largest: 5 }),
         nodes,
     }

@@ -155,13 +155,10 @@ impl Attempt<'_> {
 
     /// The same of a job of these.
     pub fn run_with(&self, jobs: &Jobs, fetch: &dyn Fetch) -> Result<TaskOutput, AttemptError> {
-        let mut result = jobs.run_attempt(self.spec, RunAttempt { attempt: self, fetch });
-        match &mut result {
-            Ok(output) => output.fit_into_record(),
-            Err(_) => {
-                let output = self.spec.working_folder(self.job);
-                remove_output(self.job, self.task, self.number, self.folder, &output);
-            }
+        let result = jobs.run_attempt(self.spec, RunAttempt { attempt: self, fetch });
+        if result.is_err() {
+            let output = self.spec.working_folder(self.job);
+            remove_output(self.job, self.task, self.number, self.folder, &output);
         }
         result
     }

@@ -6,6 +6,7 @@
 //! works on the output folder. Sockets, threads and clocks that drive them are in `synod-server`.
 
 pub mod attempt;
+pub mod bounds;
 pub mod change;
 pub mod claim;
 pub mod coordinator;

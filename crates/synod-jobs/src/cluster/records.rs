@@ -7,6 +7,7 @@
 //! Moments are milliseconds since 1970 by the clock of whoever wrote them, 0 if unknown: they are for
 //! people to look at. Nothing is decided by them, so a clock that is wrong does no harm.
 
+use crate::cluster::bounds::{MAX_TASK_BYTES, bytes_of};
 use crate::cluster::names::{TaskId, WorkerId};
 use crate::commit::Manifest;
 use crate::counters::Counters;
@@ -83,6 +84,7 @@ pub struct Totals {
 /// How far a job is. `Done`, `Failed` and `Cancelled` are final.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[expect(clippy::large_enum_variant, reason = "a job has one, and few are done")]
 pub enum JobState {
     /// Nothing was looked at.
     Submitted,
@@ -267,19 +269,19 @@ impl TaskOutput {
         }
     }
 
+    /// Files that it has left beside its part file.
+    pub fn side_files(&self) -> &[SideFile] {
+        match self {
+            TaskOutput::Map { side_files, .. } => side_files,
+            TaskOutput::Reduce(output) => &output.side_files,
+        }
+    }
+
     /// What the attempt counted.
     pub fn counters(&self) -> &Counters {
         match self {
             TaskOutput::Map { counters, .. } => counters,
             TaskOutput::Reduce(output) => &output.counters,
-        }
-    }
-
-    /// Drops what it counted that a record has no room for.
-    pub(super) fn fit_into_record(&mut self) {
-        match self {
-            TaskOutput::Map { counters, .. } => counters.fit_into_record(),
-            TaskOutput::Reduce(output) => output.counters.fit_into_record(),
         }
     }
 }
@@ -394,8 +396,25 @@ impl TaskRecord {
     }
 
     /// This task after one more failed attempt. The second failure at the same record makes it one
-    /// to skip, if the job allows that, and then neither failure counts.
+    /// to skip, if the job allows that, and then neither failure counts. If there is no room for it in the
+    /// record any more, it is the failure that ends the job.
     pub fn failed(&self, failure: AttemptFailure, skips_allowed: bool) -> TaskRecord {
+        let after = self.with(failure.clone(), skips_allowed);
+        if bytes_of(&after) <= MAX_TASK_BYTES {
+            return after;
+        }
+        let (failures, skips) = (after.failures.len(), after.skips.len());
+        let message = format!(
+            "its record cannot tell of more than {failures} failures and {skips} records left out; the \
+             last failure: {}",
+            failure.message
+        );
+        let last = AttemptFailure { message: shortened(&message), permanent: true, ..failure };
+        let (skips, failures) = (Vec::new(), vec![last]);
+        TaskRecord { skips, failures, done: None, lost: None, ..after }
+    }
+
+    fn with(&self, failure: AttemptFailure, skips_allowed: bool) -> TaskRecord {
         let mut after = self.clone();
         let seen_before = failure.bad_record.is_some()
             && self.failures.iter().any(|earlier| earlier.bad_record == failure.bad_record);

@@ -47,6 +47,9 @@ pub struct JobReport {
     /// What the winning attempts have counted, also of a job that has no output.
     #[serde(default)]
     pub counters: Counters,
+    /// Counters of the job's own that are not among them.
+    #[serde(default)]
+    pub counters_left_out: u64,
     /// How evenly the reduce tasks were loaded; `None` if none was done.
     #[serde(default)]
     pub skew: Option<Skew>,
@@ -145,7 +148,6 @@ impl JobReport {
                 TaskRow { task: *id, attempt, backup, node, started_ms, ended_ms, bytes, pairs };
             report.tasks.push(row);
         }
-        report.counters.fit_into_record();
         report.closed()
     }
 
@@ -153,13 +155,40 @@ impl JobReport {
     pub(crate) fn closed(mut self) -> JobReport {
         self.skew = skew(&self.tasks);
         self.failures.truncate(MAX_FAILURES);
-        if self.tasks.len() > MAX_TASKS {
-            self.tasks_left_out = (self.tasks.len() - MAX_TASKS) as u32;
-            self.tasks.sort_by_key(|row| std::cmp::Reverse(row.millis()));
-            self.tasks.truncate(MAX_TASKS);
-            self.tasks.sort_by_key(|row| row.task);
-        }
+        self.keep_longest(MAX_TASKS);
         self
+    }
+
+    /// Of so many tasks those that ran longest, and of the nodes those that ran them.
+    fn keep_longest(&mut self, tasks: usize) {
+        let surplus = self.tasks.len().saturating_sub(tasks);
+        if surplus == 0 {
+            return;
+        }
+        self.tasks_left_out += surplus as u32;
+        self.tasks.sort_by_key(|row| std::cmp::Reverse(row.millis()));
+        self.tasks.truncate(tasks);
+        self.tasks.sort_by_key(|row| row.task);
+        let mut places = BTreeMap::new();
+        for row in &mut self.tasks {
+            let next = places.len() as u32;
+            row.node = *places.entry(row.node).or_insert(next);
+        }
+        let mut places: Vec<(u32, u32)> = places.into_iter().collect();
+        places.sort_by_key(|(_, now)| *now);
+        let at = |texts: &[String], (before, _): &(u32, u32)| {
+            texts.get(*before as usize).cloned().unwrap_or_default()
+        };
+        self.nodes = places.iter().map(|place| at(&self.nodes, place)).collect();
+        self.addresses = places.iter().map(|place| at(&self.addresses, place)).collect();
+    }
+
+    /// Tells of half as many tasks and failures; false if there is nothing left to leave out.
+    pub(super) fn halve(&mut self) -> bool {
+        let before = self.tasks.len() + self.failures.len();
+        self.keep_longest(self.tasks.len() / 2);
+        self.failures.truncate(self.failures.len() / 2);
+        before > 0
     }
 
     /// The tasks that took longest, the longest first.

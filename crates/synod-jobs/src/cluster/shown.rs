@@ -368,6 +368,7 @@ pub fn phase_name(phase: Phase) -> &'static str {
 /// A report has its own bounds; only names and messages are the jobs'.
 fn bounded(mut report: JobReport) -> JobReport {
     let user = std::mem::take(&mut report.counters.user);
+    report.counters_left_out += user.len().saturating_sub(MAX_ROWS) as u64;
     let user = user.into_iter().take(MAX_ROWS).map(|(name, amount)| (cut(&name), amount));
     report.counters.user = user.collect();
     for row in &mut report.failures {

@@ -247,7 +247,14 @@ impl JobView {
 
     /// What is kept of the tasks of a job that has ended.
     pub fn report(&self) -> Option<JobReport> {
-        decode(self.stored_report.as_ref()?)
+        let mut report: JobReport = decode(self.stored_report.as_ref()?)?;
+        if let Some(JobState::Done(manifest)) = self.job.as_ref().map(|job| &job.record.state)
+            && report.counters.user.is_empty()
+        {
+            // They are kept once, see `bounds.rs`.
+            report.counters.user.clone_from(&manifest.counters.user);
+        }
+        Some(report)
     }
 
     /// Tasks of a kind, by number.

@@ -5,6 +5,7 @@
 //! task away: there is one winner, and whoever ran beside it finds its claim gone, stops, and removes what
 //! it has written. How tasks are claimed is in `claim.rs`.
 
+use crate::cluster::bounds::{MAX_TASK_BYTES, bytes_of};
 use crate::cluster::change::Change;
 use crate::cluster::names::{JobId, JobKey, TaskId, WorkerId};
 use crate::cluster::records::{
@@ -82,13 +83,18 @@ pub struct Pace {
     pub work_total: u64,
 }
 
-/// The attempt won, if nobody was faster. `now` is the task as the worker sees it.
+/// The attempt won, if nobody was faster. `now` is the task as the worker sees it. What does not fit the
+/// task's record is a failure that another attempt could not avoid.
 pub fn done(held: &Held, me: &Identity, now: &Stamped<TaskRecord>, made: Made) -> Change {
     let Made { output, ended_ms, work } = made;
     let span = Span { started_ms: held.started_ms, ended_ms };
     let (worker, node) = (me.id.clone(), me.node.clone());
     let done = TaskDone { attempt: held.attempt(), worker, node, span, output, work };
     let record = TaskRecord { done: Some(done), lost: None, slow: None, ..now.record.clone() };
+    let bytes = bytes_of(&record);
+    if bytes > MAX_TASK_BYTES {
+        return failed(held, now, too_much(held, me, &record, bytes), false);
+    }
     let beside = match held.seat {
         Seat::First => Seat::Second,
         Seat::Second => Seat::First,
@@ -97,6 +103,24 @@ pub fn done(held: &Held, me: &Identity, now: &Stamped<TaskRecord>, made: Made) -
         .if_unchanged(held.task_key(), now.modified)
         .delete(held.job.key(beside.key(held.task)))
         .put(held.task_key(), stored(&record))
+}
+
+fn too_much(held: &Held, me: &Identity, record: &TaskRecord, bytes: usize) -> AttemptFailure {
+    let output = record.done.as_ref().map(|done| &done.output);
+    let names = output.map_or(0, |output| output.counters().user.len());
+    let files = output.map_or(0, |output| output.side_files().len());
+    AttemptFailure {
+        attempt: held.attempt(),
+        worker: me.id.clone(),
+        node: me.node.clone(),
+        span: record.done.as_ref().map(|done| done.span).unwrap_or_default(),
+        message: format!(
+            "what the task has to tell takes {bytes} bytes, at most {MAX_TASK_BYTES} can be stored: it has \
+             left {files} side files and counted under {names} names; make fewer of them, or shorter names"
+        ),
+        bad_record: None,
+        permanent: true,
+    }
 }
 
 /// The attempt failed. `now` is the task as the worker sees it.

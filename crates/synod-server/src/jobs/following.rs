@@ -190,7 +190,7 @@ impl<'a, K: Kv> Following<'a, K> {
                 Err(JobError::OnCluster { message }.into())
             }
             // Somebody has just begun, or nobody knows: look again.
-            Applied::No | Applied::Unknown => Ok(None),
+            Applied::No | Applied::TooLarge | Applied::Unknown => Ok(None),
         }
     }
 }

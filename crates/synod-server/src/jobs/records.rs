@@ -4,6 +4,7 @@ use bytes::Bytes;
 use synod_base::Revision;
 use synod_client::{ClientError, Consistency, Happened, Kv, WatchSpec, Watcher};
 use synod_jobs::cluster::{Change, View};
+use synod_node::RequestError;
 use synod_state::kv::{KeyRange, RangeRequest};
 
 /// Records read at once.
@@ -16,6 +17,8 @@ pub(super) enum Applied {
     Yes(Revision),
     /// A guard failed, or it was not applied: look again.
     No,
+    /// The store takes no change of this size, now or later.
+    TooLarge,
     /// Nobody knows: look again, later.
     Unknown,
 }
@@ -25,6 +28,10 @@ pub(super) async fn apply<K: Kv>(kv: &K, change: Change) -> Applied {
     match kv.txn(change.into_txn()).await {
         Ok((header, result)) if result.succeeded => Applied::Yes(header.revision),
         Ok(_) => Applied::No,
+        Err(ClientError::Request(RequestError::TooLarge)) => {
+            tracing::warn!("jobs: the store refuses a change of records: it is too large");
+            Applied::TooLarge
+        }
         Err(error) => {
             tracing::debug!("jobs: a change of records has no answer: {error}");
             if error.happened() == Happened::No { Applied::No } else { Applied::Unknown }

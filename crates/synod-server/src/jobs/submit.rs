@@ -10,6 +10,7 @@ use std::time::Duration;
 use synod_base::Revision;
 use synod_client::{ClientError, Kv};
 use synod_jobs::builtin::is_planned_with_its_files;
+use synod_jobs::cluster::bounds::MAX_SPEC_BYTES;
 use synod_jobs::cluster::destination::no_staging_folder;
 use synod_jobs::cluster::names::JobKey;
 use synod_jobs::cluster::records::{Totals, decode, encode};
@@ -122,11 +123,22 @@ async fn create_job<K: Kv>(
     let value = encode(&record).map_err(|error| JobError::BadSpec {
         what: format!("it cannot be sent to a cluster: {error}"),
     })?;
-    let written = write_record(kv, &id, value, stored.as_ref()).await;
+    let written = match value.len() {
+        bytes if bytes > MAX_SPEC_BYTES => Err(too_large(bytes)),
+        _ => write_record(kv, &id, value, stored.as_ref()).await,
+    };
     if written.is_err() && stored.is_some() {
         remove(kv, &id).await;
     }
     written.map(|()| id)
+}
+
+fn too_large(bytes: usize) -> SubmitError {
+    let what = format!(
+        "its inputs and options take {bytes} bytes, at most {MAX_SPEC_BYTES} can be sent to a cluster: name \
+         folders or patterns instead of single files"
+    );
+    JobError::BadSpec { what }.into()
 }
 
 /// Follows a submitted job until its output is complete, or removed; see [`submit`].

@@ -55,6 +55,24 @@ pub(super) struct EndedAttempt {
     pub work: u64,
 }
 
+impl EndedAttempt {
+    /// This, after the store has refused what it has to tell: then it has failed, for good; and if not even
+    /// that can be told it is given up.
+    pub(super) fn untellable(self) -> Self {
+        let error = match self.result {
+            Ok(_) => JobError::Task {
+                message: "the store does not take what the task has to tell: it has too many side \
+                          files or counters"
+                    .to_owned(),
+                permanent: true,
+                bad_record: None,
+            },
+            Err(_) => JobError::Cancelled,
+        };
+        EndedAttempt { result: Err(AttemptError::Failed(error)), ..self }
+    }
+}
+
 /// What became of the coordinator's work.
 #[derive(Debug)]
 pub(super) enum WorkResult {
@@ -363,7 +381,6 @@ fn winners(job: &JobView) -> Winners {
         };
         winners.outputs.push(Winner { task: *id, attempt: done.attempt, part, side_files });
     }
-    winners.counters.fit_into_record();
     winners
 }
 

@@ -51,12 +51,17 @@ impl Done<'_> {
             row(out, "job", &id.to_string())?;
         }
         let counters = &manifest.counters;
-        for (name, text) in facts(counters, report, manifest.parts.len()) {
+        let files = manifest.parts.len() as u64 + manifest.cut.parts;
+        for (name, text) in facts(counters, report, files) {
             row(out, name, &text)?;
         }
         print_slowest(out, report)?;
         print_failures(out, report)?;
-        print_counters(out, counters)
+        print_counters(out, counters, manifest.cut.counters)?;
+        if !manifest.cut.is_nothing() {
+            row(out, "", "the records keep a part of this; _SUCCESS in the output has all")?;
+        }
+        Ok(())
     }
 
     /// The same and more as a JSON object on one line.
@@ -78,7 +83,7 @@ impl Done<'_> {
 }
 
 /// What went in, through and out.
-pub fn facts(counted: &Counters, report: &JobReport, files: usize) -> Vec<(&'static str, String)> {
+pub fn facts(counted: &Counters, report: &JobReport, files: u64) -> Vec<(&'static str, String)> {
     let mut facts = vec![
         ("input", format!("{} records", count(counted.map_records_in))),
         ("map", mapped(counted)),
@@ -155,15 +160,20 @@ pub fn print_failures(out: &mut impl Write, report: &JobReport) -> io::Result<()
     Ok(())
 }
 
-/// Counters of the job's own.
-pub fn print_counters(out: &mut impl Write, counted: &Counters) -> io::Result<()> {
+/// Counters of the job's own; so many others were not kept.
+pub fn print_counters(out: &mut impl Write, counted: &Counters, left_out: u64) -> io::Result<()> {
     for (index, (name, amount)) in counted.user.iter().take(COUNTERS).enumerate() {
         let text = format!("{} {}", count(*amount), output::cut(&plain(name), MESSAGE_CHARS));
         row(out, if index == 0 { "counters" } else { "" }, &text)?;
     }
-    match counted.user.len().checked_sub(COUNTERS).filter(|more| *more > 0) {
-        Some(more) => row(out, "", &format!("and {} more, see --json", count(more as u64))),
-        None => Ok(()),
+    let more = counted.user.len().saturating_sub(COUNTERS) as u64;
+    match (more, left_out) {
+        (0, 0) => Ok(()),
+        (more, 0) => row(out, "", &format!("and {} more, see --json", count(more))),
+        (more, left_out) => {
+            let all = count(more + left_out);
+            row(out, "", &format!("and {all} more, {} of them with --json", count(more)))
+        }
     }
 }
 

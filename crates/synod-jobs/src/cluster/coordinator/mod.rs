@@ -14,6 +14,7 @@ mod slowness;
 
 pub use self::planning::Planner;
 use self::slowness::Paces;
+use crate::cluster::bounds::{MAX_END_BYTES, end_within};
 use crate::cluster::change::Change;
 use crate::cluster::names::{JobId, JobKey, TaskId, TaskKind};
 use crate::cluster::records::{Ended, JobRecord, JobState, TaskRecord, Totals, encode};
@@ -99,6 +100,8 @@ pub struct Coordinator {
     office: Office,
     limits: Limits,
     unix_ms: u64,
+    /// Bytes that the end of a job may take.
+    room: usize,
     without_worker: BTreeMap<JobId, Duration>,
     still_jobs: BTreeMap<JobId, (Revision, Duration)>,
     paces: Paces,
@@ -111,6 +114,7 @@ impl Coordinator {
             office,
             limits,
             unix_ms: 0,
+            room: MAX_END_BYTES,
             without_worker: BTreeMap::new(),
             still_jobs: BTreeMap::new(),
             paces: Paces::default(),
@@ -120,6 +124,12 @@ impl Coordinator {
     /// Tells it what the clock says, milliseconds since 1970. It goes into records, nothing else.
     pub fn tell_time(&mut self, unix_ms: u64) {
         self.unix_ms = unix_ms;
+    }
+
+    /// Tells it that the store has refused a change for its size: it takes less than others do. What is kept
+    /// of a job at its end is cut to half of what it was.
+    pub fn told_too_large(&mut self) {
+        self.room /= 2;
     }
 
     /// The next step of an active job; `None`: wait until something changes, or time passes.
@@ -334,6 +344,7 @@ impl Coordinator {
 
     fn moved(&self, id: &JobId, job: &Stamped<JobRecord>, state: JobState) -> Change {
         let key = id.key(JobKey::Record);
+        let state = state.in_short();
         let ended_ms = if state.is_final() { self.unix_ms } else { 0 };
         let record = JobRecord { state, ended_ms, ..self.signed(job) };
         self.guarded().if_unchanged(key.clone(), job.modified).put(key, stored(&record))
@@ -355,12 +366,14 @@ impl Coordinator {
     ) -> Change {
         // Only what has no output can be tried again with the same files.
         let has_spare_files = matches!(state, JobState::Done(_)) && job.record.spec.sent.is_some();
+        let known = view.jobs.get(id).filter(|job| !job.tasks.is_empty());
+        let report = known.map(|job| JobReport::of(job, &view.workers));
+        let (state, report) = end_within(self.room, &self.signed(job), state.in_short(), report);
         let mut change = self.moved(id, job, state);
         if has_spare_files {
             change = change.delete_prefix(id.files_prefix());
         }
-        if let Some(job) = view.jobs.get(id).filter(|job| !job.tasks.is_empty()) {
-            let report = JobReport::of(job, &view.workers);
+        if let Some(report) = report {
             change = change.put(id.key(JobKey::Report), stored(&report));
         }
         id.working_prefixes().into_iter().fold(change, Change::delete_prefix)

@@ -1,5 +1,6 @@
 //! Tests of jobs on a cluster, and the desk they work at: a store of a few lines, a coordinator, workers.
 
+mod bounds;
 mod decisions;
 mod files;
 mod publishing;
@@ -25,6 +26,7 @@ use crate::spec::JobSpec;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use synod_base::limits::MAX_REQUEST_BYTES;
 use synod_base::{LeaseId, Revision};
 use synod_state::kv::{CompareTarget, Event, EventKind, KeyValue, TxnOp};
 
@@ -42,6 +44,13 @@ struct Store {
 impl Store {
     /// Does the change if its guards hold.
     fn apply(&mut self, change: Change) -> bool {
+        let bytes = Store::bytes_of(&change);
+        assert!(bytes < MAX_REQUEST_BYTES * 9 / 10, "no store takes a change of {bytes} bytes");
+        self.apply_any(change)
+    }
+
+    /// Also one that is too large.
+    fn apply_any(&mut self, change: Change) -> bool {
         let txn = change.into_txn();
         let holds = txn.compare.iter().all(|compare| {
             let found = self.keys.get(&compare.range.key);
@@ -67,6 +76,15 @@ impl Store {
             }
         }
         true
+    }
+
+    /// Bytes of what a change writes.
+    fn bytes_of(change: &Change) -> usize {
+        let puts = change.clone().into_txn().success.into_iter().map(|op| match op {
+            TxnOp::Put(put) => put.key.len() + put.value.len(),
+            _ => 0,
+        });
+        puts.sum()
     }
 
     fn put(&mut self, key: Bytes, value: Bytes, lease: LeaseId) {
@@ -340,7 +358,7 @@ fn submit(store: &mut Store, id: &JobId, spec: JobSpec) {
         totals: Totals::default(),
     };
     let key = id.key(JobKey::Record);
-    assert!(store.apply(Change::new().put(key, encode(&record).unwrap())));
+    assert!(store.apply_any(Change::new().put(key, encode(&record).unwrap())));
 }
 
 fn a_plan(maps: usize, reduces: u32) -> JobPlan {

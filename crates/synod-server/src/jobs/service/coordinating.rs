@@ -166,9 +166,16 @@ impl<K: Kv> JobService<K> {
         let changes = self.changes_after(id, result);
         let is_moot = changes.is_empty();
         for change in changes {
-            if !matches!(self.change(change).await, Applied::Yes(_)) {
+            match self.change(change).await {
+                Applied::Yes(_) => {}
                 // It is done again, by this coordinator or the next.
-                return;
+                Applied::No | Applied::Unknown => return,
+                Applied::TooLarge => {
+                    if let Some(Seat { coordinator, .. }) = self.coordinator() {
+                        coordinator.told_too_large();
+                    }
+                    return;
+                }
             }
         }
         if !is_moot {

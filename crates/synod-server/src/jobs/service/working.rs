@@ -63,6 +63,7 @@ impl<K: Kv> JobService<K> {
                 Applied::Yes(_) => {}
                 // The view will say what happened.
                 Applied::No | Applied::Unknown => self.ended.push_back(ended),
+                Applied::TooLarge => self.ended.push_back(ended.untellable()),
             }
         }
     }

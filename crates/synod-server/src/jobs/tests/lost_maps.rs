@@ -27,18 +27,22 @@ const MAPS: usize = 6;
 
 /// Each map counts itself and leaves a side file; one reduce.
 fn spec(bench: &Bench) -> JobSpec {
-    let program = bench.path("map.sh");
-    let text = "#!/bin/sh
-        echo reporter:counter:G,maps,1 >&2
-        echo $mapreduce_task_attempt_id > \"$mapreduce_task_output_dir/side-$mapreduce_task_partition\"
-        exec cat\n";
-    fs::write(&program, text).unwrap();
+    let program = "echo reporter:counter:G,maps,1 >&2
+        echo $mapreduce_task_attempt_id > \"$mapreduce_task_output_dir/side-$mapreduce_task_partition\"";
+    JobSpec { speculative: false, ..with_program(bench, "out", program, MAPS) }
+}
+
+/// A streaming job of so many maps, each of which does this and passes its input on, and one reduce.
+pub fn with_program(bench: &Bench, output: &str, text: &str, maps: usize) -> JobSpec {
+    let program = bench.path(&format!("{output}.sh"));
+    fs::write(&program, format!("#!/bin/sh\n{text}\nexec cat\n")).unwrap();
     fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
-    fs::create_dir(bench.path("in")).unwrap();
-    for number in 0..MAPS {
-        fs::write(bench.path(&format!("in/{number}")), format!("{number}\n")).unwrap();
+    let input = format!("{output}-in");
+    fs::create_dir(bench.path(&input)).unwrap();
+    for number in 0..maps {
+        fs::write(bench.path(&format!("{input}/{number:02}")), format!("{number}\n")).unwrap();
     }
-    let words = ["-input", "in", "-output", "out", "-mapper", program.to_str().unwrap()];
+    let words = ["-input", &input, "-output", output, "-mapper", program.to_str().unwrap()];
     let words = [&words[..], &["-reducer", "cat", "-numReduceTasks", "1"]].concat();
     let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
     let outside = Outside {
@@ -51,7 +55,7 @@ fn spec(bench: &Bench) -> JobSpec {
         user: "nobody".to_owned(),
     };
     let submission = Submission::new(&Arguments::parse(&words).unwrap(), &outside).unwrap();
-    JobSpec { sync_output: false, speculative: false, ..submission.spec }
+    JobSpec { sync_output: false, ..submission.spec }
 }
 
 /// Which workers have begun a map.
@@ -83,7 +87,7 @@ fn kind(number: u32, begun: &Begun, ended: &Arc<AtomicBool>, [reduced, again]: [
 }
 
 /// The side files of an output by name, and what readers are told of it.
-fn published(output: &Path) -> (BTreeMap<String, String>, Manifest) {
+pub fn published(output: &Path) -> (BTreeMap<String, String>, Manifest) {
     let manifest: Manifest =
         serde_json::from_slice(&fs::read(output.join("_SUCCESS")).unwrap()).unwrap();
     let names = manifest.side_files.iter().map(|side| side.name.clone());

@@ -1,6 +1,7 @@
 //! Jobs on workers of this process, with everything that can go wrong between them.
 
 mod bench;
+mod bounds;
 mod cable;
 mod clocks;
 mod commits;

@@ -33,7 +33,7 @@ pub async fn show(out: &mut impl Write, kv: &Remote, id: &JobId, as_json: bool) 
     }
     summary::print_slowest(out, &job.report)?;
     summary::print_failures(out, &job.report)?;
-    summary::print_counters(out, &job.report.counters)?;
+    summary::print_counters(out, &job.report.counters, job.report.counters_left_out)?;
     Ok(())
 }
 
@@ -66,7 +66,7 @@ fn facts(job: &JobDetail, now: u64) -> Vec<(&'static str, String)> {
     );
     facts.push(("tasks", tasks));
     if job.report.counters.map_records_in > 0 {
-        let files = progress.reduces_done as usize;
+        let files = progress.reduces_done;
         let counted = summary::facts(&job.report.counters, &job.report, files);
         // The folder stands there already.
         facts.extend(counted.into_iter().map(|(name, text)| match name {

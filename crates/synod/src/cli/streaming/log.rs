@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
+use synod::jobs::commit::Manifest;
 use synod::jobs::{Counters, TaskLog};
 
 use super::dates::Date;
@@ -39,6 +40,12 @@ impl TaskLog for CommandLog {
 /// What a job counted, in the layout of Hadoop's client; `combines` if it has a combiner.
 pub fn counters(counters: &Counters, combines: bool) -> String {
     in_layout([groups(counters, combines), groups_of_commands(counters)].concat())
+}
+
+/// How many counters are missing, and where they are, if the records of a cluster do not hold all.
+pub fn counters_cut(manifest: &Manifest) -> Option<String> {
+    let more = manifest.cut.counters;
+    (more > 0).then(|| format!("and {more} more counters, see _SUCCESS in the output"))
 }
 
 /// What its commands counted, in the same layout.

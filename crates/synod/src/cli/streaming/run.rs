@@ -192,11 +192,17 @@ fn run(submission: &Submission, arguments: &Arguments, style: Style) -> Result<(
         Style::Hadoop => {
             log::info("mapreduce.Job", &format!("Job {job_id} completed successfully"));
             log::info("mapreduce.Job", &counted);
+            if let Some(more) = log::counters_cut(&summary.manifest) {
+                log::info("mapreduce.Job", &more);
+            }
             let directory = format!("Output directory: {}", submission.output_as_given);
             log::info("streaming.StreamJob", &directory);
         }
         Style::Synod => {
             eprintln!("{counted}");
+            if let Some(more) = log::counters_cut(&summary.manifest) {
+                eprintln!("{more}");
+            }
             let mut out = std::io::stdout().lock();
             if arguments.has("json") {
                 let name = spec.name.as_deref().unwrap_or(&spec.job);

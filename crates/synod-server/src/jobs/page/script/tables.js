@@ -42,10 +42,11 @@ function slowestCard(row) {
 function countersCard(row) {
   const user = Object.entries(row.report.counters.user);
   if (user.length === 0) return null;
+  const more = Math.max(0, user.length - 200) + (row.report.counters_left_out || 0);
   return el("section", { class: "card" }, el("h2", {}, "Counters"),
     table([column("Name", "name"), column("Count", "num")],
       user.slice(0, 200).map(([name, amount]) => [name, count(amount)])),
-    user.length > 200 && el("p", { class: "quiet" }, "and " + count(user.length - 200) + " more"));
+    more > 0 && el("p", { class: "quiet" }, "and " + count(more) + " more"));
 }
 function settingsCard(row) {
   const s = row.spec;
