@@ -7,6 +7,7 @@
 
 use crate::counters::Counters;
 use crate::error::JobError;
+use crate::given_up::GivenUp;
 use crate::input::codec::Codec;
 use crate::progress::Progress;
 use crate::reduce_task::ReduceOutput;
@@ -70,6 +71,21 @@ impl Naming {
     }
 }
 
+/// What a manifest says beside its files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Account {
+    /// What the job counted.
+    pub counters: Counters,
+    /// The tasks that it went on without.
+    pub given_up: Vec<GivenUp>,
+}
+
+impl From<Counters> for Account {
+    fn from(counters: Counters) -> Account {
+        Account { counters, given_up: Vec::new() }
+    }
+}
+
 /// Content of `_SUCCESS`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -83,8 +99,11 @@ pub struct Manifest {
     /// Files that tasks have written beside them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub side_files: Vec<SideFile>,
-    /// What the job counted.
+    /// What the job counted, also how many tasks it went on without.
     pub counters: Counters,
+    /// Those tasks, the first [`MAX_NAMED`](crate::given_up::MAX_NAMED) of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given_up: Vec<GivenUp>,
     /// What is not here. Nothing, in `_SUCCESS`: only what the records of a cluster keep of it has a bound.
     #[serde(default, skip_serializing_if = "Cut::is_nothing")]
     pub cut: Cut,
@@ -172,7 +191,7 @@ impl OutputFolder {
         job: &str,
         naming: Naming,
         tasks: &[Publish<'_>],
-        counters: &Counters,
+        account: &Account,
         sync: bool,
         progress: &Progress,
     ) -> Result<Manifest, JobError> {
@@ -212,8 +231,10 @@ impl OutputFolder {
                 side_files.push(side.clone());
             }
         }
-        let (job, id, counters) = (job.to_owned(), self.id.clone(), counters.clone());
-        let manifest = Manifest { job, id, parts, side_files, counters, cut: Cut::default() };
+        let (job, id) = (job.to_owned(), self.id.clone());
+        let Account { counters, given_up } = account.clone();
+        let cut = Cut::default();
+        let manifest = Manifest { job, id, parts, side_files, counters, given_up, cut };
         go_on()?;
         self.write_success(&manifest, sync)?;
         self.published = true;

@@ -32,6 +32,12 @@ pub struct Counters {
     /// Records left out because they were longer than the job allows.
     #[serde(default)]
     pub long_records_skipped: u64,
+    /// Map tasks that the job went on without.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub maps_given_up: u64,
+    /// Reduce tasks that the job went on without.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reduces_given_up: u64,
     /// Runs written to disk because the memory budget was reached, or to be fetched.
     pub runs_written: u64,
     /// Bytes of those runs as stored.
@@ -64,6 +70,10 @@ impl PartialEq for NameBytes {
 
 impl Eq for NameBytes {}
 
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 impl Counters {
     /// Adds to a counter of the job's own.
     pub fn count(&mut self, name: &str, amount: u64) {
@@ -94,6 +104,8 @@ impl Counters {
             combined_pairs_out,
             bad_records_skipped,
             long_records_skipped,
+            maps_given_up,
+            reduces_given_up,
             runs_written,
             run_bytes_written,
             reduce_groups_in,
@@ -110,6 +122,8 @@ impl Counters {
             (&mut self.combined_pairs_out, combined_pairs_out),
             (&mut self.bad_records_skipped, bad_records_skipped),
             (&mut self.long_records_skipped, long_records_skipped),
+            (&mut self.maps_given_up, maps_given_up),
+            (&mut self.reduces_given_up, reduces_given_up),
             (&mut self.runs_written, runs_written),
             (&mut self.run_bytes_written, run_bytes_written),
             (&mut self.reduce_groups_in, reduce_groups_in),

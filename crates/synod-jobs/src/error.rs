@@ -3,6 +3,7 @@
 //! Every message names the file (and where it is known the byte offset and the record) and ends
 //! with the next step for a person. Unless a variant says otherwise the job has left no output.
 
+use crate::task::TaskKind;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -163,6 +164,21 @@ pub enum JobError {
         /// The failure that broke it.
         last: Box<JobError>,
     },
+    /// More tasks have failed than the job may go on without.
+    #[error("{failed} of {total} {} tasks have failed, more than the {percent} percent that may: the last \
+             one with: {last}", .kind.name())]
+    TooManyFailedTasks {
+        /// Map or reduce.
+        kind: TaskKind,
+        /// Those that have failed.
+        failed: u64,
+        /// All of the job.
+        total: u64,
+        /// How many of a hundred may.
+        percent: u32,
+        /// The failure that was one too many.
+        last: Box<JobError>,
+    },
     /// The output folder is there already. Nothing was read or written.
     #[error(
         "output {} exists: choose another folder or remove it first (nothing was done)",
@@ -261,6 +277,26 @@ impl JobError {
                 | JobError::Task { permanent: true, .. }
                 | JobError::Store { permanent: true, .. }
         )
+    }
+
+    /// Whether it is no matter of one task: every other one must fail the same way, or the job as a whole
+    /// is not what it should be. A job that may go on without some of its tasks does not go on then.
+    pub fn is_of_whole_job(&self) -> bool {
+        let of_one_input = matches!(
+            self,
+            JobError::RecordTooLong { .. }
+                | JobError::BadCompression { .. }
+                | JobError::Malformed { .. }
+        );
+        self.is_permanent() && !of_one_input
+            || matches!(
+                self,
+                JobError::TooManyBadRecords { .. }
+                    | JobError::TooManyFailedTasks { .. }
+                    | JobError::OutputExists { .. }
+                    | JobError::OnCluster { .. }
+                    | JobError::Cancelled
+            )
     }
 }
 

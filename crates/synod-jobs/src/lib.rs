@@ -16,6 +16,7 @@ pub mod counters;
 pub mod emit;
 pub mod error;
 pub mod framing;
+pub mod given_up;
 pub mod hash;
 pub mod input;
 pub mod job;

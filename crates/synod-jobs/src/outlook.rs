@@ -59,7 +59,7 @@ impl Outlook {
             _ => seen.bytes_written,
         };
         self.remember(now, bytes);
-        let (done, total) = (seen.reduces_done, seen.reduces_total);
+        let (done, total) = (seen.reduces_over(), seen.reduces_total);
         if self.phase == Phase::Reduce && self.tasks.0 != done {
             self.tasks = (done, now);
         }
@@ -123,7 +123,7 @@ fn fraction(seen: &Snapshot) -> f64 {
     let (done, total) = match seen.phase {
         Phase::Planning => (0, 1),
         Phase::Map => (seen.bytes_read, seen.bytes_total),
-        Phase::Reduce => (seen.reduces_done, seen.reduces_total),
+        Phase::Reduce => (seen.reduces_over(), seen.reduces_total),
         Phase::Commit | Phase::Done => (1, 1),
     };
     (done as f64 / total.max(1) as f64).min(1.0)

@@ -35,8 +35,10 @@ pub struct Progress {
     pub(crate) bytes_read: AtomicU64,
     pub(crate) maps_total: AtomicU64,
     pub(crate) maps_done: AtomicU64,
+    pub(crate) maps_given_up: AtomicU64,
     pub(crate) reduces_total: AtomicU64,
     pub(crate) reduces_done: AtomicU64,
+    pub(crate) reduces_given_up: AtomicU64,
     pub(crate) bytes_spilled: AtomicU64,
     pub(crate) bytes_written: AtomicU64,
 }
@@ -54,14 +56,25 @@ pub struct Snapshot {
     pub maps_total: u64,
     /// Splits that are mapped.
     pub maps_done: u64,
+    /// Map tasks that the job goes on without.
+    pub maps_given_up: u64,
     /// Reduce tasks of the job.
     pub reduces_total: u64,
     /// Reduce tasks that are finished.
     pub reduces_done: u64,
+    /// Reduce tasks that the job goes on without.
+    pub reduces_given_up: u64,
     /// Bytes of intermediate data that went to disk.
     pub bytes_spilled: u64,
     /// Bytes of output.
     pub bytes_written: u64,
+}
+
+impl Snapshot {
+    /// Reduce tasks for which nothing remains to be done.
+    pub fn reduces_over(&self) -> u64 {
+        self.reduces_done + self.reduces_given_up
+    }
 }
 
 impl Progress {
@@ -137,8 +150,10 @@ impl Progress {
             bytes_read: self.bytes_read.load(Relaxed),
             maps_total: self.maps_total.load(Relaxed),
             maps_done: self.maps_done.load(Relaxed),
+            maps_given_up: self.maps_given_up.load(Relaxed),
             reduces_total: self.reduces_total.load(Relaxed),
             reduces_done: self.reduces_done.load(Relaxed),
+            reduces_given_up: self.reduces_given_up.load(Relaxed),
             bytes_spilled: self.bytes_spilled.load(Relaxed),
             bytes_written: self.bytes_written.load(Relaxed),
         }
@@ -151,8 +166,10 @@ impl Progress {
         self.bytes_read.store(now.bytes_read, Relaxed);
         self.maps_total.store(now.maps_total, Relaxed);
         self.maps_done.store(now.maps_done, Relaxed);
+        self.maps_given_up.store(now.maps_given_up, Relaxed);
         self.reduces_total.store(now.reduces_total, Relaxed);
         self.reduces_done.store(now.reduces_done, Relaxed);
+        self.reduces_given_up.store(now.reduces_given_up, Relaxed);
         self.bytes_spilled.store(now.bytes_spilled, Relaxed);
         self.bytes_written.store(now.bytes_written, Relaxed);
     }

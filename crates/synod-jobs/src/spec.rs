@@ -9,6 +9,7 @@ use crate::error::JobError;
 use crate::framing::{Framing, InputFormat};
 use crate::input::codec::Codec;
 use crate::input::scheme_of;
+use crate::task::TaskKind;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -106,6 +107,17 @@ pub struct JobSpec {
     /// options say. Never stored.
     #[serde(skip)]
     pub at_hand: BTreeMap<String, PathBuf>,
+    /// How many of a hundred map tasks may fail as often as they may and be given up: the job goes on
+    /// without their records, and its manifest, counters and report say so. More, and the job fails.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failed_maps_percent: u32,
+    /// The same for reduce tasks: one that is given up has no part file.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failed_reduces_percent: u32,
+}
+
+fn is_zero(percent: &u32) -> bool {
+    *percent == 0
 }
 
 fn default_speculative() -> bool {
@@ -155,6 +167,16 @@ impl JobSpec {
             after: Vec::new(),
             sent: None,
             at_hand: BTreeMap::new(),
+            failed_maps_percent: 0,
+            failed_reduces_percent: 0,
+        }
+    }
+
+    /// How many of a hundred tasks of this kind may be given up.
+    pub fn failed_percent(&self, kind: TaskKind) -> u32 {
+        match kind {
+            TaskKind::Map => self.failed_maps_percent,
+            TaskKind::Reduce => self.failed_reduces_percent,
         }
     }
 
@@ -185,6 +207,12 @@ impl JobSpec {
             && reduces > MAX_REDUCES
         {
             return bad(format!("{reduces} reduce tasks: 0 to {MAX_REDUCES} are possible"));
+        }
+        let percents = [("map", self.failed_maps_percent), ("reduce", self.failed_reduces_percent)];
+        if let Some((kind, percent)) = percents.into_iter().find(|(_, percent)| *percent > 100) {
+            return bad(format!(
+                "{percent} percent of {kind} tasks that may fail: 0 to 100 are possible"
+            ));
         }
         if self.split_bytes == Some(0) {
             return bad("a split of 0 bytes: at least 1 is needed, 16 to 64 MiB are usual".into());

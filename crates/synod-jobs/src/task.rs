@@ -21,6 +21,16 @@ pub enum TaskKind {
     Reduce,
 }
 
+impl TaskKind {
+    /// `map` or `reduce`.
+    pub fn name(self) -> &'static str {
+        match self {
+            TaskKind::Map => "map",
+            TaskKind::Reduce => "reduce",
+        }
+    }
+}
+
 /// Where the lines go that a task says about itself.
 pub trait TaskLog: Send + Sync {
     /// One line, without its line feed. It may be dropped or cut if there are too many.

@@ -14,7 +14,7 @@ use synod_jobs::cluster::names::JobKey;
 use synod_jobs::cluster::output::{Winner, create_attempt};
 use synod_jobs::cluster::records::{Totals, encode};
 use synod_jobs::cluster::{JobId, JobRecord, JobState, TaskId};
-use synod_jobs::commit::{Manifest, Part};
+use synod_jobs::commit::{Account, Manifest, Part};
 use synod_jobs::reduce_task::ReduceOutput;
 use synod_jobs::{Counters, JobError, JobSpec, OutputStore, Progress, Publication, Stores};
 use synod_server::{Server, ServerOptions, local_stores};
@@ -337,7 +337,7 @@ fn every_step_of_an_output_on_a_cluster_may_be_repeated_by_another_coordinator()
     let bench = Bench::new(&[]);
     let staging = bench.files.folder.path().join("staging");
     let mut spec = JobSpec::new("wordcount", ["in"], OUTPUT);
-    let (id, counters) = (job(1), Counters::default());
+    let (id, account) = (job(1), Account::default());
     let error = Destination::of(&spec, &id, &bench.files.stores()).err().unwrap();
     assert!(error.to_string().contains("--staging"), "{error}");
     spec.staging_folder = Some(staging.clone());
@@ -353,7 +353,7 @@ fn every_step_of_an_output_on_a_cluster_may_be_repeated_by_another_coordinator()
     // A key in the way breaks the first commit off in the middle.
     let put = PutRequest { key: "out/k00150".into(), ..PutRequest::default() };
     bench.runtime.block_on(bench.kv.put(put)).unwrap();
-    step(&|output| drop(output.commit(&winners, &counters, &Progress::new()).unwrap_err()));
+    step(&|output| drop(output.commit(&winners, &account, &Progress::new()).unwrap_err()));
     assert_eq!(bench.pairs().len(), 101);
     let range = KeyRange::one("out/k00150");
     let delete = DeleteRangeRequest { range, prev_kv: false };
@@ -362,12 +362,12 @@ fn every_step_of_an_output_on_a_cluster_may_be_repeated_by_another_coordinator()
     told_to_end.cancel();
     // Before that a wish to cancel is heard, afterwards it comes too late.
     step(&|output| {
-        let error = output.commit(&winners, &counters, &told_to_end).unwrap_err();
+        let error = output.commit(&winners, &account, &told_to_end).unwrap_err();
         assert!(matches!(error, JobError::Cancelled), "{error}");
     });
     for progress in [Progress::new(), told_to_end] {
         step(&|output| {
-            let manifest = output.commit(&winners, &counters, &progress).unwrap();
+            let manifest = output.commit(&winners, &account, &progress).unwrap();
             assert_eq!(manifest.parts.len(), 2);
         });
         let pairs = bench.pairs();
@@ -395,7 +395,7 @@ fn every_step_of_an_output_on_a_cluster_may_be_repeated_by_another_coordinator()
     output.create().unwrap();
     let mut winners = stage(&spec, &other);
     winners[1].part.as_mut().unwrap().records -= 1;
-    assert!(output.commit(&winners, &counters, &Progress::new()).is_err());
+    assert!(output.commit(&winners, &account, &Progress::new()).is_err());
     for _ in 0..2 {
         assert_eq!(output.clean(&Progress::new()).unwrap(), None);
     }

@@ -106,6 +106,40 @@ fn jobs_that_are_done_and_that_failed_are_listed_and_shown() {
 }
 
 #[test]
+fn a_job_that_went_on_without_a_task_says_so_wherever_it_is_shown() {
+    let bench = Bench::new();
+    let (input, long, output) = (bench.text_of("in"), bench.text_of("long"), bench.text_of("out"));
+    fs::write(&input, "to be or not\nto be\n").unwrap();
+    fs::write(&long, vec![b'x'; 3 << 20]).unwrap();
+    let run = ["run", "wordcount", &input, &long, "--output", &output, "--max-record-mib", "1"];
+    let more = ["--reduces", "1", "--split-mib", "8", "--allow-failed-maps", "50"];
+    let run = [&run[..], &more, &["--endpoints", &bench.client]].concat();
+    let ran = synod(&run).stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8(ran.stderr).unwrap();
+    assert!(ran.status.success(), "{said}");
+    assert!(said.contains("synod: warning: the job went on without 1 map task: "), "{said}");
+    let row = &bench.json(&["list"])[0];
+    assert_eq!((&row["state"], &row["maps_given_up"]), (&"done".into(), &1.into()));
+    assert_eq!((&row["maps_done"], &row["maps_total"]), (&1.into(), &2.into()));
+    let table = bench.jobs(&["list"]);
+    assert!(table.contains("done, 1 given up") && table.contains("1/2"), "{table}");
+    let id = row["id"].as_str().unwrap();
+    let shown = bench.jobs(&["show", id]);
+    for part in [
+        "tasks     1 of 2 maps, 1 of 1 reduces; 0 running; 1 maps and 0 reduces given up",
+        "trouble   1 maps given up, 1 failed attempts",
+        "given up  m000001: input ",
+    ] {
+        assert!(shown.contains(part), "{part} is not in\n{shown}");
+    }
+    let detail = &bench.json(&["show", id])[0];
+    assert_eq!(detail["report"]["given_up"][0]["task"], "m000001");
+    assert_eq!(detail["report"]["counters"]["maps_given_up"], 1);
+    assert_eq!(detail["spec"]["failed_maps_percent"], 50);
+    assert!(bench.refused(&["retry", id]).contains("although without 1 of its tasks"));
+}
+
+#[test]
 fn a_job_that_failed_is_tried_again_as_a_new_one_and_others_are_not() {
     let bench = Bench::new();
     let done = bench.count("out");

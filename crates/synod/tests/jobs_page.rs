@@ -22,6 +22,7 @@ use synod::jobs::cluster::names::JobKey;
 use synod::jobs::cluster::records::{AttemptFailure, Span, Totals, encode};
 use synod::jobs::cluster::report::{FailureRow, Skew, TaskRow};
 use synod::jobs::cluster::{JobId, JobRecord, JobReport, JobState, TaskId};
+use synod::jobs::given_up::GivenUp;
 use synod::jobs::{Counters, JobSpec};
 use synod::kv::PutRequest;
 use tempfile::TempDir;
@@ -149,6 +150,7 @@ fn large_report() -> JobReport {
             message: format!("no luck {number}: {EVIL}"),
             bad_record: Some(77),
             permanent: false,
+            whole_job: false,
         },
     };
     JobReport {
@@ -157,9 +159,15 @@ fn large_report() -> JobReport {
         tasks_left_out: LEFT_OUT,
         failures: (0..5).map(failure).collect(),
         failed_attempts: 9,
+        failed_map_attempts: 7,
+        given_up: vec![GivenUp { task: TaskId::map(3), error: format!("given up: {EVIL}") }],
         backup_attempts: 40,
         lost_outputs: 2,
-        counters: Counters { user: [(EVIL.into(), 12_345)].into(), ..Counters::default() },
+        counters: Counters {
+            user: [(EVIL.into(), 12_345)].into(),
+            maps_given_up: 1,
+            ..Counters::default()
+        },
         counters_left_out: 3,
         skew: Some(Skew { median_pairs: 105, largest_pairs: 112, largest: 5 }),
         nodes,
@@ -343,6 +351,9 @@ fn a_browser_shows_a_job_of_ten_thousand_tasks_with_timeline_skew_failures_and_c
         "The 1,990 tasks that took longest are shown; 8,010 are not.",
         "<h2>How even the partitions are</h2>",
         "Partition 5 is the largest: 112 pairs, 1.1 times the middle one (105).",
+        "<h2>Tasks given up</h2>",
+        "given up: &lt;script&gt;",
+        "without 1 map",
         "<h2>Failed attempts</h2>",
         "no luck 4: &lt;script&gt;",
         "and 4 more",

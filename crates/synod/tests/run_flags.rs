@@ -52,6 +52,46 @@ fn records_are_what_the_format_says_and_memory_is_given_in_sizes() {
 }
 
 #[test]
+fn a_job_goes_on_without_as_many_failed_maps_as_are_allowed_and_warns_of_it_however_quiet() {
+    let folder = TempDir::new().unwrap();
+    let good = written(&folder, "good", b"a b a\n");
+    let torn = written(&folder, "torn.gz", b"\x1f\x8b\x08\x00 and no more");
+    let run = |output: &str, more: &[&str]| {
+        let output = folder.path().join(output);
+        let job = ["run", "wordcount", text(&good), text(&torn), "--output", text(&output)];
+        let ran = synod(&[&job, more].concat()).output().unwrap();
+        let said = |bytes| String::from_utf8(bytes).unwrap();
+        (ran.status.code(), said(ran.stdout), said(ran.stderr), output)
+    };
+    let (code, _, said, output) = run("none", &[]);
+    assert!(code == Some(1) && said.contains("torn.gz") && !output.exists(), "{said}");
+    let (code, _, said, output) = run("few", &["--allow-failed-maps", "49"]);
+    assert!(code == Some(1) && !output.exists(), "{said}");
+    assert!(said.contains("1 of 2 map tasks have failed, more than the 49 percent"), "{said}");
+    let allowed = ["--allow-failed-maps", "50", "--allow-failed-reduces", "0"];
+    let (code, shown, said, output) = run("half", &allowed);
+    assert_eq!(code, Some(0), "{said}");
+    let warning = "synod: warning: the job went on without 1 map task: ";
+    assert!(
+        said.lines().any(|line| line.starts_with(warning) && line.contains("torn.gz")),
+        "{said}"
+    );
+    for part in
+        ["trouble   1 maps given up, ", "given up  m000001: input ", "output    2 records, "]
+    {
+        assert!(shown.contains(part), "{part} is not in\n{shown}");
+    }
+    let manifest = fs::read_to_string(output.join("_SUCCESS")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    assert_eq!(manifest["given_up"][0]["task"], "m000001");
+    assert_eq!(manifest["counters"]["maps_given_up"], 1);
+    let (code, shown, said, _) = run("quiet", &["--allow-failed-maps", "100", "--quiet"]);
+    assert!(code == Some(0) && shown.is_empty() && said.starts_with(warning), "{said}");
+    let (code, _, said, _) = run("more", &["--allow-failed-maps", "101"]);
+    assert!(code == Some(2) && said.contains("--help"), "{said}");
+}
+
+#[test]
 fn chosen_map_tasks_run_here_and_nowhere_else() {
     let folder = TempDir::new().unwrap();
     let input = written(&folder, "in", b"a\nb\nc\n");

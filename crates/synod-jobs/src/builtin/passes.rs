@@ -95,6 +95,14 @@ pub(crate) fn run_passes_of<E: From<JobError>>(
     let mut spec = spec.clone();
     let Some(mut passes) = jobs.prepare(&mut spec, progress)? else { return run(&spec) };
     spec.check()?;
+    if spec.failed_maps_percent > 0 || spec.failed_reduces_percent > 0 {
+        let job = &spec.job;
+        let what = format!(
+            "job `{job}` takes several passes: each reads all that the one before it was to write, so none \
+             of its tasks may fail for good"
+        );
+        return Err(JobError::BadSpec { what }.into());
+    }
     if spec.output_is_in_store() {
         let (job, output) = (&spec.job, spec.output.display());
         let what =

@@ -134,6 +134,7 @@ pub fn failure_of(
         message: shortened(&error.to_string()),
         bad_record,
         permanent: error.is_permanent(),
+        whole_job: error.is_of_whole_job(),
     }
 }
 

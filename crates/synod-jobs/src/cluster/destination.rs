@@ -3,8 +3,7 @@
 
 use crate::cluster::names::JobId;
 use crate::cluster::output::{self, Winner};
-use crate::commit::{Manifest, sync_names};
-use crate::counters::Counters;
+use crate::commit::{Account, Manifest, sync_names};
 use crate::error::JobError;
 use crate::output_store::{OutputStore, Publication};
 use crate::progress::Progress;
@@ -53,18 +52,18 @@ impl<'a> Destination<'a> {
     pub fn commit(
         &self,
         winners: &[Winner],
-        counters: &Counters,
+        account: &Account,
         progress: &Progress,
     ) -> Result<Manifest, JobError> {
         let Some(store) = self.store else {
-            return output::commit(self.spec, self.job, winners, counters, progress);
+            return output::commit(self.spec, self.job, winners, account, progress);
         };
         let (output, mark) = (self.spec.output.as_path(), self.job.to_string());
         if let Some(manifest) = store.published(output, &mark)? {
             return Ok(manifest);
         }
         let staged = JobSpec { output: self.folder.clone(), ..self.spec.clone() };
-        let manifest = output::commit(&staged, self.job, winners, counters, progress)?;
+        let manifest = output::commit(&staged, self.job, winners, account, progress)?;
         let folder = self.folder.as_path();
         let files = Publication { output, mark: &mark, folder, manifest: &manifest };
         store.publish(&files, progress)?;

@@ -12,7 +12,7 @@ const MANY_ATTEMPTS: u32 = 4;
 /// The index of one job.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Index {
-    /// Tasks that are neither done nor claimed.
+    /// Tasks that are neither over nor claimed.
     pub waiting: BTreeSet<TaskId>,
     /// Tasks that have failed, lost, skipped or begun anything more than once.
     pub troubled: BTreeSet<TaskId>,
@@ -33,6 +33,7 @@ pub(super) struct Index {
 struct Tally {
     all: u32,
     done: u32,
+    given_up: u32,
 }
 
 /// What winning attempts have counted, as far as a progress bar shows it.
@@ -56,27 +57,38 @@ impl Index {
         tally.all = tally.all + u32::from(now.is_some()) - u32::from(before.is_some());
         let is_done = |task: Option<&TaskRecord>| task.is_some_and(|task| task.done.is_some());
         tally.done = tally.done + u32::from(is_done(now)) - u32::from(is_done(before));
+        let is_given_up =
+            |task: Option<&TaskRecord>| task.is_some_and(|task| task.given_up.is_some());
+        tally.given_up =
+            tally.given_up + u32::from(is_given_up(now)) - u32::from(is_given_up(before));
         let done = now.and_then(|task| task.done.as_ref());
         self.account(id, done);
-        set(&mut self.waiting, id, now.is_some() && done.is_none() && !claimed);
-        set(&mut self.slow, id, now.is_some_and(|task| task.slow.is_some() && task.done.is_none()));
+        set(&mut self.waiting, id, now.is_some_and(|task| !task.is_over()) && !claimed);
+        set(&mut self.slow, id, now.is_some_and(|task| task.slow.is_some() && !task.is_over()));
         let is_troubled = |task: &TaskRecord| {
             !task.failures.is_empty()
                 || !task.skips.is_empty()
                 || task.losses > 0
+                || task.given_up.is_some()
                 || task.attempts >= MANY_ATTEMPTS
         };
         set(&mut self.troubled, id, now.is_some_and(is_troubled));
     }
 
-    /// Tasks of a kind.
-    pub fn all(&self, kind: TaskKind) -> u32 {
-        self.of(kind).all
-    }
-
     /// Tasks of a kind that have their winner.
     pub fn done(&self, kind: TaskKind) -> u32 {
         self.of(kind).done
+    }
+
+    /// Tasks of a kind that the job goes on without.
+    pub fn given_up(&self, kind: TaskKind) -> u32 {
+        self.of(kind).given_up
+    }
+
+    /// Whether every task of a kind has its winner, or was given up.
+    pub fn are_over(&self, kind: TaskKind) -> bool {
+        let Tally { all, done, given_up } = self.of(kind);
+        done + given_up == all
     }
 
     /// Waiting tasks of a kind.

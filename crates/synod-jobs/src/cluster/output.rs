@@ -11,9 +11,8 @@
 
 use crate::cluster::names::{JobId, TaskId};
 use crate::commit::{
-    Manifest, Naming, OutputFolder, Part, Publish, SUCCESS, TEMPORARY, sync_names,
+    Account, Manifest, Naming, OutputFolder, Part, Publish, SUCCESS, TEMPORARY, sync_names,
 };
-use crate::counters::Counters;
 use crate::error::JobError;
 use crate::progress::Progress;
 use crate::reduce_task::ReduceOutput;
@@ -102,13 +101,13 @@ pub fn commit(
     spec: &JobSpec,
     job: &JobId,
     winners: &[Winner],
-    counters: &Counters,
+    account: &Account,
     progress: &Progress,
 ) -> Result<Manifest, JobError> {
     let own = own_folder(&spec.output, job);
     let naming = Naming::of(spec);
     if !own.is_dir() {
-        return committed_before(spec, naming, winners, counters);
+        return committed_before(spec, naming, winners, account);
     }
     let mut folder = OutputFolder::adopt(&spec.output, &own, job.to_string());
     let mut tasks = Vec::with_capacity(winners.len());
@@ -123,7 +122,7 @@ pub fn commit(
         }
         tasks.push(Publish { part, side: (side_files, side_folder(&own)) });
     }
-    folder.publish(&spec.job, naming, &tasks, counters, spec.sync_output, progress)
+    folder.publish(&spec.job, naming, &tasks, account, spec.sync_output, progress)
 }
 
 /// The job's mark goes after `_SUCCESS` has come: then all was published before, if it is still there. A
@@ -132,7 +131,7 @@ fn committed_before(
     spec: &JobSpec,
     naming: Naming,
     winners: &[Winner],
-    counters: &Counters,
+    account: &Account,
 ) -> Result<Manifest, JobError> {
     let marker = spec.output.join(SUCCESS);
     let text = fs::read(&marker).map_err(|error| JobError::io("read", &marker, error))?;
@@ -146,7 +145,8 @@ fn committed_before(
     });
     let sides = winners.iter().flat_map(|winner| &winner.side_files);
     let is_ours = ours.eq(manifest.parts.iter().cloned()) && sides.eq(&manifest.side_files);
-    if manifest.job != spec.job || manifest.counters != *counters || !is_ours {
+    let is_told = manifest.counters == account.counters && manifest.given_up == account.given_up;
+    if manifest.job != spec.job || !is_told || !is_ours {
         return Err(other());
     }
     if spec.sync_output {

@@ -152,6 +152,10 @@ pub struct TaskRecord {
     /// Attempts begun beside a slow one, by number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backups: Vec<u32>,
+    /// Why the job goes on without it. Nothing happens to it any more: nobody claims it, it has no winner
+    /// and counts as over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up: Option<String>,
 }
 
 /// What two attempts of a task have failed on.
@@ -305,6 +309,9 @@ pub struct AttemptFailure {
     pub bad_record: Option<u64>,
     /// No other attempt can do better.
     pub permanent: bool,
+    /// It is no matter of this task alone: no job goes on without a task because of it.
+    #[serde(default)]
+    pub whole_job: bool,
 }
 
 /// Who runs a task now. It hangs on the worker's lease; its create revision names the attempt.
@@ -395,6 +402,11 @@ impl TaskRecord {
         self.done.as_ref().or(self.lost.as_ref())
     }
 
+    /// Whether nothing remains to be done for it: it has its winner, or was given up.
+    pub fn is_over(&self) -> bool {
+        self.done.is_some() || self.given_up.is_some()
+    }
+
     /// This task after one more failed attempt. The second failure at the same record makes it one
     /// to skip, if the job allows that, and then neither failure counts. If there is no room for it in the
     /// record any more, it is the failure that ends the job.
@@ -431,7 +443,7 @@ impl TaskRecord {
         after
     }
 
-    /// The failure that ends the job, if there is one.
+    /// The failure that ends the job, or the job's waiting for this task, if there is one.
     pub fn fatal_failure(&self, attempts_allowed: u32) -> Option<&AttemptFailure> {
         let last = self.failures.last()?;
         let twice = last.bad_record.is_some()

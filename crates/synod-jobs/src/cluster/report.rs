@@ -9,6 +9,7 @@ use crate::cluster::names::{TaskId, TaskKind, WorkerId};
 use crate::cluster::records::{AttemptFailure, Span, TaskOutput, WorkerRecord};
 use crate::cluster::view::{JobView, Stamped};
 use crate::counters::Counters;
+use crate::given_up::GivenUp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -38,12 +39,19 @@ pub struct JobReport {
     /// All failed attempts.
     #[serde(default)]
     pub failed_attempts: u32,
+    /// Those of map tasks among them.
+    #[serde(default)]
+    pub failed_map_attempts: u32,
     /// Attempts that were begun beside a slow one.
     #[serde(default)]
     pub backup_attempts: u32,
     /// Map outputs that were lost with their worker, or could not be read.
     #[serde(default)]
     pub lost_outputs: u32,
+    /// Tasks that the job went on without, the first [`MAX_NAMED`](crate::given_up::MAX_NAMED) of them; all
+    /// are counted in [`JobReport::counters`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given_up: Vec<GivenUp>,
     /// What the winning attempts have counted, also of a job that has no output.
     #[serde(default)]
     pub counters: Counters,
@@ -124,13 +132,18 @@ impl JobReport {
         for (id, task) in &view.tasks {
             let task = &task.record;
             report.lost_outputs = report.lost_outputs.saturating_add(task.losses);
-            report.failed_attempts += task.failures.len() as u32;
+            let failed = task.failures.len() as u32;
+            report.failed_attempts += failed;
+            report.failed_map_attempts += if id.kind == TaskKind::Map { failed } else { 0 };
             let room = MAX_FAILURES.saturating_sub(report.failures.len());
             let failures = task.failures.iter().take(room);
             let row = |failure: &AttemptFailure| FailureRow { task: *id, failure: failure.clone() };
             report.failures.extend(failures.map(row));
             report.backup_attempts =
                 report.backup_attempts.saturating_add(task.backups.len() as u32);
+            if task.given_up.is_some() {
+                report.counters.count_given_up(id.kind);
+            }
             let Some(done) = task.winner() else { continue };
             report.counters.add(done.output.counters());
             let (bytes, pairs) = load(id.kind, &done.output);
@@ -148,6 +161,7 @@ impl JobReport {
                 TaskRow { task: *id, attempt, backup, node, started_ms, ended_ms, bytes, pairs };
             report.tasks.push(row);
         }
+        report.given_up = view.tasks_given_up();
         report.closed()
     }
 

@@ -74,10 +74,14 @@ pub struct Progressed {
     pub maps_total: u64,
     /// Those that are done.
     pub maps_done: u64,
+    /// Those that the job went on without.
+    pub maps_given_up: u64,
     /// Reduce tasks.
     pub reduces_total: u64,
     /// Those that are done.
     pub reduces_done: u64,
+    /// Those that the job went on without.
+    pub reduces_given_up: u64,
     /// Attempts that run now.
     pub attempts_running: u64,
     /// Attempts that have failed.
@@ -124,6 +128,10 @@ pub struct SpecRow {
     pub memory_bytes: u64,
     /// Records that may be left out.
     pub skip_bad_records: u64,
+    /// How many of a hundred map tasks may be given up.
+    pub failed_maps_percent: u32,
+    /// And of a hundred reduce tasks.
+    pub failed_reduces_percent: u32,
     /// The program that planned it.
     pub build: String,
 }
@@ -213,8 +221,10 @@ impl Progressed {
             bytes_written: now.bytes_written,
             maps_total: now.maps_total,
             maps_done: now.maps_done,
+            maps_given_up: now.maps_given_up,
             reduces_total: now.reduces_total,
             reduces_done: now.reduces_done,
+            reduces_given_up: now.reduces_given_up,
             attempts_running: view.attempts().count() as u64,
             attempts_failed: failed.into(),
         }
@@ -282,6 +292,8 @@ impl SpecRow {
             after: spec.after.iter().take(MAX_SETTINGS).cloned().collect(),
             memory_bytes: spec.memory_bytes,
             skip_bad_records: spec.skip_bad_records,
+            failed_maps_percent: spec.failed_maps_percent,
+            failed_reduces_percent: spec.failed_reduces_percent,
             build: cut(build),
         }
     }
@@ -309,15 +321,21 @@ pub fn shown_snapshot(view: &JobView, record: &JobRecord) -> Snapshot {
         bytes_read: counted.map_bytes_in.min(now.bytes_total),
         bytes_spilled: counted.run_bytes_written,
         bytes_written: counted.reduce_bytes_out,
+        maps_given_up: counted.maps_given_up,
+        reduces_given_up: counted.reduces_given_up,
         ..now
     };
     match &record.state {
-        JobState::Done(manifest) => Snapshot {
-            bytes_read: now.bytes_total,
-            maps_done: now.maps_total,
-            reduces_done: now.reduces_total,
-            ..ended(Phase::Done, &manifest.counters)
-        },
+        JobState::Done(manifest) => {
+            let ended = ended(Phase::Done, &manifest.counters);
+            let is_whole = ended.maps_given_up == 0;
+            Snapshot {
+                bytes_read: if is_whole { now.bytes_total } else { ended.bytes_read },
+                maps_done: now.maps_total.saturating_sub(ended.maps_given_up),
+                reduces_done: now.reduces_total.saturating_sub(ended.reduces_given_up),
+                ..ended
+            }
+        }
         state if state.is_final() => match view.report() {
             Some(report) => {
                 // A report tells of a part of many tasks only. No reduce ends before all maps have.
@@ -374,6 +392,7 @@ fn bounded(mut report: JobReport) -> JobReport {
     for row in &mut report.failures {
         row.failure.message = cut(&row.failure.message);
     }
+    report.given_up.truncate(MAX_ROWS);
     report
 }
 

@@ -1,8 +1,9 @@
 //! Why a job cannot succeed, read off its records and put into words.
 
-use crate::cluster::names::JobId;
+use crate::cluster::names::{JobId, TaskId, TaskKind};
 use crate::cluster::records::{JobRecord, JobState, TaskRecord, WorkerRecord, sentence};
 use crate::cluster::view::{JobView, Stamped, View};
+use crate::given_up::may_go_on;
 use crate::output_store::are_nested;
 use crate::task::MAX_ATTEMPTS;
 
@@ -12,36 +13,94 @@ const BEGUN_PER_ATTEMPT: u32 = 3;
 /// Outputs of one map task that may be lost.
 const MAX_LOSSES: u32 = 8;
 
-/// Why the records of a job's tasks say that it cannot succeed.
-pub(super) fn verdict(view: &JobView, job: &JobRecord) -> Option<String> {
+/// What has to be done about a job whose tasks fail.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It cannot succeed, for this reason.
+    Ends(String),
+    /// It goes on without this task, which has failed for this reason.
+    Without(TaskId, String),
+}
+
+/// What the records of a job's tasks say about it; `None`: nothing is to be done.
+pub(super) fn verdict(view: &JobView, job: &JobRecord) -> Option<Verdict> {
     let limit = job.spec.skip_bad_records;
     let mut skipped = 0;
-    for (id, task) in view.troubled() {
+    for (id, task) in view.troubled().filter(|(_, task)| task.record.given_up.is_none()) {
         let task = &task.record;
         if let Some(failure) = task.fatal_failure(job.attempts) {
-            return Some(sentence(id, failure));
+            let why = sentence(id, failure);
+            if failure.whole_job {
+                return Some(Verdict::Ends(why));
+            }
+            if let Some(verdict) = without(view, job, (id, task), why) {
+                return Some(verdict);
+            }
         }
         skipped += task.skips.len() as u64;
         if skipped > limit {
             let last = task.skips.last().map_or("", |bad| &bad.error);
-            return Some(format!(
-                "more than {limit} bad records: the last one was {last} (task {id})"
-            ));
+            let why = format!("more than {limit} bad records: the last one was {last} (task {id})");
+            return Some(Verdict::Ends(why));
         }
-        if task.losses > MAX_LOSSES {
-            return Some(format!("the output of task {id} was lost {} times", task.losses));
-        }
-        if task.done.is_none()
+        let is_lost = task.done.is_none()
             && task.attempts >= most_begun(job) + explained(task)
-            && !view.is_claimed(id)
-        {
+            && !view.is_claimed(id);
+        let why = if task.losses > MAX_LOSSES {
+            format!("the output of task {id} was lost {} times", task.losses)
+        } else if is_lost {
             let begun = task.attempts;
-            return Some(format!(
-                "task {id} was begun {begun} times and its worker was lost each time"
-            ));
+            format!("task {id} was begun {begun} times and its worker was lost each time")
+        } else {
+            continue;
+        };
+        if let Some(verdict) = without(view, job, (id, task), why) {
+            return Some(verdict);
         }
     }
     None
+}
+
+/// A task has failed for good. The job goes on if it may go on without so many, and if what it makes is then
+/// the same as if the task had never been. Another attempt that still runs, or has won, may save the task.
+fn without(
+    view: &JobView,
+    job: &JobRecord,
+    (id, task): (TaskId, &TaskRecord),
+    why: String,
+) -> Option<Verdict> {
+    let percent = job.spec.failed_percent(id.kind);
+    if percent == 0 {
+        return Some(Verdict::Ends(why));
+    }
+    if task.done.is_some() || view.is_claimed(id) {
+        return None;
+    }
+    let total = match id.kind {
+        TaskKind::Map => job.totals.maps,
+        TaskKind::Reduce => job.totals.reduces,
+    };
+    let failed = view.given_up(id.kind) + 1;
+    if !may_go_on(percent, failed.into(), total.into()) {
+        let kind = id.kind.name();
+        return Some(Verdict::Ends(format!(
+            "{failed} of {total} {kind} tasks have failed, more than the {percent} percent that may: the \
+             last one with: {why}"
+        )));
+    }
+    if task.losses > 0 && id.kind == TaskKind::Map && may_have_read(view) {
+        return Some(Verdict::Ends(format!(
+            "{why}; its output was there before, and going on without it would leave its records in some \
+             part files and not in others"
+        )));
+    }
+    Some(Verdict::Without(id, why))
+}
+
+/// Whether a reduce has, or may have, what earlier attempts of maps have made.
+fn may_have_read(view: &JobView) -> bool {
+    let mut running = view.attempts();
+    view.done(TaskKind::Reduce) > 0 || running.any(|(task, ..)| task.kind == TaskKind::Reduce)
 }
 
 /// Attempts of a task of which the records know what became of them, beside failures.

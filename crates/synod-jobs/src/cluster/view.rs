@@ -9,6 +9,7 @@ use crate::cluster::records::{
     ClaimRecord, JobRecord, JobState, TaskRecord, UnreadableRecord, WorkerRecord, decode,
 };
 use crate::cluster::report::JobReport;
+use crate::given_up::{GivenUp, kept};
 use crate::progress::{Phase, Snapshot};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -269,7 +270,26 @@ impl JobView {
         self.index.done(kind)
     }
 
-    /// Tasks of a kind that are neither done nor running, by number.
+    /// Tasks of a kind that the job goes on without.
+    pub fn given_up(&self, kind: TaskKind) -> u32 {
+        self.index.given_up(kind)
+    }
+
+    /// The tasks that the job goes on without, as a manifest and a report keep them.
+    pub fn tasks_given_up(&self) -> Vec<GivenUp> {
+        let given_up = |(id, task): (TaskId, &'_ Stamped<TaskRecord>)| {
+            task.record.given_up.clone().map(|why| (id, why))
+        };
+        let all: Vec<(TaskId, String)> = self.troubled().filter_map(given_up).collect();
+        kept(all.iter().map(|(id, why)| (*id, why.as_str())))
+    }
+
+    /// Whether nothing remains to be done for any task of a kind.
+    pub fn are_over(&self, kind: TaskKind) -> bool {
+        self.index.are_over(kind)
+    }
+
+    /// Tasks of a kind that are neither over nor running, by number.
     pub fn waiting(&self, kind: TaskKind) -> impl Iterator<Item = TaskId> {
         self.index.waiting_of(kind)
     }
@@ -291,28 +311,31 @@ impl JobView {
 
     /// Whether map outputs that reduces may still ask for are a worker's.
     pub fn has_outputs_of(&self, worker: &WorkerId) -> bool {
-        self.index.outputs.contains_key(worker)
-            && self.index.done(TaskKind::Reduce) < self.index.all(TaskKind::Reduce)
+        self.index.outputs.contains_key(worker) && !self.index.are_over(TaskKind::Reduce)
     }
 
-    /// Whether every map output can be had: each map is done, and its worker alive.
+    /// Whether every map output can be had: each map is done, and its worker alive; or it was given up.
     pub fn maps_are_there(&self, workers: &BTreeMap<WorkerId, Stamped<WorkerRecord>>) -> bool {
         self.unreadable.is_empty()
-            && self.index.done(TaskKind::Map) == self.index.all(TaskKind::Map)
+            && self.index.are_over(TaskKind::Map)
             && self.index.outputs.keys().all(|worker| workers.contains_key(worker))
     }
 
     /// Workers that have failed many tasks of this job. A failure that is about a record which may be left
-    /// out does not count, nor one of a task that the same worker has done since.
+    /// out does not count, nor one of a task that the same worker has done since. Where tasks may fail for
+    /// good, only those count that another worker has done: the others may be what nobody can do.
     fn failing(&self) -> BTreeSet<&WorkerId> {
-        let leaves_out = self.job.as_ref().is_some_and(|job| job.record.spec.skip_bad_records > 0);
+        let spec = self.job.as_ref().map(|job| &job.record.spec);
+        let leaves_out = spec.is_some_and(|spec| spec.skip_bad_records > 0);
         let mut failed: BTreeMap<&WorkerId, BTreeSet<TaskId>> = BTreeMap::new();
         for (id, task) in self.troubled() {
             let done_by = task.record.done.as_ref().map(|done| &done.worker);
+            let may_fail = spec.is_some_and(|spec| spec.failed_percent(id.kind) > 0);
             let failures = task.record.failures.iter();
             let counts = failures.filter(|failure| {
                 let is_its_records = leaves_out && failure.bad_record.is_some();
-                !is_its_records && done_by != Some(&failure.worker)
+                let is_the_tasks = may_fail && done_by.is_none();
+                !is_its_records && !is_the_tasks && done_by != Some(&failure.worker)
             });
             for failure in counts {
                 failed.entry(&failure.worker).or_default().insert(id);
@@ -331,9 +354,9 @@ impl JobView {
         };
         let running = self.claims.iter().map(|(id, claim)| further(id, claim.record.bytes_read));
         let running: u64 = running.sum();
-        let maps_done = self.done(TaskKind::Map);
+        let (maps_done, maps_given_up) = (self.done(TaskKind::Map), self.given_up(TaskKind::Map));
         let phase = match self.job.as_ref().map(|job| &job.record.state) {
-            Some(JobState::Running) if maps_done < totals.maps => Phase::Map,
+            Some(JobState::Running) if maps_done + maps_given_up < totals.maps => Phase::Map,
             Some(JobState::Running) => Phase::Reduce,
             Some(JobState::Committing) => Phase::Commit,
             Some(JobState::Done(_)) => Phase::Done,
@@ -345,8 +368,10 @@ impl JobView {
             bytes_read: (read + running).min(totals.input_bytes),
             maps_total: totals.maps.into(),
             maps_done: maps_done.into(),
+            maps_given_up: maps_given_up.into(),
             reduces_total: totals.reduces.into(),
             reduces_done: self.done(TaskKind::Reduce).into(),
+            reduces_given_up: self.given_up(TaskKind::Reduce).into(),
             bytes_spilled: spilled,
             bytes_written: written,
         }

@@ -120,6 +120,8 @@ fn too_much(held: &Held, me: &Identity, record: &TaskRecord, bytes: usize) -> At
         ),
         bad_record: None,
         permanent: true,
+        // A program that tells so much does so in each of its tasks.
+        whole_job: true,
     }
 }
 

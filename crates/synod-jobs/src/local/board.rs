@@ -2,9 +2,10 @@
 //!
 //! A record that fails twice is a bad record: it is skipped if the spec allows. Splits of a failed
 //! attempt are mapped again one at a time, so the next failure tells which of them it was. A program that
-//! fails on no particular record gets as many attempts as its job says.
+//! fails on no particular record gets as many attempts as its job says. A split that fails for good ends the
+//! job, or the job goes on without it, if it may.
 
-use super::allowance::Allowance;
+use super::allowance::{Allowance, Tolerance};
 use super::lock;
 use crate::counters::Counters;
 use crate::error::JobError;
@@ -36,8 +37,20 @@ pub(super) struct MapBoard<'a> {
     state: Mutex<MapState>,
     changed: Condvar,
     allowance: &'a Allowance,
+    tolerance: &'a Tolerance,
     /// Attempts for a split that fails on no particular record.
     attempts: u32,
+}
+
+/// What follows from a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Its splits are mapped again, or the job ends.
+    AgainOrEnd,
+    /// They are mapped again without the record of this split at this offset.
+    LeftOut(usize, u64),
+    /// The job goes on without one of them.
+    GivenUp,
 }
 
 /// An attempt to be made.
@@ -71,10 +84,17 @@ impl<'a> MapBoard<'a> {
     pub(super) fn new(
         splits: impl Iterator<Item = usize>,
         allowance: &'a Allowance,
+        tolerance: &'a Tolerance,
         attempts: u32,
     ) -> MapBoard<'a> {
         let state = MapState { waiting: splits.collect(), ..MapState::default() };
-        MapBoard { state: Mutex::new(state), changed: Condvar::new(), allowance, attempts }
+        MapBoard {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            allowance,
+            tolerance,
+            attempts,
+        }
     }
 
     /// A new attempt. Waits while others may still fail and leave work.
@@ -119,8 +139,8 @@ impl<'a> MapBoard<'a> {
         self.changed.notify_all();
     }
 
-    /// An attempt has failed. If a record is to be skipped from now on, its split and offset.
-    pub(super) fn failed(&self, splits: Vec<usize>, error: JobError) -> Option<(usize, u64)> {
+    /// An attempt has failed.
+    pub(super) fn failed(&self, splits: Vec<usize>, error: JobError) -> Outcome {
         let mut state = lock(&self.state);
         state.running -= 1;
         self.changed.notify_all();
@@ -137,18 +157,16 @@ impl<'a> MapBoard<'a> {
             let unstable = times_all - 2 * skipped_here >= MAX_ATTEMPTS;
             if !twice && !unstable {
                 state.again.extend(splits);
-                return None;
+                return Outcome::AgainOrEnd;
             }
             if twice && !unstable && self.allowance.take() {
                 let skips = state.skips.entry(split).or_default();
                 skips.insert(offset, reason(&error.to_string()));
                 state.again.extend(splits);
-                return Some((split, offset));
+                return Outcome::LeftOut(split, offset);
             }
-            if twice {
-                state.error.get_or_insert(self.allowance.exceeded(error));
-                return None;
-            }
+            let error = if twice { self.allowance.exceeded(error) } else { error };
+            return self.give_up(&mut state, splits, Some(split), error);
         }
         let tries = splits.first().and_then(|first| {
             // Those that a record was left out for are paid for.
@@ -158,10 +176,44 @@ impl<'a> MapBoard<'a> {
         let may_pass = matches!(error, JobError::Task { permanent: false, bad_record: None, .. });
         if may_pass && tries.is_some_and(|tries| tries < self.attempts) {
             state.again.extend(splits);
-            return None;
+            return Outcome::AgainOrEnd;
         }
-        state.error.get_or_insert(error);
-        None
+        self.give_up(&mut state, splits, None, error)
+    }
+
+    /// A split has failed for good: `at_fault`, if it is known which.
+    fn give_up(
+        &self,
+        state: &mut MapState,
+        splits: Vec<usize>,
+        at_fault: Option<usize>,
+        error: JobError,
+    ) -> Outcome {
+        let at_fault = match splits[..] {
+            [only] => Some(only),
+            _ => at_fault,
+        };
+        match at_fault {
+            // Each is mapped alone, which shows what it was.
+            None if self.tolerance.cover(&error) => {
+                state.again.extend(splits);
+                Outcome::AgainOrEnd
+            }
+            None => {
+                state.error.get_or_insert(error);
+                Outcome::AgainOrEnd
+            }
+            Some(split) => match self.tolerance.give_up(split as u32, error) {
+                Ok(()) => {
+                    state.again.extend(splits.into_iter().filter(|other| *other != split));
+                    Outcome::GivenUp
+                }
+                Err(error) => {
+                    state.error.get_or_insert(error);
+                    Outcome::AgainOrEnd
+                }
+            },
+        }
     }
 
     /// What all attempts have made, in the order of their splits.

@@ -8,10 +8,12 @@ use crate::cluster::JobReport;
 use crate::cluster::names::{TaskId, WorkerId};
 use crate::cluster::records::{AttemptFailure, Span, shortened};
 use crate::cluster::report::{FailureRow, TaskRow};
+use crate::commit::Account;
 use crate::counters::Counters;
 use crate::error::JobError;
 use crate::plan::JobPlan;
 use crate::reduce_task::ReduceOutput;
+use crate::task::TaskKind;
 use std::sync::Mutex;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -91,6 +93,7 @@ impl Diary {
             message: shortened(&error.to_string()),
             bad_record,
             permanent: error.is_permanent(),
+            whole_job: error.is_of_whole_job(),
         };
         lock(&self.pages).failures.push(FailureRow { task: begun.task, failure });
     }
@@ -101,17 +104,20 @@ impl Diary {
         lock(&self.pages).failures.retain(counts);
     }
 
-    /// The report of a run that has counted this.
-    pub fn report(&self, counters: &Counters) -> JobReport {
+    /// The report of a run of which this is the account.
+    pub fn report(&self, account: &Account) -> JobReport {
         let Pages { mut tasks, mut failures } = std::mem::take(&mut *lock(&self.pages));
         tasks.sort_by_key(|row| row.task);
         failures.sort_by_key(|row| (row.task, row.failure.attempt));
+        let of_map = |row: &&FailureRow| row.task.kind == TaskKind::Map;
         let report = JobReport {
             nodes: vec![NODE.to_owned()],
             failed_attempts: failures.len() as u32,
+            failed_map_attempts: failures.iter().filter(of_map).count() as u32,
+            given_up: account.given_up.clone(),
             tasks,
             failures,
-            counters: counters.clone(),
+            counters: account.counters.clone(),
             ..JobReport::default()
         };
         report.closed()

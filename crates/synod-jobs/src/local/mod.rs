@@ -17,9 +17,10 @@ mod target;
 use crate::cluster::JobReport;
 use crate::cluster::names::TaskId;
 
-use crate::commit::{Manifest, Naming, OutputFolder, Publish, private};
+use crate::commit::{Account, Manifest, Naming, OutputFolder, Publish, private};
 use crate::counters::Counters;
 use crate::error::JobError;
+use crate::given_up::kept;
 use crate::job::Job;
 use crate::map_task::{MapContext, MapRuns, run_map_only_task, run_map_task};
 use crate::plan::{JobPlan, plan};
@@ -28,8 +29,8 @@ use crate::run::store::{MemoryBudget, Run, RunStore};
 use crate::spec::JobSpec;
 use crate::stores::Stores;
 use crate::task::{NoLog, TaskContext, TaskKind, TaskLog};
-use allowance::Allowance;
-use board::{MapBoard, MapDone, Taken, bad_record};
+use allowance::{Allowance, Tolerance};
+use board::{MapBoard, MapDone, Outcome, Taken, bad_record};
 use diary::{Begun, Diary};
 use reduces::Reduced;
 use std::collections::BTreeSet;
@@ -115,6 +116,12 @@ pub fn run_local_with<J: Job>(
         spill: spill.path.clone(),
         budget: MemoryBudget::new(spec.data_bytes() / 2),
         allowance: Allowance::new(spec.skip_bad_records),
+        of_maps: Tolerance::new(TaskKind::Map, spec.failed_maps_percent, maps.len() as u64),
+        of_reduces: Tolerance::new(
+            TaskKind::Reduce,
+            spec.failed_reduces_percent,
+            plan.reduces.into(),
+        ),
         diary: Diary::begin(),
     };
     progress.enter(Phase::Map);
@@ -127,7 +134,8 @@ pub fn run_local_with<J: Job>(
     progress.enter(Phase::Commit);
     progress.check_cancelled()?;
     drop(spill);
-    let mut counters = Counters::default();
+    let mut account = local.given_up();
+    let counters = &mut account.counters;
     let mut tasks = Vec::with_capacity(mapped.len() + reduced.len());
     for MapDone { part, side: (side, folder), counters: counted, .. } in &mapped {
         counters.add(counted);
@@ -139,10 +147,10 @@ pub fn run_local_with<J: Job>(
         let part = Some((output, file.clone()));
         tasks.push(Publish { part, side: (&output.side_files, side.clone()) });
     }
-    let report = local.diary.report(&counters);
+    let report = local.diary.report(&account);
     let sync = spec.sync_output;
     let naming = Naming::of(spec);
-    let manifest = output.publish(&spec.job, naming, &tasks, &counters, sync, progress)?;
+    let manifest = output.publish(&spec.job, naming, &tasks, &account, sync, progress)?;
     if let Err(left) = output.tidy() {
         options.log.line(format!("the output is complete, but something stays: {left}").as_bytes());
     }
@@ -176,12 +184,26 @@ struct Local<'a, J> {
     budget: Arc<MemoryBudget>,
     /// What may still be left out.
     allowance: Allowance,
+    /// The map tasks that the job goes on without.
+    of_maps: Tolerance,
+    /// And the reduce tasks.
+    of_reduces: Tolerance,
     diary: Diary,
 }
 
 impl<J: Job> Local<'_, J> {
+    /// The tasks that the job has gone on without, and their number.
+    fn given_up(&self) -> Account {
+        let tasks = [self.of_maps.take(), self.of_reduces.take()].concat();
+        let mut counters = Counters::default();
+        tasks.iter().for_each(|(task, _)| counters.count_given_up(task.kind));
+        let given_up = kept(tasks.iter().map(|(task, error)| (*task, error.as_str())));
+        Account { counters, given_up }
+    }
+
     fn map(&self, maps: &[usize]) -> Result<Vec<MapDone>, JobError> {
-        let board = MapBoard::new(maps.iter().copied(), &self.allowance, self.job.attempts());
+        let splits = maps.iter().copied();
+        let board = MapBoard::new(splits, &self.allowance, &self.of_maps, self.job.attempts());
         let slots = u64::from(self.slots).min(maps.len().max(1) as u64);
         let buffer_bytes = (self.spec.data_bytes() / 2 / slots).max(MIN_BUFFER_BYTES);
         std::thread::scope(|scope| {
@@ -213,8 +235,14 @@ impl<J: Job> Local<'_, J> {
             let begun = found.map_or(begun, |(split, _)| begun.of(TaskId::map(split as u32)));
             self.diary.failed(begun, &error, found.map(|(_, offset)| offset));
         }
-        if let Some((split, offset)) = board.failed(splits, error) {
-            self.diary.forgive(TaskId::map(split as u32), offset);
+        match board.failed(splits, error) {
+            Outcome::AgainOrEnd => {}
+            Outcome::LeftOut(split, offset) => {
+                self.diary.forgive(TaskId::map(split as u32), offset);
+            }
+            Outcome::GivenUp => {
+                self.progress.maps_given_up.fetch_add(1, Relaxed);
+            }
         }
     }
 

@@ -1,7 +1,8 @@
 //! The reduce tasks of a local job: one partition after the other on each slot.
 //!
 //! A panic or a failed program gets one more attempt. If the spec allows it, a group that fails twice is
-//! left out, as records are in `board.rs`.
+//! left out, as records are in `board.rs`. A partition that fails for good ends the job, or the job goes on
+//! without its part file, if it may.
 
 use super::{Local, fan_in, lock};
 use crate::cluster::names::TaskId;
@@ -13,6 +14,7 @@ use crate::run::store::{MemoryBudget, Run, RunStore};
 use crate::task::{MAX_ATTEMPTS, TaskKind};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, PoisonError};
 
 /// What a reduce task has made.
@@ -48,9 +50,14 @@ impl<J: Job> Local<'_, J> {
                 };
                 match self.reduce_partition(runs, partition, slots) {
                     Ok(output) => lock(&outputs).push(output),
-                    Err(error) => {
-                        lock(&next).1.get_or_insert(error);
-                    }
+                    Err(error) => match self.of_reduces.give_up(partition, error) {
+                        Ok(()) => {
+                            self.progress.reduces_given_up.fetch_add(1, Relaxed);
+                        }
+                        Err(error) => {
+                            lock(&next).1.get_or_insert(error);
+                        }
+                    },
                 }
             }
         };

@@ -33,6 +33,7 @@ struct Tasks {
     waiting: Gauge,
     running: Gauge,
     done: Gauge,
+    given_up: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -79,7 +80,12 @@ impl JobMetrics {
         registry.register("synod_job_slots", "Tasks that they run at a time", slots.clone());
         let tasks_of = |kind| {
             let gauge = |state| tasks.get_or_create(&TaskLabel { kind, state }).clone();
-            Tasks { waiting: gauge("waiting"), running: gauge("running"), done: gauge("done") }
+            Tasks {
+                waiting: gauge("waiting"),
+                running: gauge("running"),
+                done: gauge("done"),
+                given_up: gauge("given_up"),
+            }
         };
         JobMetrics {
             jobs: STATES.map(|state| jobs.get_or_create(&StateLabel { state }).clone()),
@@ -97,8 +103,8 @@ impl JobMetrics {
     pub(super) fn update(&mut self, view: &View) {
         let mut active = BTreeSet::new();
         let mut states = [0_i64; STATES.len()];
-        let mut maps = [0_u64; 3];
-        let mut reduces = [0_u64; 3];
+        let mut maps = [0_u64; 4];
+        let mut reduces = [0_u64; 4];
         let mut bytes = [0_u64; BYTES.len()];
         for (id, job) in &view.jobs {
             let Some(state) = job.job.as_ref().map(|job| state_of(&job.record.state)) else {
@@ -115,8 +121,10 @@ impl JobMetrics {
             let now = job.snapshot();
             let running =
                 |kind| job.attempts().filter(|(task, ..)| task.kind == kind).count() as u64;
-            add(&mut maps, now.maps_total, now.maps_done, running(TaskKind::Map));
-            add(&mut reduces, now.reduces_total, now.reduces_done, running(TaskKind::Reduce));
+            let over = (now.maps_done, now.maps_given_up);
+            add(&mut maps, now.maps_total, over, running(TaskKind::Map));
+            let over = (now.reduces_done, now.reduces_given_up);
+            add(&mut reduces, now.reduces_total, over, running(TaskKind::Reduce));
             let of_job = [now.bytes_total, now.bytes_read, now.bytes_spilled, now.bytes_written];
             bytes.iter_mut().zip(of_job).for_each(|(sum, own)| *sum = sum.saturating_add(own));
         }
@@ -136,21 +144,23 @@ impl JobMetrics {
 }
 
 impl Tasks {
-    /// Waiting, running and done.
-    fn set(&self, tasks: [u64; 3]) {
-        for (gauge, tasks) in [&self.waiting, &self.running, &self.done].into_iter().zip(tasks) {
+    /// Waiting, running, done and given up.
+    fn set(&self, tasks: [u64; 4]) {
+        let gauges = [&self.waiting, &self.running, &self.done, &self.given_up];
+        for (gauge, tasks) in gauges.into_iter().zip(tasks) {
             gauge.set(number(tasks));
         }
     }
 }
 
 /// Attempts beside one another are of one task, which counts as one that runs.
-fn add(tasks: &mut [u64; 3], total: u64, done: u64, attempts: u64) {
-    let left = total.saturating_sub(done);
+fn add(tasks: &mut [u64; 4], total: u64, (done, given_up): (u64, u64), attempts: u64) {
+    let left = total.saturating_sub(done + given_up);
     let running = attempts.min(left);
     tasks[0] += left - running;
     tasks[1] += running;
     tasks[2] += done;
+    tasks[3] += given_up;
 }
 
 fn state_of(state: &JobState) -> &'static str {

@@ -18,7 +18,7 @@ use synod_jobs::cluster::sent::OwnFile;
 use synod_jobs::cluster::{Change, JobId, JobRecord, JobState};
 use synod_jobs::input::{local_path, scheme_of};
 use synod_jobs::task::MAX_ATTEMPTS;
-use synod_jobs::{JobError, JobSpec, JobSummary, Jobs, Progress};
+use synod_jobs::{Counters, JobError, JobSpec, JobSummary, Jobs, Progress};
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -203,7 +203,16 @@ pub async fn retry_job_with<K: Kv>(kv: &K, id: &JobId, jobs: &Jobs) -> Result<Jo
                 submitted => submitted,
             }
         }
-        JobState::Done(_) => Err(refused("is done: there is nothing to try again").into()),
+        JobState::Done(manifest) => {
+            let Counters { maps_given_up, reduces_given_up, .. } = manifest.counters;
+            Err(match maps_given_up + reduces_given_up {
+                0 => refused("is done: there is nothing to try again"),
+                lost => refused(&format!(
+                    "is done, although without {lost} of its tasks: to have all, run it with another output"
+                )),
+            }
+            .into())
+        }
         _ => Err(refused("has not ended: cancel it first, or wait").into()),
     }
 }

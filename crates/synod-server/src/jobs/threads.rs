@@ -18,10 +18,8 @@ use synod_jobs::cluster::shuffle::{MapLocation, map_file_name};
 use synod_jobs::cluster::view::JobView;
 use synod_jobs::cluster::worker::Held;
 use synod_jobs::cluster::{JobId, JobRecord, JobState, TaskKind, Work, WorkerId};
-use synod_jobs::commit::Manifest;
-use synod_jobs::{
-    Counters, JobError, JobPlan, JobSpec, Jobs, PlannedJob, Progress, Stores, TaskLog,
-};
+use synod_jobs::commit::{Account, Manifest};
+use synod_jobs::{JobError, JobPlan, JobSpec, Jobs, PlannedJob, Progress, Stores, TaskLog};
 use tokio::sync::mpsc;
 
 use super::at_hand::AtHand;
@@ -325,9 +323,9 @@ impl CoordinatorTask {
     fn commit(
         &self,
         destination: &Destination<'_>,
-        Winners { outputs, counters }: &Winners,
+        Winners { outputs, account }: &Winners,
     ) -> Result<Manifest, JobError> {
-        let manifest = destination.commit(outputs, counters, &self.progress)?;
+        let manifest = destination.commit(outputs, account, &self.progress)?;
         self.complete(destination, &manifest);
         Ok(manifest)
     }
@@ -366,14 +364,18 @@ pub(super) fn remove_late_output(spec: JobSpec, id: JobId, stores: Stores) {
 #[derive(Debug, Default)]
 struct Winners {
     outputs: Vec<Winner>,
-    counters: Counters,
+    account: Account,
 }
 
 fn winners(job: &JobView) -> Winners {
     let mut winners = Winners::default();
+    winners.account.given_up = job.tasks_given_up();
     for (id, task) in &job.tasks {
+        if task.record.given_up.is_some() {
+            winners.account.counters.count_given_up(id.kind);
+        }
         let Some(done) = task.record.winner() else { continue };
-        winners.counters.add(done.output.counters());
+        winners.account.counters.add(done.output.counters());
         let (part, side_files) = match &done.output {
             TaskOutput::Map { side_files, .. } if side_files.is_empty() => continue,
             TaskOutput::Map { side_files, .. } => (None, side_files.clone()),

@@ -16,7 +16,7 @@ use super::failure::Failure;
 use super::progress::View;
 use super::run::{CLUSTER_RATE_WINDOW, NODE_TIMEOUT, RATE_WINDOW, run_here, submit};
 use super::store_flags::StoreFlags;
-use super::summary::Done;
+use super::summary::{Done, warn_of_given_up};
 
 /// Run jobs one after the other, each on what earlier ones have written
 ///
@@ -61,6 +61,7 @@ impl Pipeline {
             spec.staging_folder.clone_from(&self.store.staging);
             let started = Instant::now();
             let (id, summary) = run_stage(&spec, &cluster, &self.store)?;
+            warn_of_given_up(&summary.manifest);
             let (output, took) = (spec.output.as_path(), started.elapsed());
             let done = Done { name: &spec.job, id: id.as_ref(), output, took, summary: &summary };
             let mut out = std::io::stdout().lock();

@@ -143,6 +143,10 @@ fn what(now: &Snapshot, pace: &Pace) -> String {
         Phase::Commit => parts.push("publishing the output".to_owned()),
         Phase::Done => {}
     }
+    let given_up = now.maps_given_up + now.reduces_given_up;
+    if given_up > 0 {
+        parts.push(format!("{given_up} tasks given up"));
+    }
     parts.join("  ")
 }
 

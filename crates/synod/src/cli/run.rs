@@ -21,7 +21,7 @@ use super::progress::View;
 use super::run_flags::RunFlags;
 use super::signals::StopSignals;
 use super::store_flags::StoreFlags;
-use super::summary::Done;
+use super::summary::{Done, warn_of_given_up};
 use super::{Outcome, job_help};
 
 /// How often the progress is looked at.
@@ -106,6 +106,7 @@ impl Run {
                 Ok::<_, Failure>(summary)
             })?
         };
+        warn_of_given_up(&summary.manifest);
         let (output, took) = (self.output.as_path(), started.elapsed());
         let done = Done { name: &self.job, id: id.as_ref(), output, took, summary: &summary };
         let mut out = BufWriter::new(std::io::stdout().lock());

@@ -1,5 +1,5 @@
-//! Flags of `synod run` that say how inputs are read, how much memory a job takes, and how part files
-//! are written.
+//! Flags of `synod run` that say how inputs are read, how much memory a job takes, how part files are
+//! written, and what may fail.
 
 use std::collections::BTreeSet;
 
@@ -38,6 +38,13 @@ pub struct RunFlags {
     /// Write no part files without records
     #[arg(long)]
     lazy_output: bool,
+    /// Go on without up to this many of a hundred map tasks, if they have failed as often as a task may: what
+    /// is in their input is missing in the output, and the summary and the manifest say so
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = percent())]
+    allow_failed_maps: u32,
+    /// The same for reduce tasks: their part files are missing
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = percent())]
+    allow_failed_reduces: u32,
     /// Run only these map tasks, counted from 0, one after the other on one thread: to look at them
     /// with a debugger
     #[arg(long, value_name = "N,..", value_delimiter = ',', conflicts_with = "endpoints")]
@@ -69,6 +76,8 @@ impl RunFlags {
         }
         spec.output_codec = self.compress;
         spec.lazy_output = self.lazy_output;
+        spec.failed_maps_percent = self.allow_failed_maps;
+        spec.failed_reduces_percent = self.allow_failed_reduces;
         if !self.only_maps.is_empty() {
             spec.slots = Some(1);
         }
@@ -146,6 +155,10 @@ pub fn size(text: &str) -> Result<u64, String> {
     };
     let number: u64 = digits.parse().map_err(|_| wrong())?;
     number.checked_mul(1 << shift).ok_or_else(wrong)
+}
+
+fn percent() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(0..=100)
 }
 
 fn codec(text: &str) -> Result<Codec, String> {

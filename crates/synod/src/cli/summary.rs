@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use serde_json::json;
 use synod::jobs::cluster::{JobId, JobReport};
+use synod::jobs::commit::Manifest;
+use synod::jobs::given_up::warning;
 use synod::jobs::{Counters, JobSummary};
 
 use super::output::{self, count, duration, plain, size};
 
 /// Slowest tasks that are shown.
 const SLOWEST: usize = 3;
+/// Tasks without which the job went on that are shown.
+const GIVEN_UP: usize = 3;
 /// Failed attempts that are shown.
 const FAILURES: usize = 2;
 /// Counters of the job's own that are shown.
@@ -55,6 +59,7 @@ impl Done<'_> {
         for (name, text) in facts(counters, report, files) {
             row(out, name, &text)?;
         }
+        print_given_up(out, report)?;
         print_slowest(out, report)?;
         print_failures(out, report)?;
         print_counters(out, counters, manifest.cut.counters)?;
@@ -126,6 +131,8 @@ fn mapped(counted: &Counters) -> String {
 /// What did not go well although the job is done.
 fn trouble(counted: &Counters, report: &JobReport) -> Vec<String> {
     let all = [
+        (counted.maps_given_up, "maps given up"),
+        (counted.reduces_given_up, "reduces given up"),
         (u64::from(report.failed_attempts), "failed attempts"),
         (u64::from(report.backup_attempts), "attempts beside slow ones"),
         (u64::from(report.lost_outputs), "lost map outputs"),
@@ -134,6 +141,25 @@ fn trouble(counted: &Counters, report: &JobReport) -> Vec<String> {
     ];
     let there = all.into_iter().filter(|(number, _)| *number > 0);
     there.map(|(number, what)| format!("{} {what}", count(number))).collect()
+}
+
+/// The first tasks that the job went on without.
+pub fn print_given_up(out: &mut impl Write, report: &JobReport) -> io::Result<()> {
+    for (index, one) in report.given_up.iter().take(GIVEN_UP).enumerate() {
+        let error = output::cut(&plain(&one.error), MESSAGE_CHARS);
+        row(out, if index == 0 { "given up" } else { "" }, &format!("{}: {error}", one.task))?;
+    }
+    match report.given_up.len().checked_sub(GIVEN_UP).filter(|more| *more > 0) {
+        Some(_) => row(out, "", "and more, see --json"),
+        None => Ok(()),
+    }
+}
+
+/// Says on stderr what a job went on without, however quiet it is to be: its output lacks that.
+pub fn warn_of_given_up(manifest: &Manifest) {
+    if let Some(warning) = warning(&manifest.counters, &manifest.given_up) {
+        eprintln!("synod: warning: {}", plain(&warning));
+    }
 }
 
 /// The tasks that took longest.
@@ -188,7 +214,6 @@ mod tests {
     use synod::jobs::cluster::TaskId;
     use synod::jobs::cluster::records::{AttemptFailure, Span};
     use synod::jobs::cluster::report::{FailureRow, Skew, TaskRow};
-    use synod::jobs::commit::Manifest;
 
     fn task(number: u32, millis: u64) -> TaskRow {
         let task = TaskId::map(number);
@@ -213,6 +238,7 @@ mod tests {
             message: "it\nbroke".into(),
             bad_record: None,
             permanent: false,
+            whole_job: false,
         };
         FailureRow { task: TaskId::map(7), failure }
     }

@@ -1,4 +1,4 @@
-//! Records that a command fails on, left out and kept beside the output.
+//! Records that a command fails on, left out and kept beside the output; tasks that it fails, gone on without.
 
 use std::fs;
 use std::path::Path;
@@ -101,4 +101,43 @@ fn a_reducer_goes_on_without_a_group_it_dies_of() {
         assert_eq!(skipped(&ran.output), [expected]);
         assert_eq!(ran.counter("Synod", "bad_groups_skipped"), Some(1));
     }
+}
+
+#[test]
+fn as_many_tasks_may_fail_as_the_properties_say_and_the_log_and_the_counters_tell_of_them() {
+    let bench = Bench::new();
+    for (name, text) in [("in/a", "1\n2\n"), ("in/b", "3\nbad\n"), ("in/c", "4\n")] {
+        bench.put(name, text);
+    }
+    let dies = bench.script("dies.sh", DIES);
+    let job = ["-input", "in", "-mapper", &dies, "-reducer", "cat"];
+    let some = properties(&["mapred.max.map.failures.percent=34", "mapreduce.map.maxattempts=3"]);
+    let ran = bench.run(&[&some[..], &job].concat());
+    assert_eq!(ran.text(), "1\t\n2\t\n4\t\n");
+    let warning = "synod: the job went on without 1 map task: ";
+    let said: Vec<&str> = ran.stderr.lines().filter(|line| line.starts_with(warning)).collect();
+    assert!(
+        said.len() == 1 && said[0].contains("m000001") && said[0].contains("code 9"),
+        "{said:?}"
+    );
+    assert!(!ran.stderr.contains("no effect here"), "{}", ran.stderr);
+    for (name, number) in [
+        ("Failed map tasks", Some(3)),
+        ("Map tasks given up", Some(1)),
+        ("Failed reduce tasks", None),
+    ] {
+        assert_eq!(ran.counter("Job Counters", name), number, "{name}: {}", ran.stderr);
+    }
+    let fewer = properties(&["mapreduce.map.failures.maxpercent=33"]);
+    let said = bench.fail(&[&fewer[..], &job].concat());
+    assert!(said.contains("1 of 3 map tasks have failed, more than the 33 percent"), "{said}");
+
+    let job = ["-input", "in", "-mapper", "cat", "-reducer", &dies, "-numReduceTasks", "8"];
+    let some = properties(&["mapreduce.reduce.failures.maxpercent=20"]);
+    let ran = bench.run(&[&some[..], &job].concat());
+    assert_eq!(ran.parts.len(), 7, "{:?}", ran.parts.keys());
+    assert_eq!(ran.counter("Job Counters", "Reduce tasks given up"), Some(1));
+    // Attempts that have failed, as Hadoop counts them: two in one process.
+    assert_eq!(ran.counter("Job Counters", "Failed reduce tasks"), Some(2));
+    assert!(ran.stderr.contains("went on without 1 reduce task: the part files"), "{}", ran.stderr);
 }

@@ -1,6 +1,7 @@
-//! What goes back to the waiting tasks: outputs that are lost or unreadable, attempts that do not move.
+//! What goes back to the waiting tasks: outputs that are lost or unreadable, attempts that do not move. And
+//! what does so no more: tasks that the job goes on without.
 
-use super::{Coordinator, put_task};
+use super::{Coordinator, Step, put_task};
 use crate::cluster::change::Change;
 use crate::cluster::names::{JobId, JobKey, TaskId, WorkerId};
 use crate::cluster::records::{AttemptFailure, Span, TaskDone, TaskRecord};
@@ -57,6 +58,7 @@ impl Coordinator {
                 message: format!("no progress for {} s", limit.as_secs()),
                 bad_record: None,
                 permanent: false,
+                whole_job: false,
             };
             let key = id.key(seat.key(task));
             change = change.if_created_at(key.clone(), claim.created).delete(key);
@@ -67,6 +69,21 @@ impl Coordinator {
             }
         }
         any.then_some(change)
+    }
+
+    /// The job goes on without a task that nobody works on: whoever claims it meanwhile writes its record.
+    pub(super) fn give_up(
+        &self,
+        id: &JobId,
+        job: &JobView,
+        task: TaskId,
+        why: String,
+    ) -> Option<Step> {
+        let found = job.tasks.get(&task)?;
+        // What it had made once is not the job's any more, its counts and side files neither.
+        let record =
+            TaskRecord { given_up: Some(why), lost: None, slow: None, ..found.record.clone() };
+        Some(Step::Change(put_task(self.guarded(), id, task, found, &record)))
     }
 }
 

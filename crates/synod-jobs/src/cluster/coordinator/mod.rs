@@ -5,8 +5,9 @@
 //! was created anew, nothing of the old one's takes effect. Its revision is the epoch.
 //!
 //! Tasks are not handed out here: workers claim them (`claim.rs`). The coordinator moves the job on,
-//! stores its plan (`planning.rs`), sends lost work back (`losses.rs`), lets slow tasks run a second time
-//! (`slowness.rs`), and ends what cannot succeed. Every state has a time limit.
+//! stores its plan (`planning.rs`), sends lost work back and gives up tasks that the job may do without
+//! (`losses.rs`), lets slow tasks run a second time (`slowness.rs`), and ends what cannot succeed. Every
+//! state has a time limit.
 
 mod losses;
 mod planning;
@@ -19,7 +20,7 @@ use crate::cluster::change::Change;
 use crate::cluster::names::{JobId, JobKey, TaskId, TaskKind};
 use crate::cluster::records::{Ended, JobRecord, JobState, TaskRecord, Totals, encode};
 use crate::cluster::report::JobReport;
-use crate::cluster::verdict::{Precedence, no_worker, output_in_use, precedence, verdict};
+use crate::cluster::verdict::{Precedence, Verdict, no_worker, output_in_use, precedence, verdict};
 use crate::cluster::view::{JobView, Stamped, View};
 use crate::commit::Manifest;
 use bytes::Bytes;
@@ -191,14 +192,16 @@ impl Coordinator {
         if job_view.cancel {
             return Some(self.end(id, job, Ended::Cancelled));
         }
-        if let Some(why) = verdict(job_view, &job.record) {
-            return Some(self.end(id, job, Ended::Failed(why)));
+        match verdict(job_view, &job.record) {
+            Some(Verdict::Ends(why)) => return Some(self.end(id, job, Ended::Failed(why))),
+            Some(Verdict::Without(task, why)) => return self.give_up(id, job_view, task, why),
+            None => {}
         }
         let Totals { maps, reduces, .. } = job.record.totals;
         // The maps of a job without reduces are its output.
         let (last, count) =
             if reduces == 0 { (TaskKind::Map, maps) } else { (TaskKind::Reduce, reduces) };
-        if job_view.done(last) == count {
+        if job_view.done(last) + job_view.given_up(last) == count {
             return Some(Step::Change(self.committing(id, job)));
         }
         self.paces.look(id, job_view, now);

@@ -129,7 +129,7 @@ impl Coordinator {
         if !job.record.spec.speculative {
             return None;
         }
-        let maps_left = job_view.done(TaskKind::Map) < job.record.totals.maps;
+        let maps_left = !job_view.are_over(TaskKind::Map);
         let kind = if maps_left { TaskKind::Map } else { TaskKind::Reduce };
         if job_view.waiting(kind).next().is_some() || backups(view) >= backups_allowed(view) {
             return None;

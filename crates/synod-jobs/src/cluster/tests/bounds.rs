@@ -153,6 +153,7 @@ fn a_task_with_more_failures_than_its_record_can_hold_ends_the_job() {
         message: "it broke".to_owned(),
         bad_record: Some(7),
         permanent: false,
+        whole_job: false,
     };
     let after = TaskRecord::default().failed(failure.clone(), true);
     assert_eq!((after.fatal_failure(MANY), after.failures.len()), (None, 1));

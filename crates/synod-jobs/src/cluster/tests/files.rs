@@ -5,8 +5,7 @@ use crate::cluster::names::{JobId, TaskId, WorkerId};
 use crate::cluster::output::{self, Winner};
 use crate::cluster::records::TaskOutput;
 use crate::cluster::shuffle::{Fetch, FetchError, MapLocation};
-use crate::commit::SUCCESS;
-use crate::counters::Counters;
+use crate::commit::{Account, SUCCESS};
 use crate::error::JobError;
 use crate::plan::{JobPlan, plan};
 use crate::progress::Progress;
@@ -157,11 +156,11 @@ fn attempts_run_one_by_one_give_the_output_of_a_local_run() {
     let left = fs::read_dir(path("work")).unwrap().count();
     assert_eq!(left, maps.len(), "only map outputs stay");
     let manifest =
-        output::commit(&spec, &id, &winners, &Counters::default(), &Progress::new()).unwrap();
+        output::commit(&spec, &id, &winners, &Account::default(), &Progress::new()).unwrap();
     output::tidy(&spec.output, &id, &Progress::new()).unwrap();
     // Publishing may be repeated by another coordinator.
     assert_eq!(
-        output::commit(&spec, &id, &winners, &Counters::default(), &Progress::new()).unwrap(),
+        output::commit(&spec, &id, &winners, &Account::default(), &Progress::new()).unwrap(),
         manifest
     );
     for part in ["part-00000", "part-00001"] {

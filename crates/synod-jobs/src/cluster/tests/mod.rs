@@ -3,6 +3,7 @@
 mod bounds;
 mod decisions;
 mod files;
+mod given_up;
 mod publishing;
 mod queue;
 mod shown;
@@ -283,6 +284,7 @@ impl Desk {
             message,
             bad_record,
             permanent: false,
+            whole_job: false,
         };
         let skips_allowed = self.record().record.spec.skip_bad_records > 0;
         let change = worker::failed(held, &self.job().tasks[&held.task], failure, skips_allowed);

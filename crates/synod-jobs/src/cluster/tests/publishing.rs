@@ -2,7 +2,7 @@
 
 use crate::cluster::names::{JobId, TaskId};
 use crate::cluster::output::{self, Winner};
-use crate::commit::SUCCESS;
+use crate::commit::{Account, SUCCESS};
 use crate::counters::Counters;
 use crate::error::JobError;
 use crate::progress::Progress;
@@ -59,7 +59,8 @@ fn a_commit_that_was_cut_short_after_any_step_is_brought_to_its_end_by_the_next(
     let folder = tempfile::tempdir().unwrap();
     let (spec, id, winners) = about_to_commit(folder.path());
     let counters = Counters { map_records_in: 5, ..Counters::default() };
-    let manifest = output::commit(&spec, &id, &winners, &counters, &Progress::new()).unwrap();
+    let account = Account::from(counters.clone());
+    let manifest = output::commit(&spec, &id, &winners, &account, &Progress::new()).unwrap();
     output::tidy(&spec.output, &id, &Progress::new()).unwrap();
     let whole = contents(&spec.output);
     assert_eq!(whole.len(), 5, "{whole:?}");
@@ -92,7 +93,7 @@ fn a_commit_that_was_cut_short_after_any_step_is_brought_to_its_end_by_the_next(
         for step in rest.iter().take(steps.saturating_sub(moves.len())) {
             step(&spec.output);
         }
-        let again = output::commit(&spec, &id, &winners, &counters, &Progress::new()).unwrap();
+        let again = output::commit(&spec, &id, &winners, &account, &Progress::new()).unwrap();
         assert_eq!(again, manifest, "after {steps} steps");
         output::tidy(&spec.output, &id, &Progress::new()).unwrap();
         assert_eq!(contents(&spec.output), whole, "after {steps} steps");
@@ -103,7 +104,7 @@ fn a_commit_that_was_cut_short_after_any_step_is_brought_to_its_end_by_the_next(
 #[test]
 fn a_commit_can_be_cancelled_until_success_is_there_and_not_afterwards() {
     let folder = tempfile::tempdir().unwrap();
-    let counters = Counters::default();
+    let account = Account::default();
     let cancelled = Progress::new();
     cancelled.cancel();
     // Whatever was moved already: readers must not take it for the output.
@@ -113,7 +114,7 @@ fn a_commit_can_be_cancelled_until_success_is_there_and_not_afterwards() {
             let from = spec.output.join("_temporary/01/r000000-1/part-00000");
             fs::rename(from, spec.output.join("part-00000")).unwrap();
         }
-        let error = output::commit(&spec, &id, &winners, &counters, &cancelled).unwrap_err();
+        let error = output::commit(&spec, &id, &winners, &account, &cancelled).unwrap_err();
         assert!(matches!(error, JobError::Cancelled), "{error}");
         assert!(!spec.output.join(SUCCESS).exists());
         let progress = Progress::new();
@@ -123,12 +124,12 @@ fn a_commit_can_be_cancelled_until_success_is_there_and_not_afterwards() {
     }
     let (spec, id, winners) = about_to_commit(folder.path());
     let progress = Progress::new();
-    let manifest = output::commit(&spec, &id, &winners, &counters, &progress).unwrap();
+    let manifest = output::commit(&spec, &id, &winners, &account, &progress).unwrap();
     assert!(progress.moves() >= 4, "each file is a move");
     // A coordinator that died between the last two steps.
     fs::create_dir_all(spec.output.join("_temporary/01")).unwrap();
     for _ in 0..2 {
-        let again = output::commit(&spec, &id, &winners, &counters, &cancelled).unwrap();
+        let again = output::commit(&spec, &id, &winners, &account, &cancelled).unwrap();
         assert_eq!(again, manifest);
         output::tidy(&spec.output, &id, &cancelled).unwrap();
         assert_eq!(contents(&spec.output).len(), 5);
@@ -139,18 +140,18 @@ fn a_commit_can_be_cancelled_until_success_is_there_and_not_afterwards() {
 fn a_coordinator_that_wakes_up_late_does_not_publish_into_what_is_somebody_elses_now() {
     let folder = tempfile::tempdir().unwrap();
     let (spec, id, winners) = about_to_commit(folder.path());
-    let counters = Counters::default();
-    output::commit(&spec, &id, &winners, &counters, &Progress::new()).unwrap();
+    let account = Account::default();
+    output::commit(&spec, &id, &winners, &account, &Progress::new()).unwrap();
     output::tidy(&spec.output, &id, &Progress::new()).unwrap();
     // The user has removed the output, and another job writes there.
     fs::remove_dir_all(&spec.output).unwrap();
-    assert!(output::commit(&spec, &id, &winners, &counters, &Progress::new()).is_err());
+    assert!(output::commit(&spec, &id, &winners, &account, &Progress::new()).is_err());
     let other: JobId = "02".parse().unwrap();
     output::create(&spec.output, &other).unwrap();
     fs::write(spec.output.join("part-00000"), "2\n").unwrap();
-    assert!(output::commit(&spec, &id, &winners, &counters, &Progress::new()).is_err());
+    assert!(output::commit(&spec, &id, &winners, &account, &Progress::new()).is_err());
     fs::write(spec.output.join(SUCCESS), "{\"job\":\"sort\"}").unwrap();
-    assert!(output::commit(&spec, &id, &winners, &counters, &Progress::new()).is_err());
+    assert!(output::commit(&spec, &id, &winners, &account, &Progress::new()).is_err());
     output::clean(&spec.output, &id, &Progress::new()).unwrap();
     assert!(spec.output.join("_temporary/02").is_dir(), "the other job's mark stays");
     assert_eq!(contents(&spec.output)["part-00000"], "2\n");
@@ -195,15 +196,15 @@ fn a_removal_that_was_cut_short_anywhere_is_brought_to_its_end_by_the_next() {
 #[test]
 fn a_replaced_coordinator_publishes_before_the_end_of_its_job_or_never() {
     let folder = tempfile::tempdir().unwrap();
-    let (counters, progress, wish) = (Counters::default(), Progress::new(), Progress::new());
+    let (account, progress, wish) = (Account::default(), Progress::new(), Progress::new());
     wish.cancel();
     for is_first in [true, false] {
         // The old one stands right before the last step; the new one has heard of a wish to cancel.
         let (spec, id, winners) = about_to_commit(folder.path());
-        let manifest = output::commit(&spec, &id, &winners, &counters, &progress).unwrap();
+        let manifest = output::commit(&spec, &id, &winners, &account, &progress).unwrap();
         let (draft, marker) = (spec.output.join(DRAFT), spec.output.join(SUCCESS));
         fs::rename(&marker, &draft).unwrap();
-        let error = output::commit(&spec, &id, &winners, &counters, &wish).unwrap_err();
+        let error = output::commit(&spec, &id, &winners, &account, &wish).unwrap_err();
         assert!(matches!(error, JobError::Cancelled), "{error}");
         if is_first {
             fs::rename(&draft, &marker).unwrap();
@@ -230,7 +231,7 @@ fn a_replaced_coordinator_publishes_before_the_end_of_its_job_or_never() {
     // Half way through the removal there is nothing left either that it could publish.
     let (spec, id, winners) = about_to_commit(folder.path());
     fs::rename(spec.output.join("_temporary/01"), spec.output.join("_temporary/01.ended")).unwrap();
-    output::commit(&spec, &id, &winners, &counters, &progress).unwrap_err();
+    output::commit(&spec, &id, &winners, &account, &progress).unwrap_err();
     assert_eq!(output::clean(&spec.output, &id, &progress).unwrap(), None);
     assert!(!spec.output.exists());
 }
@@ -239,7 +240,7 @@ fn a_replaced_coordinator_publishes_before_the_end_of_its_job_or_never() {
 fn an_output_of_which_nobody_can_tell_whether_it_is_complete_is_not_removed() {
     let folder = tempfile::tempdir().unwrap();
     let (spec, id, winners) = about_to_commit(folder.path());
-    output::commit(&spec, &id, &winners, &Counters::default(), &Progress::new()).unwrap();
+    output::commit(&spec, &id, &winners, &Account::default(), &Progress::new()).unwrap();
     // Reading it fails, and not because it is absent.
     fs::remove_file(spec.output.join(SUCCESS)).unwrap();
     fs::create_dir(spec.output.join(SUCCESS)).unwrap();
@@ -253,8 +254,8 @@ fn an_output_of_which_nobody_can_tell_whether_it_is_complete_is_not_removed() {
 fn what_cannot_be_tidied_up_is_named_and_the_output_stays_complete() {
     let folder = tempfile::tempdir().unwrap();
     let (spec, id, winners) = about_to_commit(folder.path());
-    let (counters, progress) = (Counters::default(), Progress::new());
-    let manifest = output::commit(&spec, &id, &winners, &counters, &progress).unwrap();
+    let (account, progress) = (Account::default(), Progress::new());
+    let manifest = output::commit(&spec, &id, &winners, &account, &progress).unwrap();
     // Entries that nobody can remove: the kernel's own.
     let own = spec.output.join("_temporary/01");
     fs::remove_dir_all(&own).unwrap();
@@ -263,7 +264,7 @@ fn what_cannot_be_tidied_up_is_named_and_the_output_stays_complete() {
     assert!(why.contains("_temporary/01/"), "{why}");
     fs::remove_file(&own).unwrap();
     // Whoever publishes again finds the same.
-    let again = output::commit(&spec, &id, &winners, &counters, &progress).unwrap();
+    let again = output::commit(&spec, &id, &winners, &account, &progress).unwrap();
     assert_eq!(again, manifest);
     output::tidy(&spec.output, &id, &progress).unwrap();
     assert_eq!(contents(&spec.output).len(), 5);
@@ -290,8 +291,8 @@ fn a_side_file_of_a_record_is_published_within_the_output_folder_under_a_name_of
         fs::create_dir(own.join("side/a")).unwrap();
         fs::write(own.join("side/a/b"), "theirs").unwrap();
         winners[1].side_files.push(SideFile { name: name.to_owned(), bytes: 6 });
-        let counters = Counters::default();
-        let error = output::commit(&spec, &id, &winners, &counters, &Progress::new()).unwrap_err();
+        let account = Account::default();
+        let error = output::commit(&spec, &id, &winners, &account, &Progress::new()).unwrap_err();
         let why = error.to_string();
         assert!(why.contains(&format!("side file {name}: ")) && error.is_permanent(), "{why}");
         for mine in [folder.path().join("mine"), home.join("mine")] {
@@ -306,16 +307,16 @@ fn a_side_file_of_a_record_is_published_within_the_output_folder_under_a_name_of
 fn who_publishes_again_does_not_take_names_from_a_manifest_that_the_records_do_not_know() {
     let folder = tempfile::tempdir().unwrap();
     let (spec, id, winners) = about_to_commit(folder.path());
-    let (counters, progress) = (Counters::default(), Progress::new());
-    let manifest = output::commit(&spec, &id, &winners, &counters, &progress).unwrap();
+    let (account, progress) = (Account::default(), Progress::new());
+    let manifest = output::commit(&spec, &id, &winners, &account, &progress).unwrap();
     output::tidy(&spec.output, &id, &progress).unwrap();
-    assert_eq!(output::commit(&spec, &id, &winners, &counters, &progress).unwrap(), manifest);
+    assert_eq!(output::commit(&spec, &id, &winners, &account, &progress).unwrap(), manifest);
     let mut part = manifest.clone();
     part.parts[0].name = "../mine".to_owned();
     let mut side = manifest.clone();
     side.side_files[1].name = "../mine".to_owned();
     for other in [part, side] {
         fs::write(spec.output.join(SUCCESS), serde_json::to_vec(&other).unwrap()).unwrap();
-        assert!(output::commit(&spec, &id, &winners, &counters, &progress).is_err());
+        assert!(output::commit(&spec, &id, &winners, &account, &progress).is_err());
     }
 }

@@ -4,7 +4,7 @@
 use super::Arguments;
 use super::options::OPTIONS;
 use crate::streaming::properties::Properties;
-use crate::streaming::properties::known::{LOSSES, not_interpreted, without_effect};
+use crate::streaming::properties::known::{not_interpreted, without_effect};
 
 /// Names in one notice. A file of a whole cluster's properties has hundreds.
 const MOST_NAMES: usize = 20;
@@ -27,14 +27,6 @@ pub fn notices(arguments: &Arguments, properties: &Properties) -> Vec<String> {
     }
     if !idle.is_empty() {
         notices.push(format!("options that have no effect here: -{}", idle.join(", -")));
-    }
-    for name in LOSSES {
-        if properties.get(name).is_some_and(|share| share.trim().parse() != Ok(0)) {
-            notices.push(format!(
-                "{name}: no task may be lost here; the job fails with the first one that has failed \
-                 as often as it may"
-            ));
-        }
     }
     let named = [
         ("properties that have no effect here", without_effect(properties)),
@@ -90,16 +82,6 @@ mod tests {
         );
         assert!(of("--endpoints a:1 -background", &[]).is_empty());
         assert!(of("-input in", &[("mapreduce.job.reduces", "2")]).is_empty());
-    }
-
-    #[test]
-    fn whoever_allows_tasks_to_be_lost_is_told_that_none_may_be() {
-        let map = "mapreduce.map.failures.maxpercent";
-        for name in [map, "mapred.max.map.failures.percent"] {
-            let notices = of("", &[(name, "5")]);
-            assert!(notices.len() == 1 && notices[0].starts_with(map), "{notices:?}");
-        }
-        assert!(of("", &[(map, "0")]).is_empty());
     }
 
     #[test]

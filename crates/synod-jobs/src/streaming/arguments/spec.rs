@@ -38,6 +38,8 @@ pub fn spec(
     spec.lazy_output = arguments.has("lazyOutput") || settings.output == OutputClass::Null;
     spec.speculative = properties.flag("mapreduce.map.speculative", true)
         && properties.flag("mapreduce.reduce.speculative", true);
+    spec.failed_maps_percent = percent(properties, "mapreduce.map.failures.maxpercent")?;
+    spec.failed_reduces_percent = percent(properties, "mapreduce.reduce.failures.maxpercent")?;
     spec.slots = number_of(arguments, "slots")?;
     if only_maps(arguments)?.is_some() {
         // One after the other, on the thread that began.
@@ -79,6 +81,17 @@ fn number_of<T: std::str::FromStr>(
     match text.parse() {
         Ok(number) => Ok(Some(number)),
         Err(_) => Err(JobError::BadSpec { what: format!("--{name} {text}: write a number") }),
+    }
+}
+
+/// How many of a hundred tasks may be given up. In Hadoop more than a hundred are all, and less than none
+/// fail every job.
+fn percent(properties: &Properties, name: &str) -> Result<u32, JobError> {
+    match properties.number::<i32>(name)?.unwrap_or(0) {
+        percent @ 0.. => Ok(percent.min(100).unsigned_abs()),
+        percent => {
+            Err(JobError::BadSpec { what: format!("property {name}: {percent} is no percentage") })
+        }
     }
 }
 

@@ -28,6 +28,7 @@ const HEEDED: &[&str] = &[
     "mapreduce.job.user.name",
     "mapreduce.job.working.dir",
     "mapreduce.map.env",
+    "mapreduce.map.failures.maxpercent",
     "mapreduce.map.maxattempts",
     "mapreduce.map.output.key.field.separator",
     "mapreduce.map.skip.maxrecords",
@@ -39,6 +40,7 @@ const HEEDED: &[&str] = &[
     "mapreduce.partition.keycomparator.options",
     "mapreduce.partition.keypartitioner.options",
     "mapreduce.reduce.env",
+    "mapreduce.reduce.failures.maxpercent",
     "mapreduce.reduce.maxattempts",
     "mapreduce.reduce.skip.maxgroups",
     "mapreduce.reduce.speculative",
@@ -105,7 +107,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "mapreduce.job.tags",
     "mapreduce.job.ubertask.",
     "mapreduce.map.cpu.vcores",
-    "mapreduce.map.failures.maxpercent",
     "mapreduce.map.java.opts",
     "mapreduce.map.log.level",
     "mapreduce.map.memory.mb",
@@ -116,7 +117,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "mapreduce.map.sort.spill.percent",
     "mapreduce.output.fileoutputformat.compress.type",
     "mapreduce.reduce.cpu.vcores",
-    "mapreduce.reduce.failures.maxpercent",
     "mapreduce.reduce.input.buffer.percent",
     "mapreduce.reduce.java.opts",
     "mapreduce.reduce.log.level",
@@ -136,11 +136,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "tmpfiles",
     "yarn.",
 ];
-
-/// In Hadoop a job is done although so many of a hundred of its tasks have failed, without their output.
-/// Here it is not, which whoever relies on it is told in a sentence of its own.
-pub const LOSSES: &[&str] =
-    &["mapreduce.map.failures.maxpercent", "mapreduce.reduce.failures.maxpercent"];
 
 /// What Synod makes of a property.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,11 +166,11 @@ pub fn not_interpreted(properties: &Properties) -> Vec<&str> {
 }
 
 /// The properties that are understood and change nothing, ascending; without those that ask for what
-/// is done in any case, and without [`LOSSES`].
+/// is done in any case.
 pub fn without_effect(properties: &Properties) -> Vec<&str> {
     let asks_for_more = |name: &str| match name {
         "mapreduce.fileoutputcommitter.marksuccessfuljobs" => !properties.flag(name, true),
-        _ => use_of(name) == Use::WithoutEffect && !LOSSES.contains(&name),
+        _ => use_of(name) == Use::WithoutEffect,
     };
     properties.iter().map(|(name, _)| name).filter(|name| asks_for_more(name)).collect()
 }

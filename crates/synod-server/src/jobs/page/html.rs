@@ -80,8 +80,17 @@ pub(super) fn job(one: &One<'_>) -> Bytes {
         page.element("dt", name);
         page.element("dd", &value);
     }
+    if let Some(given_up) = given_up(row) {
+        page.element("dt", "Given up");
+        page.element("dd", &given_up);
+    }
     page.raw("</dl>");
     let report = &one.job.report;
+    page.table(
+        "Tasks given up",
+        &["Task", "Error"],
+        report.given_up.iter().take(ROWS).map(|one| vec![one.task.to_string(), one.error.clone()]),
+    );
     page.table(
         "Slowest tasks",
         &["Task", "Attempt", "Node", "Time"],
@@ -104,6 +113,12 @@ pub(super) fn job(one: &One<'_>) -> Bytes {
         }),
     );
     page.end()
+}
+
+/// What a job goes on without; `None` if that is nothing.
+fn given_up(job: &JobRow) -> Option<String> {
+    let (maps, reduces) = (job.progress.maps_given_up, job.progress.reduces_given_up);
+    (maps + reduces > 0).then(|| format!("{maps} maps, {reduces} reduces"))
 }
 
 /// A page that is being written.
@@ -187,6 +202,9 @@ impl Page {
         self.text(&job.id.to_string());
         self.raw("</div></td><td>");
         self.chip(job);
+        if let Some(given_up) = given_up(job) {
+            self.element("div", &format!("without {given_up}"));
+        }
         self.raw("</td><td>");
         let progress = &job.progress;
         if job.ended_ms == 0 {

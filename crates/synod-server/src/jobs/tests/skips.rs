@@ -1,4 +1,5 @@
-//! Records and groups that a job's own functions fail on, left out by attempts on several nodes.
+//! Records and groups that a job's own functions fail on, left out by attempts on several nodes; and tasks that
+//! a job goes on without after all nodes have failed them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use synod_jobs::cluster::TaskId;
+use synod_jobs::given_up::GivenUp;
 use synod_jobs::{JobSpec, Progress, run_built_in};
 
 use super::bench::{Bench, Kind};
@@ -96,6 +98,40 @@ async fn records_a_map_function_panics_on_are_left_out_by_several_nodes_and_kept
     let spec = JobSpec { skip_bad_records: 1, ..picky(&bench, "too-many") };
     let said = bench.run(&spec).await.unwrap_err().to_string();
     assert!(said.contains("more than 1 bad records") && said.contains("writes a tab"), "{said}");
+    assert!(!spec.output.exists());
+}
+
+#[tokio::test]
+async fn maps_that_no_node_can_do_are_given_up_and_the_output_is_the_one_of_a_single_process() {
+    let begun = Begun::default();
+    let bench = three(&begun).await;
+    fs::write(bench.path("in"), "a\t7\nb\t8\nno tab\nc\t6\nd\t5\nnot one\ne\t4\n").unwrap();
+    let tolerant = |output: &str, percent| JobSpec {
+        skip_bad_records: 0,
+        failed_maps_percent: percent,
+        ..picky(&bench, output)
+    };
+    let here = tolerant("here", 60);
+    let ran = tokio::task::spawn_blocking(move || run_built_in(&here, &Progress::new()));
+    let here = ran.await.unwrap().unwrap().manifest;
+    let there = bench.run(&tolerant("there", 60)).await.unwrap();
+    assert!(files(&bench.path("there")) == files(&bench.path("here")));
+    assert_eq!(there.manifest.parts, here.parts);
+    let tasks = |given_up: &[GivenUp]| given_up.iter().map(|one| one.task).collect::<Vec<_>>();
+    let lost = tasks(&there.manifest.given_up);
+    assert!(lost.len() == 2 && lost == tasks(&here.given_up), "{lost:?}");
+    assert!(there.manifest.given_up.iter().all(|one| one.error.contains("writes a tab")));
+    assert_eq!(there.report.given_up, there.manifest.given_up);
+    let counted =
+        [&there.manifest.counters, &here.counters].map(|c| (c.maps_given_up, c.map_records_in));
+    assert_eq!(counted[0], counted[1]);
+    // A record that fails a second time cannot be had by a third attempt.
+    for task in lost {
+        assert_eq!(begun.0.lock().unwrap()[&task].len(), 2);
+    }
+    let spec = tolerant("too-many", 20);
+    let said = bench.run(&spec).await.unwrap_err().to_string();
+    assert!(said.contains("map tasks have failed, more than the 20 percent"), "{said}");
     assert!(!spec.output.exists());
 }
 

@@ -150,11 +150,15 @@ const NAME_CHARS: usize = 30;
 
 fn table_row(row: &JobRow, now: u64) -> Vec<String> {
     let progress = &row.progress;
-    let state = if row.cancelling { "cancelling" } else { row.state };
+    let mut state = if row.cancelling { "cancelling" } else { row.state }.to_owned();
+    let given_up = progress.maps_given_up + progress.reduces_given_up;
+    if given_up > 0 {
+        state += &format!(", {given_up} given up");
+    }
     vec![
         row.id.to_string(),
         output::cut(&plain(&row.name), NAME_CHARS),
-        state.to_owned(),
+        state,
         format!("{}/{}", progress.maps_done, progress.maps_total),
         format!("{}/{}", progress.reduces_done, progress.reduces_total),
         output::size(progress.bytes_total),

@@ -31,6 +31,7 @@ pub async fn show(out: &mut impl Write, kv: &Remote, id: &JobId, as_json: bool) 
     if job.row.ended_ms == 0 {
         print_running(out, &job, now_ms())?;
     }
+    summary::print_given_up(out, &job.report)?;
     summary::print_slowest(out, &job.report)?;
     summary::print_failures(out, &job.report)?;
     summary::print_counters(out, &job.report.counters, job.report.counters_left_out)?;
@@ -56,7 +57,7 @@ fn facts(job: &JobDetail, now: u64) -> Vec<(&'static str, String)> {
     for (name, value) in job.spec.options.iter().take(SETTINGS) {
         facts.push(("option", cut(&plain(&format!("{name}={value}")), TEXT_CHARS)));
     }
-    let tasks = format!(
+    let mut tasks = format!(
         "{} of {} maps, {} of {} reduces; {} running",
         progress.maps_done,
         progress.maps_total,
@@ -64,6 +65,10 @@ fn facts(job: &JobDetail, now: u64) -> Vec<(&'static str, String)> {
         progress.reduces_total,
         progress.attempts_running
     );
+    let (maps, reduces) = (progress.maps_given_up, progress.reduces_given_up);
+    if maps + reduces > 0 {
+        tasks += &format!("; {maps} maps and {reduces} reduces given up");
+    }
     facts.push(("tasks", tasks));
     if job.report.counters.map_records_in > 0 {
         let files = progress.reduces_done;

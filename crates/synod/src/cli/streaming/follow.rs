@@ -192,7 +192,7 @@ impl View {
         };
         let reduce = match now.phase {
             Phase::Planning | Phase::Map => 0,
-            Phase::Reduce => percent(now.reduces_done, now.reduces_total),
+            Phase::Reduce => percent(now.reduces_over(), now.reduces_total),
             Phase::Commit | Phase::Done => 100,
         };
         if self.last == Some((map, reduce)) {

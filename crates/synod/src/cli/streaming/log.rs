@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use synod::jobs::commit::Manifest;
-use synod::jobs::{Counters, TaskLog};
+use synod::jobs::{Counters, JobSummary, TaskLog};
 
 use super::dates::Date;
 
@@ -38,8 +38,10 @@ impl TaskLog for CommandLog {
 }
 
 /// What a job counted, in the layout of Hadoop's client; `combines` if it has a combiner.
-pub fn counters(counters: &Counters, combines: bool) -> String {
-    in_layout([groups(counters, combines), groups_of_commands(counters)].concat())
+pub fn counters(summary: &JobSummary, combines: bool) -> String {
+    let counters = &summary.manifest.counters;
+    let groups = [of_tasks(summary), groups(counters, combines), groups_of_commands(counters)];
+    in_layout(groups.concat())
 }
 
 /// How many counters are missing, and where they are, if the records of a cluster do not hold all.
@@ -66,6 +68,23 @@ fn in_layout(groups: Vec<Group>) -> String {
 }
 
 type Group = (String, Vec<(String, i128)>);
+
+/// Attempts that have failed, under the names that Hadoop has for their number (`NUM_FAILED_MAPS`,
+/// `NUM_FAILED_REDUCES`), and tasks that the job went on without. As there, what did not happen is not shown.
+fn of_tasks(summary: &JobSummary) -> Vec<Group> {
+    let (report, counters) = (&summary.report, &summary.manifest.counters);
+    let of_maps = report.failed_map_attempts;
+    let all = [
+        ("Failed map tasks", u64::from(of_maps)),
+        ("Failed reduce tasks", u64::from(report.failed_attempts.saturating_sub(of_maps))),
+        ("Map tasks given up", counters.maps_given_up),
+        ("Reduce tasks given up", counters.reduces_given_up),
+    ];
+    let there = all.into_iter().filter(|(_, number)| *number > 0);
+    let there: Vec<(String, i128)> =
+        there.map(|(name, number)| (name.to_owned(), number.into())).collect();
+    if there.is_empty() { Vec::new() } else { vec![("Job Counters".to_owned(), there)] }
+}
 
 fn groups(counters: &Counters, combines: bool) -> Vec<Group> {
     // Each pair of a mapper goes through the combiner once.
@@ -121,6 +140,7 @@ fn groups_of_commands(counters: &Counters) -> Vec<Group> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use synod::jobs::cluster::JobReport;
 
     #[test]
     fn counters_stand_in_groups() {
@@ -128,10 +148,19 @@ mod tests {
         counted.count("G,a b", 7);
         counted.count("G,a b,-", 9);
         counted.count("bad_records_skipped", 1);
-        let text = counters(&counted, false);
+        let manifest = Manifest { counters: counted, ..Manifest::default() };
+        let report = JobReport::default();
+        let mut summary = JobSummary { manifest, splits: 1, input_bytes: 0, report };
+        let text = counters(&summary, false);
         assert!(
             text.starts_with("Counters: 14\n\tMap-Reduce Framework\n\t\tMap input records=5\n")
         );
         assert!(text.ends_with("\n\tG\n\t\ta b=-2\n\tSynod\n\t\tbad_records_skipped=1"), "{text}");
+        (summary.report.failed_attempts, summary.report.failed_map_attempts) = (5, 4);
+        summary.manifest.counters.maps_given_up = 1;
+        let text = counters(&summary, false);
+        let tasks = "Failed map tasks=4\n\t\tFailed reduce tasks=1\n\t\tMap tasks given up=1";
+        let start = format!("Counters: 17\n\tJob Counters\n\t\t{tasks}\n\tMap-Reduce Framework\n");
+        assert!(text.starts_with(&start), "{text}");
     }
 }

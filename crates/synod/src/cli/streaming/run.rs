@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use synod::jobs::given_up::warning;
 use synod::jobs::streaming::arguments::lint::lint;
 use synod::jobs::streaming::arguments::notices::notices;
 use synod::jobs::streaming::arguments::submission::{Outside, Submission};
@@ -19,6 +20,7 @@ use super::log;
 use super::on::{HandOver, refuse_what_was_meant_for_another};
 use crate::cli::Outcome;
 use crate::cli::failure::Failure;
+use crate::cli::output::plain;
 use crate::cli::summary::Done;
 
 /// What shells say of a process that SIGINT ended.
@@ -186,8 +188,11 @@ fn run(submission: &Submission, arguments: &Arguments, style: Style) -> Result<(
         log::info("mapreduce.Job", &format!("Job {job_id} failed with state FAILED"));
     }
     let summary = result?;
+    if let Some(lost) = warning(&summary.manifest.counters, &summary.manifest.given_up) {
+        say(style, "WARN", &plain(&lost));
+    }
     let combines = Settings::read(&submission.properties).map_err(Stop::Job)?.combiner.is_some();
-    let counted = log::counters(&summary.manifest.counters, combines);
+    let counted = log::counters(&summary, combines);
     match style {
         Style::Hadoop => {
             log::info("mapreduce.Job", &format!("Job {job_id} completed successfully"));

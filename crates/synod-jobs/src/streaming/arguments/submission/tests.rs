@@ -205,3 +205,24 @@ fn the_lint_names_what_is_not_portable() {
         assert!(found.contains(part), "{more:?}: {found}");
     }
 }
+
+#[test]
+fn shares_of_tasks_that_may_fail_are_read_under_old_and_new_names() {
+    let shares = |words: &[&str]| {
+        let spec = with(&[&["-mapper", "cat"], words].concat()).spec;
+        (spec.failed_maps_percent, spec.failed_reduces_percent)
+    };
+    assert_eq!(shares(&[]), (0, 0));
+    let new = ["-D", "mapreduce.map.failures.maxpercent=5"];
+    assert_eq!(
+        shares(&[&new[..], &["-D", "mapreduce.reduce.failures.maxpercent=100"]].concat()),
+        (5, 100)
+    );
+    assert_eq!(shares(&["-jobconf", "mapred.max.map.failures.percent= 7 "]), (7, 0));
+    assert_eq!(shares(&["-jobconf", "mapred.max.reduce.failures.percent=1000"]), (0, 100));
+    for wrong in ["-1", "5%", " ", "0.5"] {
+        let property = format!("mapreduce.map.failures.maxpercent={wrong}");
+        let said = submit(&[&["-D", &property], BASE, &["-mapper", "cat"]].concat()).unwrap_err();
+        assert!(said.to_string().contains("mapreduce.map.failures.maxpercent"), "{wrong}: {said}");
+    }
+}

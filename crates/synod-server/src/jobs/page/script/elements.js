@@ -62,6 +62,9 @@ function took(row, now) {
   return Math.max(0, (row.ended_ms || now) - row.started_ms);
 }
 const stateName = (row) => (row.cancelling ? "cancelling" : row.state);
+const withoutTasks = (row) => [[row.maps_given_up, " map"], [row.reduces_given_up, " reduce"]]
+  .filter(([number]) => number > 0)
+  .map(([number, what]) => count(number) + what + (number === 1 ? "" : "s")).join(" and ");
 const chip = (row) => el("span", { class: "chip chip-" + row.state }, stateName(row));
 const percent = (part, whole) => (whole ? Math.min(1, part / whole) : 0);
 

@@ -17,6 +17,8 @@ function showJob(answer) {
   timeline(answer, ended);
   skew(row);
   part("running", main, [row.running, ended ? 0 : now], () => runningCard(row, now));
+  part("given_up", main, [row.report.given_up, row.maps_given_up, row.reduces_given_up], () =>
+    givenUpCard(row));
   part("failures", main, [row.report.failures, row.report.failed_attempts], () => failuresCard(row));
   part("tables", main, [row.report.tasks.length, row.report.counters.user, row.spec], () =>
     el("div", { class: "two" }, slowestCard(row), countersCard(row), settingsCard(row)));
@@ -27,18 +29,19 @@ function progressCard(row, now, ended) {
   const broken = ended && row.state !== "done";
   const kind = (own) => (broken ? "broken" : ended ? "ended" : own);
   const lines = [
-    ["Map", percent(row.maps_done, row.maps_total), "",
+    ["Map", percent(row.maps_done + row.maps_given_up, row.maps_total), "",
       row.maps_done + " of " + row.maps_total + " · " + size(row.bytes_read) + " of " + size(row.bytes_total)],
   ];
   if (row.phase === "map") lines[0][1] = percent(row.bytes_read, row.bytes_total);
   if (row.reduces_total > 0) {
-    lines.push(["Reduce", percent(row.reduces_done, row.reduces_total), "reduce",
+    lines.push(["Reduce", percent(row.reduces_done + row.reduces_given_up, row.reduces_total), "reduce",
       row.reduces_done + " of " + row.reduces_total + " · " + size(row.bytes_written) + " written"]);
   }
   const facts = [];
   if (took(row, now) !== null) facts.push((ended ? "took " : "running for ") + time(took(row, now)));
   if (row.rate !== null && !ended) facts.push(size(row.rate) + "/s");
   if (row.left_ms !== null && !ended) facts.push("about " + about(row.left_ms) + " left in this phase");
+  if (withoutTasks(row)) facts.push("without " + withoutTasks(row));
   if (!ended) facts.push(row.attempts_running + " attempts running");
   facts.push("submitted " + ago(row.submitted_ms, now));
   return el("section", { class: "card", "aria-label": "Progress" },
@@ -63,6 +66,8 @@ function figuresCard(row) {
     ["Records out", count(c.reduce_records_out), " " + size(c.reduce_bytes_out)],
   ];
   const trouble = [
+    ["Failed maps, given up", row.maps_given_up],
+    ["Failed reduces, given up", row.reduces_given_up],
     ["Failed attempts", r.failed_attempts],
     ["Backup attempts", r.backup_attempts],
     ["Lost map outputs", r.lost_outputs],

@@ -46,6 +46,7 @@ function activeTable(rows, now) {
     const tasks = reducing
       ? row.reduces_done + " of " + row.reduces_total + " reduces"
       : row.maps_done + " of " + row.maps_total + " maps";
+    const without = withoutTasks(row);
     const what = row.phase === "map" || reducing
       ? row.phase + " " + Math.floor(fraction * 100) + " %" : row.phase;
     return [
@@ -53,7 +54,7 @@ function activeTable(rows, now) {
       chip(row),
       [meter(fraction, reducing ? "reduce" : "", "Progress of " + row.name),
         el("div", { class: "small quiet" }, what)],
-      row.maps_total ? tasks : "–",
+      [row.maps_total ? tasks : "–", without && el("div", { class: "small quiet" }, "without " + without)],
       row.rate === null ? "–" : size(row.rate) + "/s",
       row.left_ms === null ? "–" : about(row.left_ms),
       took(row, now) === null ? "–" : time(took(row, now)),
@@ -65,7 +66,8 @@ function endedTable(rows, now) {
     column("Tasks", "num wide"), column("Time", "num"), column("Submitted", "num")];
   return table(headings, rows.map((row) => [
     named(row),
-    [chip(row), row.message && el("div", { class: "small quiet" }, short(row.message, 160))],
+    [chip(row), row.message && el("div", { class: "small quiet" }, short(row.message, 160)),
+      withoutTasks(row) && el("div", { class: "small quiet" }, "without " + withoutTasks(row))],
     row.bytes_total ? size(row.bytes_total) : "–",
     row.maps_total ? count(row.maps_total) + " + " + count(row.reduces_total) : "–",
     took(row, now) === null ? "–" : time(took(row, now)),
@@ -75,6 +77,6 @@ function endedTable(rows, now) {
 const short = (text, most) => (text.length > most ? text.slice(0, most) + "…" : text);
 function fractionOf(row) {
   if (row.phase === "map") return percent(row.bytes_read, row.bytes_total);
-  if (row.phase === "reduce") return percent(row.reduces_done, row.reduces_total);
+  if (row.phase === "reduce") return percent(row.reduces_done + row.reduces_given_up, row.reduces_total);
   return row.phase === "planning" ? 0 : 1;
 }

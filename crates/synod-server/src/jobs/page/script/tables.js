@@ -28,6 +28,16 @@ function failuresCard(row) {
     ])),
     left > 0 && el("p", { class: "quiet" }, "and " + count(left) + " more"));
 }
+function givenUpCard(row) {
+  const tasks = row.report.given_up || [];
+  if (tasks.length === 0) return null;
+  const shown = tasks.slice(0, 100);
+  const left = row.maps_given_up + row.reduces_given_up - shown.length;
+  return el("section", { class: "card" }, el("h2", {}, "Tasks given up"),
+    el("p", {}, "They failed as often as they may, and the job goes on without them: nothing of them is in the output."),
+    table([column("Task", "keep mono"), column("Error", "text")], shown.map((t) => [t.task, t.error || "–"])),
+    left > 0 && el("p", { class: "quiet" }, "and " + count(left) + " more"));
+}
 function slowestCard(row) {
   const tasks = [...row.report.tasks].sort((a, b) => (b.e - b.s) - (a.e - a.s)).slice(0, 10);
   if (tasks.length === 0) return null;
@@ -56,6 +66,8 @@ function settingsCard(row) {
   for (const [name, value] of Object.entries(s.options)) facts.push(["Option", name + "=" + value]);
   if (s.after.length > 0) facts.push(["After", s.after.join(" ")]);
   if (s.skip_bad_records > 0) facts.push(["Bad records", "up to " + count(s.skip_bad_records) + " are left out"]);
+  for (const [name, percent] of [["Maps", s.failed_maps_percent], ["Reduces", s.failed_reduces_percent]])
+    if (percent > 0) facts.push([name, "up to " + percent + " % may fail and be given up"]);
   if (s.build) facts.push(["Program", s.build]);
   return el("section", { class: "card" }, el("h2", {}, "What was asked for"),
     el("dl", { class: "facts" }, facts.map(([name, value]) => [el("dt", {}, name),

@@ -150,6 +150,7 @@ fn failure(held: &Held, me: &Identity) -> AttemptFailure {
         message: "it broke".to_owned(),
         bad_record: None,
         permanent: false,
+        whole_job: false,
     }
 }
 
