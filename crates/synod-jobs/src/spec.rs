@@ -9,6 +9,7 @@ use crate::error::JobError;
 use crate::framing::{Framing, InputFormat};
 use crate::input::codec::Codec;
 use crate::input::scheme_of;
+use crate::priority::Priority;
 use crate::task::TaskKind;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -114,6 +115,9 @@ pub struct JobSpec {
     /// The same for reduce tasks: one that is given up has no part file.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failed_reduces_percent: u32,
+    /// On a cluster: whether its tasks are taken before or after those of other jobs.
+    #[serde(default, skip_serializing_if = "Priority::is_normal")]
+    pub priority: Priority,
 }
 
 fn is_zero(percent: &u32) -> bool {
@@ -169,6 +173,7 @@ impl JobSpec {
             at_hand: BTreeMap::new(),
             failed_maps_percent: 0,
             failed_reduces_percent: 0,
+            priority: Priority::default(),
         }
     }
 

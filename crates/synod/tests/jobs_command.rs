@@ -140,6 +140,24 @@ fn a_job_that_went_on_without_a_task_says_so_wherever_it_is_shown() {
 }
 
 #[test]
+fn a_priority_is_shown_and_of_no_use_without_a_cluster() {
+    let bench = Bench::new();
+    let (input, output) = (bench.text_of("in"), bench.text_of("out"));
+    fs::write(&input, "to be or not\n").unwrap();
+    let run = ["run", "wordcount", &input, "--output", &output, "--priority"];
+    succeed(&[&run[..], &["VERY_HIGH", "--endpoints", &bench.client, "--quiet"]].concat());
+    let row = &bench.json(&["list"])[0];
+    assert_eq!(row["priority"], "very-high");
+    let table = bench.jobs(&["list"]);
+    assert!(table.contains("PRIORITY") && table.contains(" very-high "), "{table}");
+    let shown = bench.jobs(&["show", row["id"].as_str().unwrap()]);
+    assert!(shown.contains("priority  very-high"), "{shown}");
+    assert!(refused(&[&run[..], &["high"]].concat(), 2).contains("--endpoints"));
+    let odd = [&run[..], &["urgent", "--endpoints", &bench.client]].concat();
+    assert!(refused(&odd, 2).contains("very-high, high, normal, low"));
+}
+
+#[test]
 fn a_job_that_failed_is_tried_again_as_a_new_one_and_others_are_not() {
     let bench = Bench::new();
     let done = bench.count("out");

@@ -4,7 +4,7 @@
 //! record, the task's record and the absence of a claim on that seat. The claim hangs on the worker's
 //! lease: if the worker is lost its tasks wait again without anybody's doing.
 //!
-//! The oldest job goes first, maps before reduces. A reduce goes to a machine that holds most of its
+//! The job with the highest priority goes first, of several the oldest; maps before reduces. A reduce goes to a machine that holds most of its
 //! input, if such a one has a free slot; that is waited for a moment only. What the coordinator has found
 //! to be slow is run a second time when nothing waits.
 
@@ -17,6 +17,7 @@ use crate::cluster::seat::Seat;
 use crate::cluster::view::{JobView, Stamped, View};
 use crate::cluster::worker::Identity;
 use crate::task::MAX_ATTEMPTS;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use synod_base::Revision;
@@ -134,17 +135,18 @@ impl Chooser {
     }
 }
 
-/// Jobs whose tasks this worker may claim, oldest first.
-fn open_to<'v>(
-    view: &'v View,
-    ask: Asking<'_>,
-) -> impl Iterator<Item = (&'v JobId, &'v JobView, &'v Stamped<JobRecord>)> {
-    view.active().filter(move |(_, job_view, job)| {
-        job.record.state == JobState::Running
-            && !job_view.cancel
-            && ask.mine.may_run(&job.record)
-            && view.eligible(job_view).contains(&ask.me.id)
-    })
+/// A job, its records and the first of them.
+type Open<'v> = (&'v JobId, &'v JobView, &'v Stamped<JobRecord>);
+
+/// Jobs whose tasks this worker may claim, those of a higher priority first, of one priority the oldest.
+fn open_to<'v>(view: &'v View, ask: Asking<'_>) -> impl Iterator<Item = Open<'v>> {
+    let running = view.active().filter(|(_, job_view, job)| {
+        job.record.state == JobState::Running && !job_view.cancel && ask.mine.may_run(&job.record)
+    });
+    let mut open: Vec<Open<'v>> = running.collect();
+    // They come by age, and stay so among their equals.
+    open.sort_by_key(|(.., job)| Reverse(job.record.spec.priority));
+    open.into_iter().filter(move |(_, job, _)| view.eligible(job).contains(&ask.me.id))
 }
 
 /// Whether the failures of a task leave it another attempt. If not, the coordinator is about to end the job.

@@ -36,6 +36,8 @@ pub struct JobRow {
     /// `submitted`, `waiting`, `preparing`, `running`, `committing`, `ending`, `done`, `failed` or
     /// `cancelled`.
     pub state: &'static str,
+    /// `very-low`, `low`, `normal`, `high` or `very-high`.
+    pub priority: &'static str,
     /// Somebody wants it to end, and it has not yet.
     pub cancelling: bool,
     /// Why it failed or is about to.
@@ -184,6 +186,7 @@ impl JobRow {
             name: cut(if record.name.is_empty() { record.spec.shown_name() } else { &record.name }),
             job: cut(&record.spec.job),
             state,
+            priority: record.spec.priority.name(),
             cancelling: view.cancel && !record.state.is_final(),
             message: message.map(cut),
             output: cut(&record.spec.output.display().to_string()),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use clap::{Args, ValueEnum};
 use synod::jobs::input::codec::Codec;
-use synod::jobs::{Framing, JobSpec, LongRecords};
+use synod::jobs::{Framing, JobSpec, LongRecords, Priority};
 
 /// How a job reads and writes.
 #[derive(Args, Debug)]
@@ -45,6 +45,10 @@ pub struct RunFlags {
     /// The same for reduce tasks: their part files are missing
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = percent())]
     allow_failed_reduces: u32,
+    /// On a cluster: whether its tasks are taken before or after those of other jobs: very-high, high, normal,
+    /// low or very-low
+    #[arg(long, value_name = "PRIORITY", requires = "endpoints")]
+    priority: Option<Priority>,
     /// Run only these map tasks, counted from 0, one after the other on one thread: to look at them
     /// with a debugger
     #[arg(long, value_name = "N,..", value_delimiter = ',', conflicts_with = "endpoints")]
@@ -76,6 +80,7 @@ impl RunFlags {
         }
         spec.output_codec = self.compress;
         spec.lazy_output = self.lazy_output;
+        spec.priority = self.priority.unwrap_or_default();
         spec.failed_maps_percent = self.allow_failed_maps;
         spec.failed_reduces_percent = self.allow_failed_reduces;
         if !self.only_maps.is_empty() {

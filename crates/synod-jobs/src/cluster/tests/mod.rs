@@ -258,7 +258,8 @@ impl Desk {
                 side_files: Vec::new(),
             }),
         };
-        let Some(now) = self.job().tasks.get(&held.task) else { return false };
+        let job = self.store.view.jobs.get(&held.job);
+        let Some(now) = job.and_then(|job| job.tasks.get(&held.task)) else { return false };
         let made = Made { output, ended_ms: self.unix_ms, work: 100 };
         let change = worker::done(held, &identity(number), now, made);
         self.store.apply(change)

@@ -3,6 +3,7 @@
 use super::*;
 use crate::cluster::coordinator::Planner;
 use crate::commit::Manifest;
+use crate::priority::Priority;
 
 /// A second job beside the desk's own; what the coordinator wants to do with it.
 fn next_of(desk: &mut Desk, id: &JobId) -> Option<Step> {
@@ -140,6 +141,76 @@ fn a_job_that_others_wait_for_is_not_forgotten() {
     assert!(desk.store.apply(change));
     let left: Vec<String> = desk.store.view.jobs.keys().map(ToString::to_string).collect();
     assert_eq!(left, ["01", "04", "05", "06"]);
+}
+
+/// A further job with a map and a reduce that may be claimed.
+fn open_job(desk: &mut Desk, id: &str, priority: Priority) -> JobId {
+    let id: JobId = id.parse().unwrap();
+    let spec = JobSpec { priority, ..JobSpec::new("wordcount", ["/in"], format!("/out-{id}")) };
+    submit(&mut desk.store, &id, spec);
+    let record = |desk: &Desk| desk.store.view.jobs[&id].job.clone().unwrap();
+    assert!(desk.store.apply(desk.coordinator.checked(&id, &record(desk), None)));
+    let changes = desk.coordinator.planned(&id, &record(desk), &a_plan(1, 1), PROGRAM).unwrap();
+    assert!(changes.into_iter().all(|change| desk.store.apply(change)));
+    id
+}
+
+#[test]
+fn tasks_of_a_higher_priority_are_claimed_first_and_of_one_priority_those_of_the_oldest_job() {
+    let mut desk = Desk::running(2, 1, 2);
+    let running = desk.claim(1).unwrap();
+    for (id, priority) in [
+        ("02", Priority::Low),
+        ("03", Priority::High),
+        ("04", Priority::VeryLow),
+        ("05", Priority::High),
+        ("06", Priority::VeryHigh),
+        ("07", Priority::Normal),
+    ] {
+        open_job(&mut desk, id, priority);
+    }
+    let mut order = Vec::new();
+    while let Some(held) = desk.claim(2) {
+        order.push(held.job.to_string());
+        assert!(desk.finish(2, &held));
+    }
+    // Of the first job there is a map; its reduce waits for the one that runs, and that is not stopped.
+    assert_eq!(
+        order,
+        ["06", "06", "03", "03", "05", "05", "01", "07", "07", "02", "02", "04", "04"]
+    );
+    assert!(worker::still_held(Some(desk.job()), &running));
+    assert!(desk.finish(1, &running));
+    assert_eq!(desk.claim(2).unwrap().task, TaskId::reduce(0));
+}
+
+#[test]
+fn a_job_of_a_low_priority_takes_what_those_above_it_have_no_use_for_and_waits_as_long_as_they_run()
+{
+    let mut desk = Desk::running(1, 1, 2);
+    let high = open_job(&mut desk, "02", Priority::VeryHigh);
+    let first = desk.claim(1).unwrap();
+    assert_eq!(first.job, high);
+    // Its reduce waits for its map: meanwhile the other worker does something else.
+    let other = desk.claim(2).unwrap();
+    assert_eq!(other.job, desk.id);
+    assert!(desk.finish(2, &other));
+    occupy(&mut desk, 2);
+    for _ in 0..5 {
+        desk.now += limits().stall - Duration::from_secs(1);
+        assert_eq!(desk.next(), None, "nobody has room");
+    }
+    assert_eq!(desk.record().record.state, JobState::Running);
+}
+
+#[test]
+fn a_spec_without_a_priority_is_a_normal_one_and_says_nothing_of_it() {
+    let mut spec = JobSpec::new("wordcount", ["/in"], "/out");
+    let text = String::from_utf8(encode(&spec).unwrap()).unwrap();
+    assert!(!text.contains("priority"), "{text}");
+    assert_eq!(decode::<JobSpec>(text.as_bytes()).unwrap().priority, Priority::Normal);
+    spec.priority = Priority::VeryLow;
+    assert_eq!(decode(&encode(&spec).unwrap()), Some(spec));
 }
 
 /// Workers 1 and 2 on machine `a`, worker 3 on `b`, each with a finished map; `b` has most of partition 1.

@@ -13,6 +13,9 @@ const MOST_NAMES: usize = 20;
 const IDLE_OPTIONS: &[&str] =
     &["mapdebug", "reducedebug", "debug", "dfs", "fs", "jt", "tokenCacheFile", "libjars"];
 
+/// Of a job in this process there are no others that it could be before or after.
+const PRIORITY: &str = "mapreduce.job.priority";
+
 /// The notices, a sentence each.
 pub fn notices(arguments: &Arguments, properties: &Properties) -> Vec<String> {
     let mut notices = arguments.warnings.clone();
@@ -28,8 +31,12 @@ pub fn notices(arguments: &Arguments, properties: &Properties) -> Vec<String> {
     if !idle.is_empty() {
         notices.push(format!("options that have no effect here: -{}", idle.join(", -")));
     }
+    let mut without_effect = without_effect(properties);
+    if properties.raw(PRIORITY).is_some() && !arguments.has("endpoints") {
+        without_effect.push(PRIORITY);
+    }
     let named = [
-        ("properties that have no effect here", without_effect(properties)),
+        ("properties that have no effect here", without_effect),
         ("properties not interpreted", not_interpreted(properties)),
     ];
     for (what, names) in named {
@@ -68,6 +75,7 @@ mod tests {
         let pairs = [
             ("mapred.map.tasks", "7"),
             ("io.sort.mb", "200"),
+            ("mapred.job.priority", "HIGH"),
             ("mapreduce.map.speculative", "false"),
             ("mapreduce.job.reduces", "2"),
             ("my.own", "x"),
@@ -76,11 +84,13 @@ mod tests {
             of(line, &pairs),
             [
                 "options that have no effect here: -mapdebug, -fs, -background",
-                "properties that have no effect here: mapreduce.job.maps, mapreduce.task.io.sort.mb",
+                "properties that have no effect here: mapreduce.job.maps, mapreduce.task.io.sort.mb, \
+                 mapreduce.job.priority",
                 "properties not interpreted: my.own",
             ]
         );
-        assert!(of("--endpoints a:1 -background", &[]).is_empty());
+        let pairs = [("mapreduce.job.priority", "HIGH")];
+        assert!(of("--endpoints a:1 -background", &pairs).is_empty());
         assert!(of("-input in", &[("mapreduce.job.reduces", "2")]).is_empty());
     }
 

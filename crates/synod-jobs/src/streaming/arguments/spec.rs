@@ -5,6 +5,7 @@ use crate::builtin::options::NamedJob;
 use crate::error::JobError;
 use crate::framing::{Framing, InputFormat, LongRecords};
 use crate::input::codec::Codec;
+use crate::priority::Priority;
 use crate::spec::{DEFAULT_SPLIT_BYTES, JobSpec, LARGEST_MAX_RECORD_BYTES};
 use crate::streaming::classes::{InputClass, OutputClass};
 use crate::streaming::job::Streaming;
@@ -38,6 +39,7 @@ pub fn spec(
     spec.lazy_output = arguments.has("lazyOutput") || settings.output == OutputClass::Null;
     spec.speculative = properties.flag("mapreduce.map.speculative", true)
         && properties.flag("mapreduce.reduce.speculative", true);
+    spec.priority = priority(properties)?;
     spec.failed_maps_percent = percent(properties, "mapreduce.map.failures.maxpercent")?;
     spec.failed_reduces_percent = percent(properties, "mapreduce.reduce.failures.maxpercent")?;
     spec.slots = number_of(arguments, "slots")?;
@@ -82,6 +84,13 @@ fn number_of<T: std::str::FromStr>(
         Ok(number) => Ok(Some(number)),
         Err(_) => Err(JobError::BadSpec { what: format!("--{name} {text}: write a number") }),
     }
+}
+
+fn priority(properties: &Properties) -> Result<Priority, JobError> {
+    let name = "mapreduce.job.priority";
+    let Some(text) = properties.get(name) else { return Ok(Priority::default()) };
+    text.parse()
+        .map_err(|why| JobError::BadSpec { what: format!("property {name}: `{text}`: {why}") })
 }
 
 /// How many of a hundred tasks may be given up. In Hadoop more than a hundred are all, and less than none

@@ -70,6 +70,7 @@ pub(super) fn job(one: &One<'_>) -> Bytes {
     page.raw("<dl class=\"facts\">");
     for (name, value) in [
         ("Output", row.output.clone()),
+        ("Priority", row.priority.to_owned()),
         ("Maps", format!("{} of {}", progress.maps_done, progress.maps_total)),
         ("Reduces", format!("{} of {}", progress.reduces_done, progress.reduces_total)),
         ("Input", size(progress.bytes_total)),

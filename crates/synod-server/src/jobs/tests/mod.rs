@@ -16,6 +16,7 @@ mod modules;
 mod neighbours;
 mod phases;
 mod planning;
+mod priorities;
 mod shuffle;
 mod sizes;
 mod skips;

@@ -143,7 +143,8 @@ async fn list(out: &mut impl Write, kv: &Remote, as_json: bool) -> Outcome {
     Ok(output::print_table(out, &table)?)
 }
 
-const HEADING: [&str; 8] = ["ID", "NAME", "STATE", "MAPS", "REDUCES", "INPUT", "TIME", "SUBMITTED"];
+const HEADING: [&str; 9] =
+    ["ID", "NAME", "STATE", "PRIORITY", "MAPS", "REDUCES", "INPUT", "TIME", "SUBMITTED"];
 
 /// Characters of a job's name in the list.
 const NAME_CHARS: usize = 30;
@@ -159,6 +160,7 @@ fn table_row(row: &JobRow, now: u64) -> Vec<String> {
         row.id.to_string(),
         output::cut(&plain(&row.name), NAME_CHARS),
         state,
+        row.priority.to_owned(),
         format!("{}/{}", progress.maps_done, progress.maps_total),
         format!("{}/{}", progress.reduces_done, progress.reduces_total),
         output::size(progress.bytes_total),

@@ -43,6 +43,7 @@ fn facts(job: &JobDetail, now: u64) -> Vec<(&'static str, String)> {
     let mut facts = vec![
         ("job", format!("{}  {}", row.id, cut(&plain(&row.name), TEXT_CHARS))),
         ("state", state(job)),
+        ("priority", row.priority.to_owned()),
         ("submitted", ago(row.submitted_ms, now)),
     ];
     facts.extend(row.millis(now).map(|took| ("time", millis(took))));

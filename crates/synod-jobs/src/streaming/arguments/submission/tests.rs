@@ -4,6 +4,7 @@ use super::super::lint::lint;
 use super::*;
 use crate::framing::{Framing, LongRecords};
 use crate::input::codec::Codec;
+use crate::priority::Priority;
 use crate::streaming::settings::{Settings, Worker};
 
 fn arguments(words: &[&str]) -> Arguments {
@@ -225,4 +226,22 @@ fn shares_of_tasks_that_may_fail_are_read_under_old_and_new_names() {
         let said = submit(&[&["-D", &property], BASE, &["-mapper", "cat"]].concat()).unwrap_err();
         assert!(said.to_string().contains("mapreduce.map.failures.maxpercent"), "{wrong}: {said}");
     }
+}
+
+#[test]
+fn a_priority_is_hadoops_word_or_number() {
+    let priority = |text: &str| {
+        let property = format!("mapreduce.job.priority={text}");
+        submit(&[&["-D", &property], BASE, &["-mapper", "cat"]].concat())
+            .map(|done| done.spec.priority)
+    };
+    assert_eq!(with(&["-mapper", "cat"]).spec.priority, Priority::Normal);
+    assert_eq!(
+        with(&["-mapper", "cat", "-jobconf", "mapred.job.priority=LOW"]).spec.priority,
+        Priority::Low
+    );
+    assert_eq!(priority("VERY_HIGH").unwrap(), Priority::VeryHigh);
+    assert_eq!(priority("1").unwrap(), Priority::VeryLow);
+    let said = priority("URGENT").unwrap_err().to_string();
+    assert!(said.contains("mapreduce.job.priority: `URGENT`"), "{said}");
 }

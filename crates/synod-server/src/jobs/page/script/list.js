@@ -34,6 +34,7 @@ function named(row) {
   return [
     el("a", { href: "/jobs/" + row.id, "data-focus": row.id }, row.name),
     el("div", { class: "quiet mono list-id" }, row.id),
+    row.priority !== "normal" && el("div", { class: "small quiet" }, row.priority + " priority"),
   ];
 }
 function activeTable(rows, now) {

@@ -62,7 +62,7 @@ function settingsCard(row) {
   const s = row.spec;
   const facts = [["Runs", row.job], ["Output", row.output],
     ["Inputs", s.inputs.join("\n") + (s.inputs_left_out ? "\nand " + count(s.inputs_left_out) + " more" : "")],
-    ["Memory", size(s.memory_bytes) + " per node"]];
+    ["Priority", row.priority], ["Memory", size(s.memory_bytes) + " per node"]];
   for (const [name, value] of Object.entries(s.options)) facts.push(["Option", name + "=" + value]);
   if (s.after.length > 0) facts.push(["After", s.after.join(" ")]);
   if (s.skip_bad_records > 0) facts.push(["Bad records", "up to " + count(s.skip_bad_records) + " are left out"]);

@@ -58,6 +58,7 @@ const LEFT_TO_SPARK: &[&str] = &[
     "mapreduce.input.fileinputformat.split.maxsize",
     "mapreduce.input.fileinputformat.split.minsize",
     "mapreduce.job.maps",
+    "mapreduce.job.priority",
     "mapreduce.map.failures.maxpercent",
     "mapreduce.map.maxattempts",
     "mapreduce.map.speculative",
