@@ -126,9 +126,12 @@ pub struct Skew {
 
 impl JobReport {
     /// The report of a job as it is now; `workers` are those that are registered.
-    pub fn of(view: &JobView, workers: &BTreeMap<WorkerId, Stamped<WorkerRecord>>) -> JobReport {
+    pub fn of<'v>(
+        view: &'v JobView,
+        workers: &'v BTreeMap<WorkerId, Stamped<WorkerRecord>>,
+    ) -> JobReport {
         let mut report = JobReport::default();
-        let mut places = BTreeMap::new();
+        let mut places = Places { of: BTreeMap::new(), workers };
         for (id, task) in &view.tasks {
             let task = &task.record;
             report.lost_outputs = report.lost_outputs.saturating_add(task.losses);
@@ -136,9 +139,11 @@ impl JobReport {
             report.failed_attempts += failed;
             report.failed_map_attempts += if id.kind == TaskKind::Map { failed } else { 0 };
             let room = MAX_FAILURES.saturating_sub(report.failures.len());
-            let failures = task.failures.iter().take(room);
-            let row = |failure: &AttemptFailure| FailureRow { task: *id, failure: failure.clone() };
-            report.failures.extend(failures.map(row));
+            for failure in task.failures.iter().take(room) {
+                // Its log can be asked for, too.
+                places.place(&mut report, &failure.worker, &failure.node);
+                report.failures.push(FailureRow { task: *id, failure: failure.clone() });
+            }
             report.backup_attempts =
                 report.backup_attempts.saturating_add(task.backups.len() as u32);
             if task.given_up.is_some() {
@@ -147,13 +152,7 @@ impl JobReport {
             let Some(done) = task.winner() else { continue };
             report.counters.add(done.output.counters());
             let (bytes, pairs) = load(id.kind, &done.output);
-            let next = places.len() as u32;
-            let node = *places.entry(&done.worker).or_insert_with(|| {
-                report.nodes.push(done.node.clone());
-                let found = workers.get(&done.worker);
-                report.addresses.push(found.map_or_else(String::new, |w| w.record.address.clone()));
-                next
-            });
+            let node = places.place(&mut report, &done.worker, &done.node);
             let Span { started_ms, ended_ms } = done.span;
             let attempt = done.attempt;
             let backup = task.backups.contains(&attempt);
@@ -211,6 +210,25 @@ impl JobReport {
         tasks.sort_by_key(|row| std::cmp::Reverse(row.millis()));
         tasks.truncate(count);
         tasks
+    }
+}
+
+/// Where in the report's list of nodes each worker is.
+struct Places<'v> {
+    of: BTreeMap<&'v WorkerId, u32>,
+    workers: &'v BTreeMap<WorkerId, Stamped<WorkerRecord>>,
+}
+
+impl<'v> Places<'v> {
+    /// The position of a worker's node, which is noted if it is not there.
+    fn place(&mut self, report: &mut JobReport, worker: &'v WorkerId, node: &str) -> u32 {
+        let next = self.of.len() as u32;
+        *self.of.entry(worker).or_insert_with(|| {
+            report.nodes.push(node.to_owned());
+            let found = self.workers.get(worker);
+            report.addresses.push(found.map_or_else(String::new, |w| w.record.address.clone()));
+            next
+        })
     }
 }
 
