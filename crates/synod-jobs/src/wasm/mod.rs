@@ -5,9 +5,9 @@
 //! clock, no dice, no other process. What it may use of memory, stack and time is bounded, and nothing
 //! that it returns is believed unchecked. The same batches give the same answers on every machine.
 //!
-//! `module.rs` reads, checks (`cost.rs`) and compiles, on threads of `compilers.rs`; `guest.rs` runs one instance within
-//! `room.rs`; `batch.rs` is what the two sides say to each other; `tasks.rs` drives whole tasks and finds the
-//! record that a module fails on.
+//! `module.rs` reads, checks (`cost.rs`) and compiles, on threads of `compilers.rs`; `guest.rs` runs one
+//! instance within `room.rs`; `batch.rs` is what the two sides say to each other; `tasks.rs` drives whole
+//! tasks and finds the record that a module fails on.
 
 mod batch;
 mod compilers;

@@ -45,8 +45,8 @@ pub struct RunFlags {
     /// The same for reduce tasks: their part files are missing
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = percent())]
     allow_failed_reduces: u32,
-    /// On a cluster: whether its tasks are taken before or after those of other jobs: very-high, high, normal,
-    /// low or very-low
+    /// On a cluster: whether its tasks are taken before or after those of other jobs: very-high, high,
+    /// normal, low or very-low
     #[arg(long, value_name = "PRIORITY", requires = "endpoints")]
     priority: Option<Priority>,
     /// Run only these map tasks, counted from 0, one after the other on one thread: to look at them

@@ -1,4 +1,5 @@
-//! Records that a command fails on, left out and kept beside the output; tasks that it fails, gone on without.
+//! Records that a command fails on, left out and kept beside the output; tasks that it fails, gone on
+//! without.
 
 use std::fs;
 use std::path::Path;

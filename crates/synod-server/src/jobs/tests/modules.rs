@@ -318,10 +318,13 @@ async fn a_job_that_counts_under_very_many_long_names_ends_and_says_how_many_the
         "",
         "(loop $names
             (memory.fill (i32.const 0) (i32.const 120) (i32.const 250))
-            (i32.store8 (i32.const 0) (i32.add (i32.const 33) (i32.rem_u (local.get $n) (i32.const 90))))
+            (i32.store8 (i32.const 0)
+                (i32.add (i32.const 33) (i32.rem_u (local.get $n) (i32.const 90))))
             (i32.store8 (i32.const 1)
-                (i32.add (i32.const 33) (i32.rem_u (i32.div_u (local.get $n) (i32.const 90)) (i32.const 90))))
-            (i32.store8 (i32.const 2) (i32.add (i32.const 33) (i32.div_u (local.get $n) (i32.const 8100))))
+                (i32.add (i32.const 33)
+                    (i32.rem_u (i32.div_u (local.get $n) (i32.const 90)) (i32.const 90))))
+            (i32.store8 (i32.const 2)
+                (i32.add (i32.const 33) (i32.div_u (local.get $n) (i32.const 8100))))
             (call $count (i32.const 0) (i32.const 250) (i64.const 1))
             (local.set $n (i32.add (local.get $n) (i32.const 1)))
             (br_if $names (i32.lt_u (local.get $n) (i32.const 12000))))",

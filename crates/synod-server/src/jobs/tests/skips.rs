@@ -1,5 +1,5 @@
-//! Records and groups that a job's own functions fail on, left out by attempts on several nodes; and tasks that
-//! a job goes on without after all nodes have failed them.
+//! Records and groups that a job's own functions fail on, left out by attempts on several nodes; and tasks
+//! that a job goes on without after all nodes have failed them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
