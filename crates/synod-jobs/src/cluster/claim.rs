@@ -4,9 +4,9 @@
 //! record, the task's record and the absence of a claim on that seat. The claim hangs on the worker's
 //! lease: if the worker is lost its tasks wait again without anybody's doing.
 //!
-//! The job with the highest priority goes first, of several the oldest; maps before reduces. A reduce goes to a machine that holds most of its
-//! input, if such a one has a free slot; that is waited for a moment only. What the coordinator has found
-//! to be slow is run a second time when nothing waits.
+//! The job with the highest priority goes first, of several the oldest; maps before reduces. A reduce goes to
+//! a machine that holds most of its input, if such a one has a free slot; that is waited for a moment only.
+//! What the coordinator has found to be slow is run a second time when nothing waits.
 
 use crate::cluster::change::Change;
 use crate::cluster::names::{JobId, JobKey, TaskId, TaskKind, WorkerId};
