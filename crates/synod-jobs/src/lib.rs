@@ -38,6 +38,7 @@ pub mod reduce_task;
 pub mod run;
 pub mod side_files;
 pub mod sink;
+pub mod size;
 pub mod spec;
 pub mod stores;
 pub mod streaming;

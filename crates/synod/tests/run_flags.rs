@@ -49,6 +49,11 @@ fn records_are_what_the_format_says_and_memory_is_given_in_sizes() {
     assert!(said.contains("delimiter of no bytes"), "{said}");
     let said = fail(&["run", "sort", text(&input), "--output", "out", "--memory", "much"]);
     assert!(said.contains("512M or 4G"), "{said}");
+    let said = fail(&["run", "sort", text(&input), "--output", "out", "--memory", "1023K"]);
+    assert!(said.contains("1M is the least"), "{said}");
+    let help = succeed(&["run", "--help"]);
+    let help: Vec<&str> = help.split_whitespace().collect();
+    assert!(help.join(" ").contains("512M or 4G, 1M at least"), "{help:?}");
 }
 
 #[test]

@@ -36,16 +36,21 @@ enum Kind {
 impl View {
     /// On stderr, as it is. Rates are over the last `window`.
     pub fn new(window: Duration) -> View {
+        View::bar(window).unwrap_or_else(|| View::of(window, Kind::Lines { last: None }))
+    }
+
+    /// A bar; `None` if stderr is no terminal that can show one.
+    pub fn bar(window: Duration) -> Option<View> {
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         if !std::io::stderr().is_terminal() || is_dumb {
-            return View::of(window, Kind::Lines { last: None });
+            return None;
         }
         let bar = ProgressBar::new_spinner();
         // One text and not several parts, so that what is seen is always of one moment.
         if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
             bar.set_style(style);
         }
-        View::of(window, Kind::Bar(bar))
+        Some(View::of(window, Kind::Bar(bar)))
     }
 
     /// Shows nothing.
@@ -77,10 +82,32 @@ impl View {
         }
     }
 
+    /// For whoever prints on stderr while the job is shown.
+    pub fn beside(&self) -> Beside {
+        match &self.kind {
+            Kind::Bar(bar) => Beside(Some(bar.clone())),
+            Kind::Nothing | Kind::Lines { .. } => Beside(None),
+        }
+    }
+
     /// The job has ended: the bar goes.
     pub fn end(&self) {
         if let Kind::Bar(bar) = &self.kind {
             bar.finish_and_clear();
+        }
+    }
+}
+
+/// Lets others print on stderr: the bar, if there is one, makes room for what they print.
+#[derive(Clone, Default)]
+pub struct Beside(Option<ProgressBar>);
+
+impl Beside {
+    /// Has something printed.
+    pub fn print(&self, print: impl FnOnce()) {
+        match &self.0 {
+            Some(bar) if !bar.is_finished() => bar.suspend(print),
+            _ => print(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use clap::{Args, ValueEnum};
 use synod::jobs::input::codec::Codec;
+use synod::jobs::size::parse_memory;
 use synod::jobs::{Framing, JobSpec, LongRecords, Priority};
 
 /// How a job reads and writes.
@@ -29,8 +30,8 @@ pub struct RunFlags {
     /// Read .gz, .zst and .bz2 files as they are
     #[arg(long)]
     keep_compressed: bool,
-    /// Memory that the job may take, for example 512M or 4G; what does not fit goes to disk
-    #[arg(long, value_name = "SIZE", value_parser = size, conflicts_with = "memory_mib")]
+    /// Memory that the job may take, for example 512M or 4G, 1M at least; what does not fit goes to disk
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory, conflicts_with = "memory_mib")]
     memory: Option<u64>,
     /// Compress part files: gz, zst or bz2
     #[arg(long, value_name = "CODEC", value_parser = codec)]
@@ -146,22 +147,6 @@ fn unescaped(text: &str) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// A number of bytes: `1048576`, `1024K`, `1M`; K, M, G and T are powers of 1024.
-pub fn size(text: &str) -> Result<u64, String> {
-    let wrong = || format!("`{text}` is not a size: 512M or 4G are");
-    let digits = text.trim_end_matches(|letter: char| !letter.is_ascii_digit());
-    let shift = match text[digits.len()..].to_ascii_uppercase().trim_end_matches("IB") {
-        "" | "B" => 0,
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = digits.parse().map_err(|_| wrong())?;
-    number.checked_mul(1 << shift).ok_or_else(wrong)
-}
-
 fn percent() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(0..=100)
 }
@@ -185,16 +170,6 @@ mod tests {
         for wrong in ["", "line", "fixed", "fixed:x", "lines:1", r"delimiter:\q", r"delimiter:\x1"]
         {
             assert!(framing(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn sizes_are_powers_of_1024() {
-        for (text, bytes) in [("7", 7), ("2K", 2 << 10), ("512M", 512 << 20), ("1GiB", 1 << 30)] {
-            assert_eq!(size(text), Ok(bytes), "{text}");
-        }
-        for wrong in ["", "M", "-1", "1X", "99999999999T"] {
-            assert!(size(wrong).is_err(), "{wrong}");
         }
     }
 }

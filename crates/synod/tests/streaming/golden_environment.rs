@@ -57,7 +57,7 @@ const NOT_TOLD: &[(&str, &str)] = &[
 ];
 
 const SCHEDULING: &str = "how Hadoop's masters hand out tasks and memory; nothing here is told so";
-const BUFFERS: &str = "how Hadoop's tasks buffer, move and merge; here `--memory-mib` decides";
+const BUFFERS: &str = "how Hadoop's tasks buffer, move and merge; here `--memory` decides";
 const SECURITY: &str = "of Hadoop's tokens and lists of users";
 const BOOKS: &str = "how Hadoop stores and limits what it knows of a job";
 

@@ -127,7 +127,7 @@ fn many_more_distinct_keys_than_fit_the_memory_are_each_counted_once() {
     // In no order; each key once.
     let keys = (0..KEYS).map(|number| format!("{:07}\n", number * 7_919 % KEYS));
     let bench = Bench::with_input(keys.collect::<String>());
-    let words = ["-mapper", "cat", "-reducer", "uniq -c", "--memory-mib", "4", "--json"];
+    let words = ["-mapper", "cat", "-reducer", "uniq -c", "--memory", "4M", "--json"];
     let ran = bench.run(&words);
     let text = ran.text();
     for (number, line) in (0..).zip(text.lines()) {

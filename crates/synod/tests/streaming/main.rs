@@ -20,6 +20,7 @@ mod only_maps;
 mod order;
 mod outcome;
 mod packed;
+mod progress;
 mod records;
 mod shim;
 mod skipping;

@@ -12,6 +12,8 @@ use rustix::termios::{Winsize, tcsetwinsize};
 pub struct OnTerminal {
     child: Child,
     terminal: File,
+    /// What it has shown so far.
+    shown: Vec<u8>,
 }
 
 impl OnTerminal {
@@ -33,19 +35,32 @@ impl OnTerminal {
         let child = command.spawn().expect("the binary can be run");
         // The program alone holds its side from now on: its end is the end of what can be read.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        OnTerminal { child, terminal: terminal.into() }
+        OnTerminal { child, terminal: terminal.into(), shown: Vec::new() }
+    }
+
+    /// Waits until it shows this.
+    pub fn wait_for(&mut self, text: &str) {
+        let has_it = |shown: &[u8]| shown.windows(text.len()).any(|part| part == text.as_bytes());
+        while !has_it(&self.shown) {
+            let shown = String::from_utf8_lossy(&self.shown).into_owned();
+            assert!(self.read(), "it has ended without {text:?}: {shown}");
+        }
+    }
+
+    /// Takes what it shows next; `false` at its end.
+    fn read(&mut self) -> bool {
+        let mut piece = [0; 4096];
+        // The end of a terminal is an error.
+        let Ok(read @ 1..) = self.terminal.read(&mut piece) else { return false };
+        self.shown.extend_from_slice(&piece[..read]);
+        true
     }
 
     /// All that it shows until it ends, as it was sent; and how it ended.
     pub fn finish(mut self) -> (String, ExitStatus) {
-        let mut shown = Vec::new();
-        let mut piece = [0; 4096];
-        // The end of a terminal is an error.
-        while let Ok(read @ 1..) = self.terminal.read(&mut piece) {
-            shown.extend_from_slice(&piece[..read]);
-        }
+        while self.read() {}
         let status = self.child.wait().expect("a child can be waited for");
-        (String::from_utf8_lossy(&shown).into_owned(), status)
+        (String::from_utf8_lossy(&self.shown).into_owned(), status)
     }
 }
 

@@ -118,7 +118,14 @@ pub const OPTIONS: &[OptionInfo] = &[
     option(Own, NoValue, "json", "", "Print what the job has done as JSON, like synod run --json"),
     option(Own, One, "slots", "<n>", "Tasks at a time; default: one per core"),
     option(Own, One, "only-maps", "<n>,..", "Only these map tasks, one by one: for a debugger"),
-    option(Own, One, "memory-mib", "<n>", "Memory for intermediate data"),
+    option(
+        Own,
+        One,
+        "memory",
+        "<size>",
+        "Memory of the job: 512M, 4G, 1M at least; more goes to disk",
+    ),
+    option(Own, One, "memory-mib", "<n>", "The same as --memory, in MiB"),
     option(Own, NoValue, "no-sync", "", "Do not wait until part files are on stable storage"),
 ];
 

@@ -6,6 +6,7 @@ use crate::error::JobError;
 use crate::framing::{Framing, InputFormat, LongRecords};
 use crate::input::codec::Codec;
 use crate::priority::Priority;
+use crate::size::parse_memory;
 use crate::spec::{DEFAULT_SPLIT_BYTES, JobSpec, LARGEST_MAX_RECORD_BYTES};
 use crate::streaming::classes::{InputClass, OutputClass};
 use crate::streaming::job::Streaming;
@@ -48,9 +49,7 @@ pub fn spec(
         spec.slots = Some(1);
     }
     spec.sync_output = !arguments.has("no-sync");
-    if let Some(mib) = number_of::<u64>(arguments, "memory-mib")? {
-        spec.memory_bytes = mib.saturating_mul(1 << 20);
-    }
+    spec.memory_bytes = memory(arguments)?.unwrap_or(spec.memory_bytes);
     spec.staging_folder = arguments.value("staging").map(PathBuf::from);
     spec.options = properties.clone().into_options();
     spec.check()?;
@@ -73,6 +72,22 @@ pub(super) fn only_maps(arguments: &Arguments) -> Result<Option<BTreeSet<u32>>, 
         return bad("--only-maps runs map tasks in this process: leave --endpoints out".to_owned());
     }
     Ok((!wanted.is_empty()).then_some(wanted))
+}
+
+/// `--memory 512M`, or `--memory-mib 512`.
+fn memory(arguments: &Arguments) -> Result<Option<u64>, JobError> {
+    let bad = |what: String| Err(JobError::BadSpec { what });
+    let in_mib = number_of::<u64>(arguments, "memory-mib")?;
+    match (arguments.value("memory"), in_mib) {
+        (Some(_), Some(_)) => bad("--memory and --memory-mib are the same: give one".to_owned()),
+        (Some(size), None) => match parse_memory(size) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(why) => bad(format!("--memory: {why}")),
+        },
+        (None, Some(0)) => bad("--memory-mib 0: 1 is the least".to_owned()),
+        (None, Some(mib)) => Ok(Some(mib.saturating_mul(1 << 20))),
+        (None, None) => Ok(None),
+    }
 }
 
 fn number_of<T: std::str::FromStr>(

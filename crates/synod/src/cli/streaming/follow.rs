@@ -17,6 +17,7 @@ use super::log::{self, CommandLog};
 use super::run::{Stop, Style};
 use crate::cli::connect::{Cluster, block_on};
 use crate::cli::failure::Failure;
+use crate::cli::progress::{Beside, View as Bar};
 use crate::cli::signals::StopSignals;
 use crate::cli::store_flags::ENDPOINTS_VARIABLE;
 
@@ -98,10 +99,11 @@ pub fn run_here(
     style: Style,
 ) -> Result<JobSummary, Stop> {
     let (done, finished) = oneshot::channel();
+    let beside = view.beside();
     let worker = std::thread::spawn({
         let progress = Arc::clone(progress);
         move || {
-            let log = CommandLog { as_log: style == Style::Hadoop };
+            let log = CommandLog { as_log: style == Style::Hadoop, beside };
             let run = RunLocal { spec: &spec, here: &here, progress: &progress, log: &log };
             let result = with_job(&spec, &progress, run);
             // The other side waits until the thread has ended.
@@ -144,18 +146,26 @@ impl JobVisitor for RunLocal<'_> {
     }
 }
 
-/// What is seen of a running job.
+/// What is seen of a running job: a bar for a person at a terminal; else lines, and always for scripts that call
+/// `hadoop`, some of which give it a terminal to read its lines from (mrjob does).
 pub struct View {
     style: Style,
     job_id: String,
+    bar: Option<Bar>,
     /// Percent of map and reduce that were said last.
     last: Option<(u64, u64)>,
 }
 
 impl View {
-    /// Of a job of which nothing has been said yet.
-    pub fn new(style: Style, job_id: &str) -> View {
-        View { style, job_id: job_id.to_owned(), last: None }
+    /// Of a job of which nothing has been said yet. Rates are over the last `window`.
+    pub fn new(style: Style, job_id: &str, window: Duration) -> View {
+        let bar = if style == Style::Synod { Bar::bar(window) } else { None };
+        View { style, job_id: job_id.to_owned(), bar, last: None }
+    }
+
+    /// For whoever prints on stderr meanwhile.
+    fn beside(&self) -> Beside {
+        self.bar.as_ref().map(Bar::beside).unwrap_or_default()
     }
 
     /// Waits for a job, says how far it is, and cancels it at Ctrl-C.
@@ -170,16 +180,32 @@ impl View {
         loop {
             tokio::select! {
                 result = &mut job => {
-                    self.show(&progress.snapshot());
+                    self.end(progress);
                     return Ok(result);
                 }
-                _ = look.tick() => self.show(&progress.snapshot()),
+                _ = look.tick() => self.show(progress),
                 () = stop.next() => progress.cancel(),
             }
         }
     }
 
-    fn show(&mut self, now: &Snapshot) {
+    fn end(&mut self, progress: &Progress) {
+        match &self.bar {
+            Some(bar) => bar.end(),
+            None => self.show(progress),
+        }
+    }
+
+    fn show(&mut self, progress: &Progress) {
+        let now = progress.snapshot();
+        match &mut self.bar {
+            Some(bar) => bar.show(&now),
+            None => self.say(&now),
+        }
+    }
+
+    /// A line, if the percentages have changed.
+    fn say(&mut self, now: &Snapshot) {
         if now.phase == Phase::Planning {
             return;
         }

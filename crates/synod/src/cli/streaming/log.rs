@@ -7,6 +7,7 @@ use synod::jobs::commit::Manifest;
 use synod::jobs::{Counters, JobSummary, TaskLog};
 
 use super::dates::Date;
+use crate::cli::progress::Beside;
 
 /// A line of the log, on stderr.
 pub fn line(level: &str, logger: &str, text: &str) {
@@ -24,6 +25,8 @@ pub fn info(logger: &str, text: &str) {
 pub struct CommandLog {
     /// Whether each line is one of Hadoop's log; else they are printed as they are.
     pub as_log: bool,
+    /// The bar that they stand above.
+    pub beside: Beside,
 }
 
 impl TaskLog for CommandLog {
@@ -33,7 +36,9 @@ impl TaskLog for CommandLog {
         }
         let mut line = bytes.to_vec();
         line.push(b'\n');
-        let _ = std::io::stderr().lock().write_all(&line);
+        self.beside.print(|| {
+            let _ = std::io::stderr().lock().write_all(&line);
+        });
     }
 }
 

@@ -21,6 +21,7 @@ use super::on::{HandOver, refuse_what_was_meant_for_another};
 use crate::cli::Outcome;
 use crate::cli::failure::Failure;
 use crate::cli::output::plain;
+use crate::cli::run::{CLUSTER_RATE_WINDOW, RATE_WINDOW};
 use crate::cli::summary::Done;
 
 /// What shells say of a process that SIGINT ended.
@@ -173,7 +174,9 @@ fn run(submission: &Submission, arguments: &Arguments, style: Style) -> Result<(
         log::info("mapreduce.Job", &format!("Running job: {job_id}"));
         log::info("mapreduce.Job", &format!("Job {job_id} running in uber mode : false"));
     }
-    let view = View::new(style, &job_id);
+    let on_cluster = arguments.has("endpoints");
+    let window = if on_cluster { CLUSTER_RATE_WINDOW } else { RATE_WINDOW };
+    let view = View::new(style, &job_id, window);
     let result = match arguments.value("endpoints") {
         Some(endpoints) if arguments.has("background") => {
             return submit_only(spec, endpoints, style);

@@ -245,3 +245,25 @@ fn a_priority_is_hadoops_word_or_number() {
     let said = priority("URGENT").unwrap_err().to_string();
     assert!(said.contains("mapreduce.job.priority: `URGENT`"), "{said}");
 }
+
+#[test]
+fn memory_is_a_size_as_for_other_jobs_or_a_number_of_mib() {
+    let memory = |words: &[&str]| submit(&[BASE, words].concat()).map(|job| job.spec.memory_bytes);
+    for (words, bytes) in [
+        (&["--memory", "512M"][..], 512 << 20),
+        (&["--memory=1M"], 1 << 20),
+        (&["--memory", "2GiB"], 2 << 30),
+        (&["--memory-mib", "64"], 64 << 20),
+    ] {
+        assert_eq!(memory(words).unwrap(), bytes, "{words:?}");
+    }
+    for (words, why) in [
+        (&["--memory", "1023K"][..], "1M is the least"),
+        (&["--memory", "much"], "512M or 4G"),
+        (&["--memory-mib", "0"], "1 is the least"),
+        (&["--memory", "1G", "--memory-mib", "64"], "give one"),
+    ] {
+        let said = memory(words).unwrap_err().to_string();
+        assert!(said.contains(why), "{words:?}: {said}");
+    }
+}

@@ -1,0 +1,58 @@
+//! What a streaming job shows while it runs: a bar on a terminal, Hadoop's lines elsewhere and for scripts.
+
+use crate::bench::{Bench, MAPS};
+use crate::support::pty::{OnTerminal, frames};
+
+/// Says something, and goes on when it may.
+const WAITS: &str = "cat
+    echo 'a line of the log' >&2
+    until [ -e 'GO' ]; do sleep 0.02; done";
+
+/// Runs a job on a terminal as `program`, and lets it go on when it shows `sign`; all that it has shown.
+fn on_terminal(bench: &Bench, program: &str, sign: &str) -> String {
+    let go = format!("go-{program}");
+    let waits = WAITS.replace("GO", bench.path(&go).to_str().unwrap());
+    let mapper = bench.script("waits.sh", &waits);
+    let jar: &[&str] = if program == "hadoop" { &["jar", "hadoop-streaming.jar"] } else { &[] };
+    let words = ["-mapper", &mapper, "-reducer", "NONE", "-input", "in", "-output", program];
+    let words = [&[program], jar, &words].concat();
+    let mut job = OnTerminal::start(&mut bench.command(&words), 100);
+    job.wait_for("a line of the log");
+    job.wait_for(sign);
+    bench.put(&go, "");
+    let (shown, status) = job.finish();
+    assert!(status.success(), "{shown}");
+    shown
+}
+
+#[test]
+fn on_a_terminal_a_bar_makes_room_for_the_lines_of_commands_and_goes_at_the_end() {
+    let bench = Bench::with_input("x\ny\n");
+    let shown = on_terminal(&bench, "streaming", "map [");
+    let frames = frames(&shown);
+    let bar = |frame: &&String| frame.starts_with("map [") && frame.contains(" of 4 B");
+    assert!(frames.iter().any(|frame| bar(&frame)), "{frames:#?}");
+    assert!(frames.iter().any(|frame| frame == "a line of the log"), "{frames:#?}");
+    assert!(!shown.contains("reduce 0%"), "{frames:#?}");
+    let counters = shown.find("Counters: ").unwrap();
+    assert!(shown[..counters].ends_with("\u{1b}[2K"), "{:?}", &shown[..counters]);
+    assert!(frames.last().unwrap().starts_with("streaming: 1 splits, 2 records"), "{frames:#?}");
+}
+
+#[test]
+fn elsewhere_it_says_hadoops_percentages_line_by_line_and_hadoop_does_so_everywhere() {
+    let bench = Bench::with_input("x\ny\n");
+    let ran = bench.run(MAPS);
+    assert!(!ran.stderr.contains('\u{1b}') && !ran.stderr.contains('['), "{}", ran.stderr);
+    let lines: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("% reduce ")).collect();
+    for line in &lines {
+        let (id, said) = line.split_once(": map ").unwrap();
+        let digits = said.replace("% reduce ", "").replace('%', "");
+        assert!(id.starts_with("job_") && digits.parse::<u32>().is_ok(), "{line}");
+    }
+    assert!(lines.last().unwrap().ends_with(": map 100% reduce 100%"), "{lines:?}");
+
+    let shown = on_terminal(&bench, "hadoop", "map 99% reduce 0%");
+    assert!(shown.contains("INFO mapreduce.Job:  map 100% reduce 100%\r\n"), "{shown}");
+    assert!(!shown.contains("map [") && !shown.contains('\u{1b}'), "{shown}");
+}
