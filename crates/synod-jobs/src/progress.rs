@@ -4,8 +4,8 @@
 //! with its own clock. Nothing here decides anything: a lost update would only look odd.
 
 use crate::error::JobError;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The step a job is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +31,8 @@ pub struct Progress {
     moves: AtomicU64,
     /// Whether there were small moves since somebody looked.
     stirred: AtomicBool,
+    /// What a task has said last of how it does.
+    status: Mutex<Option<Arc<str>>>,
     pub(crate) bytes_total: AtomicU64,
     pub(crate) bytes_read: AtomicU64,
     pub(crate) maps_total: AtomicU64,
@@ -135,6 +137,17 @@ impl Progress {
         self.moves.load(Relaxed)
     }
 
+    /// A task says how it does, for people. What it said before is forgotten.
+    pub fn say(&self, status: &str) {
+        let mut said = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        *said = Some(status.into());
+    }
+
+    /// What a task has said last, if anything.
+    pub fn status(&self) -> Option<Arc<str>> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The counters now.
     pub fn snapshot(&self) -> Snapshot {
         let phase = match self.phase.load(Relaxed) {
@@ -174,8 +187,11 @@ impl Progress {
         self.bytes_written.store(now.bytes_written, Relaxed);
     }
 
-    /// Moves to `phase`. Whoever coordinates the job calls this.
+    /// Moves to `phase`; what tasks of another one have said is past. Whoever coordinates the job calls this.
     pub fn enter(&self, phase: Phase) {
+        if self.phase.load(Relaxed) != phase as u8 {
+            *self.status.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
         self.phase.store(phase as u8, Relaxed);
     }
 }

@@ -275,6 +275,54 @@ fn every_node_and_every_worker_of_a_cluster_shows_its_jobs() {
     }
 }
 
+/// Says something of itself that wants to be markup, a command to a terminal and longer than all else, and
+/// waits until it is let go.
+const SAYS: &str = r#"#!/bin/sh
+printf 'reporter:status:first\nreporter:status:half \033[2J%s%01000d\n' "$1" 7 >&2
+while [ ! -e "$2" ]; do sleep 0.05; done
+cat
+"#;
+
+#[test]
+fn what_a_running_program_says_of_itself_is_shown_beside_its_task_as_text() {
+    let bench = Bench::new();
+    let (script, evil, go) = (bench.path("says.sh"), bench.path("evil.sh"), bench.path("go"));
+    fs::write(&script, SAYS).unwrap();
+    // In a file of its own: a mapper's arguments know no escapes.
+    let call = format!("sh {} \"{EVIL}\" {}\n", script.display(), go.display());
+    fs::write(&evil, call).unwrap();
+    let input = bench.path("in");
+    fs::write(&input, "a\n").unwrap();
+    let (mapper, output) = (format!("sh {}", evil.display()), bench.path("said"));
+    let mut job = synod(&["streaming", "--endpoints", &bench.client, "-mapper", &mapper]);
+    job.args(["-numReduceTasks", "0", "-input"]).arg(&input).arg("-output").arg(&output);
+    let mut job = Process::start("the job", &mut job, bench.cluster.folder());
+    let (id, status) = wait_for("the status", PATIENCE, || {
+        let id = bench.json("/jobs/api/v1/jobs")["jobs"].get(0)?["id"].as_str()?.to_owned();
+        let job = bench.json(&format!("/jobs/api/v1/jobs/{id}"));
+        let status = job["job"]["running"].get(0)?["status"].as_str()?.to_owned();
+        (!status.is_empty()).then_some((id, status))
+    });
+    let whole = format!("half [2J{EVIL}{}", "0".repeat(1_000));
+    assert_eq!(status, whole[..200]);
+    let shown = succeed(&["jobs", "show", &id, "--endpoints", &bench.client]);
+    let row = shown.lines().find(|line| line.starts_with("  m000000 ")).unwrap();
+    assert!(row.ends_with(&status), "{shown}");
+    let (_, page) = bench.get(&format!("/jobs/{id}"));
+    assert!(page.contains("<td>half [2J&lt;script&gt;document.title=&#39;owned&#39;"), "{page}");
+    assert!(!page.contains("<script>") && !page.contains("<img"), "{page}");
+    if let Some(document) = rendered(&bench.client, &format!("/jobs/{id}")) {
+        assert!(document.contains("half [2J&lt;script&gt;document.title='owned'"), "{document}");
+        assert_eq!(document.matches("<script").count(), 1, "{document}");
+        assert!(!document.contains("<img"), "{document}");
+    }
+    fs::write(&go, "").unwrap();
+    assert!(job.wait(PATIENCE).success(), "{}", job.stderr());
+    // It was said of an attempt that runs.
+    let detail = bench.json(&format!("/jobs/api/v1/jobs/{id}"));
+    assert_eq!(detail["job"]["running"], Value::Array(Vec::new()));
+}
+
 /// What the browser makes of a page: its document when the script has run, or `None` if there is no browser.
 fn rendered(address: &str, path: &str) -> Option<String> {
     let browser = std::env::var("SYNOD_CHROMIUM").unwrap_or_else(|_| "chromium".to_owned());

@@ -352,6 +352,7 @@ fn claim(
         started_ms: ask.unix_ms,
         work_done: 0,
         work_total: 0,
+        status: String::new(),
     };
     let (task_key, claim_key) = (id.key(JobKey::Task(task)), id.key(seat.key(task)));
     // The other seat needs no guard: who takes it writes the task's record, too.

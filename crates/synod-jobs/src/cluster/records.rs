@@ -334,6 +334,9 @@ pub struct ClaimRecord {
     /// Bytes to read for a map; for a reduce bytes to fetch, and again to merge. 0 if unknown.
     #[serde(default)]
     pub work_total: u64,
+    /// What its program has said last of how it does; empty if nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub status: String,
 }
 
 /// A worker that takes tasks.

@@ -159,6 +159,8 @@ pub struct RunningRow {
     pub work_done: u64,
     /// Bytes of its work; 0 if it has not told yet.
     pub work_total: u64,
+    /// What its program has said last of how it does, as it has told last; empty if nothing.
+    pub status: String,
 }
 
 /// A worker.
@@ -280,6 +282,7 @@ fn running(view: &View, job: &JobView, task: TaskId, seat: Seat) -> RunningRow {
         started_ms: claim.started_ms,
         work_done: claim.work_done,
         work_total: claim.work_total,
+        status: cut(&claim.status),
     }
 }
 

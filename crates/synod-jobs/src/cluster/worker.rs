@@ -71,7 +71,7 @@ pub struct Made {
 }
 
 /// How far a running attempt is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pace {
     /// Raised whenever it moves.
     pub activity: u64,
@@ -81,6 +81,8 @@ pub struct Pace {
     pub work_done: u64,
     /// See [`ClaimRecord::work_total`].
     pub work_total: u64,
+    /// See [`ClaimRecord::status`].
+    pub status: String,
 }
 
 /// The attempt won, if nobody was faster. `now` is the task as the worker sees it. What does not fit the
@@ -164,6 +166,7 @@ pub fn refreshed(held: &Held, me: &Identity, pace: Pace) -> Change {
         started_ms: held.started_ms,
         work_done: pace.work_done,
         work_total: pace.work_total,
+        status: pace.status,
     };
     let key = held.claim_key();
     let change = Change::new().if_created_at(key.clone(), held.revision);

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 const MAX_COUNTERS: usize = 10_000;
 /// Bytes of group and name of a counter, each.
 const MAX_NAME_BYTES: usize = 1_024;
+/// Characters of a status; what follows is dropped.
+pub const MAX_STATUS_CHARS: usize = 200;
 /// Bytes of one line; the rest of a longer line is dropped.
 const MAX_LINE_BYTES: usize = 64 << 10;
 /// Lines that an error shows of a command's last words, and bytes of each.
@@ -110,9 +112,9 @@ impl Reports {
         std::mem::take(&mut self.counters)
     }
 
-    /// The last status.
-    pub fn status(&self) -> Option<&str> {
-        self.status.as_deref()
+    /// The last status since the last call. It has no control characters, and a bound.
+    pub fn take_status(&mut self) -> Option<String> {
+        self.status.take()
     }
 
     /// The last lines that it printed, one after the other; empty if there are none.
@@ -146,7 +148,7 @@ impl Reports {
                 Err(problem) => Some(problem),
             }
         } else if let Some(status) = line.strip_prefix(self.status_prefix.as_slice()) {
-            self.status = Some(decode(trim(status)));
+            self.status = Some(shown(&decode(trim(status))));
             return self.reuse(line);
         } else {
             Some("this report is neither a counter nor a status")
@@ -204,6 +206,16 @@ impl Reports {
     }
 }
 
+/// A status as it is shown: on a terminal, on a page, in a record of the cluster. Nothing in it is a command to
+/// any of them, nor turns the direction of writing.
+fn shown(status: &str) -> String {
+    let acts = |c: char| {
+        let turns = ['\u{200e}'..='\u{200f}', '\u{202a}'..='\u{202e}', '\u{2066}'..='\u{2069}'];
+        c.is_control() || turns.iter().any(|range| range.contains(&c))
+    };
+    status.chars().filter(|&c| !acts(c)).take(MAX_STATUS_CHARS).collect()
+}
+
 /// Without blanks and control characters around it, as Java trims.
 fn trim(bytes: &[u8]) -> &[u8] {
     let is_content = |byte: &u8| *byte > b' ';
@@ -233,7 +245,7 @@ mod tests {
         let counters = reports.take_counters();
         let counters =
             counters.into_iter().map(|((group, name), amount)| (format!("{group}/{name}"), amount));
-        (counters.collect(), reports.status().map(str::to_owned), lines)
+        (counters.collect(), reports.take_status(), lines)
     }
 
     #[test]
@@ -246,6 +258,21 @@ mod tests {
             assert_eq!(status.as_deref(), Some("half way"));
             assert_eq!(log, ["hello", "world", "no end"]);
         }
+    }
+
+    #[test]
+    fn a_status_is_short_and_tells_neither_a_terminal_nor_a_page_anything_but_its_text() {
+        let status = |text: &str| {
+            let line = format!("reporter:status:{text}\n");
+            take("reporter:", line.as_bytes(), 7).1.unwrap()
+        };
+        assert_eq!(status("\u{1b}[2Ja\tb\u{202e}c\u{9b}d\u{7f}ü <b>"), "[2Jabcdü <b>");
+        assert_eq!(status(&"ü".repeat(30_000)), "ü".repeat(MAX_STATUS_CHARS));
+        assert_eq!(status(""), "");
+        let mut reports = Reports::new("reporter:", true, Instant::now());
+        reports.take(b"reporter:status:a\nreporter:status:b\n", Instant::now(), &mut |_| {});
+        assert_eq!(reports.take_status().as_deref(), Some("b"), "the last one");
+        assert_eq!(reports.take_status(), None, "told once");
     }
 
     #[test]

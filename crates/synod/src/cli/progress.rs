@@ -64,11 +64,16 @@ impl View {
 
     /// The job is like this now.
     pub fn show(&mut self, now: &Snapshot) {
+        self.show_saying(now, "");
+    }
+
+    /// The same, and on a terminal what one of its tasks has said last of how it does.
+    pub fn show_saying(&mut self, now: &Snapshot, status: &str) {
         let pace = self.outlook.look(self.began.elapsed(), now);
         match &mut self.kind {
             Kind::Nothing => {}
             Kind::Bar(bar) => {
-                bar.set_message(line(now, &pace, columns()));
+                bar.set_message(line(now, &pace, status, columns()));
             }
             Kind::Lines { .. } if now.phase == Phase::Planning => {}
             Kind::Lines { last } => {
@@ -119,10 +124,14 @@ fn columns() -> usize {
     if columns == 0 { TERMINAL_COLUMNS } else { columns }
 }
 
-/// Name, bar and text; the bar takes what the text leaves.
-fn line(now: &Snapshot, pace: &Pace, columns: usize) -> String {
-    let (name, text) = (phase_name(now.phase), what(now, pace));
-    let room = columns.saturating_sub(name.len() + text.len() + "    ".len());
+/// Name, bar and text, last what a task says; the bar takes what the text leaves.
+fn line(now: &Snapshot, pace: &Pace, status: &str, columns: usize) -> String {
+    let (name, mut text) = (phase_name(now.phase), what(now, pace));
+    if !status.is_empty() {
+        text = format!("{text}  {}", output::plain(status));
+    }
+    let taken = name.len() + text.chars().count() + "    ".len();
+    let room = columns.saturating_sub(taken);
     let width = room.clamp(*BAR_COLUMNS.start(), *BAR_COLUMNS.end());
     format!("{name} [{}] {text}", drawn(pace.fraction, width))
 }
@@ -209,10 +218,13 @@ mod tests {
         let (rate, left) = (Some(1e9), Some(Duration::from_secs(250)));
         let pace = Pace { fraction: 0.5, rate, left };
         for columns in [65, 70, 80, 85] {
-            assert_eq!(line(&at(Phase::Map), &pace, columns).len(), columns, "{columns}");
+            assert_eq!(line(&at(Phase::Map), &pace, "", columns).len(), columns, "{columns}");
         }
-        assert_eq!(line(&at(Phase::Map), &pace, 500).len(), 87);
-        assert!(line(&at(Phase::Map), &pace, 40).contains("[====>   ] 50 %  4 min 10 s left  "));
+        assert_eq!(line(&at(Phase::Map), &pace, "", 500).len(), 87);
+        let narrow = line(&at(Phase::Map), &pace, "", 40);
+        assert!(narrow.contains("[====>   ] 50 %  4 min 10 s left  "), "{narrow}");
+        let saying = line(&at(Phase::Map), &pace, "read \u{1b}[2J7", 85);
+        assert!(saying.ends_with("/s  read \\u{1b}[2J7") && saying.len() == 85, "{saying}");
     }
 
     #[test]

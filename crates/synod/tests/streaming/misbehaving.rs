@@ -114,3 +114,32 @@ fn a_mapper_that_prints_for_ever_and_never_reads_fills_no_memory_and_can_be_stop
         assert!(!bench.path("out").exists());
     }
 }
+
+/// Reports for more than twice as long as it may be silent, then reads.
+const REPORTS: &str = "turn=0
+    until [ $turn = 45 ]; do
+        case $mapreduce_task_partition in
+        0) echo reporter:status:turn $turn >&2 ;;
+        1) echo reporter:counter:G,turns,1 >&2 ;;
+        esac
+        sleep 0.1
+        turn=$((turn + 1))
+    done
+    cat";
+
+#[test]
+fn a_program_that_reports_a_status_or_counts_is_making_progress() {
+    let bench = Bench::new();
+    bench.put("in/a", "a\n");
+    bench.put("in/b", "b\n");
+    let reports = bench.script("reports.sh", REPORTS);
+    let settings = properties(&["mapreduce.task.timeout=2000", "mapreduce.map.maxattempts=1"]);
+    let words = ["-mapper", &reports, "-reducer", "NONE", "--slots", "3"];
+    let ran = bench.run(&[&settings[..], &words].concat());
+    assert_eq!(ran.text(), "a\t\nb\t\n");
+    assert_eq!(ran.counter("G", "turns"), Some(45));
+    // One that says nothing in that time is not.
+    bench.put("in/c", "c\n");
+    let said = bench.fail(&[&settings[..], &words].concat());
+    assert!(said.contains("m_000002") && said.contains("no progress for 2 s"), "{said}");
+}

@@ -1,7 +1,9 @@
 //! What a streaming job shows while it runs: a bar on a terminal, Hadoop's lines elsewhere and for scripts.
 
 use crate::bench::{Bench, MAPS};
+use crate::support::process::Process;
 use crate::support::pty::{OnTerminal, frames};
+use crate::support::{PATIENCE, wait_for};
 
 /// Says something, and goes on when it may.
 const WAITS: &str = "cat
@@ -55,4 +57,41 @@ fn elsewhere_it_says_hadoops_percentages_line_by_line_and_hadoop_does_so_everywh
     let shown = on_terminal(&bench, "hadoop", "map 99% reduce 0%");
     assert!(shown.contains("INFO mapreduce.Job:  map 100% reduce 100%\r\n"), "{shown}");
     assert!(!shown.contains("map [") && !shown.contains('\u{1b}'), "{shown}");
+}
+
+#[test]
+fn what_a_task_says_of_itself_is_seen_on_a_terminal_and_with_verbose() {
+    let bench = Bench::with_input("x\ny\n");
+    let go = bench.path("go");
+    let says = format!(
+        "cat; echo 'reporter:status:half way' >&2; until [ -e '{}' ]; do sleep 0.02; done",
+        go.display()
+    );
+    let mapper = bench.script("says.sh", &says);
+    let words = |output: &str| {
+        let words =
+            ["streaming", "-mapper", &mapper, "-reducer", "NONE", "-verbose", "-input", "in"];
+        [&words[..], &["-output", output]]
+            .concat()
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let command = |output: &str| {
+        let words = words(output);
+        bench.command(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let mut job = OnTerminal::start(&mut command("shown"), 120);
+    job.wait_for("map [");
+    job.wait_for("  half way");
+    std::fs::write(&go, "").unwrap();
+    let (shown, status) = job.finish();
+    assert!(status.success() && !shown.contains(": half way"), "{shown}");
+
+    std::fs::remove_file(&go).unwrap();
+    let mut job = Process::start("the job", &mut command("said"), &bench.path(""));
+    wait_for("the status", PATIENCE, || job.stderr().contains(": half way\n").then_some(()));
+    std::fs::write(&go, "").unwrap();
+    assert!(job.wait(PATIENCE).success());
+    assert_eq!(job.stderr().matches("half way").count(), 1, "{}", job.stderr());
 }

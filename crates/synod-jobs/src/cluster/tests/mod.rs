@@ -317,6 +317,7 @@ fn occupy_with(desk: &mut Desk, number: i64, task: u32) {
         started_ms: 0,
         work_done: 0,
         work_total: 0,
+        status: String::new(),
     };
     let key = other.key(JobKey::Claim(TaskId::map(task)));
     let change = Change::new().put_leased(key, encode(&claim).unwrap(), me.lease);

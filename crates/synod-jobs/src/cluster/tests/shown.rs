@@ -1,7 +1,9 @@
 //! What is shown of jobs in every state, and its bounds.
 
 use super::*;
+use crate::cluster::records::decode;
 use crate::cluster::shown::{JobDetail, JobRow, workers};
+use crate::cluster::worker::Pace;
 use crate::commit::Manifest;
 
 fn row(desk: &Desk) -> JobRow {
@@ -90,4 +92,24 @@ fn whatever_a_job_is_made_of_what_is_shown_has_a_bound() {
     assert!(serde_json::to_vec(&shown).unwrap().len() < 100_000);
     assert_eq!(shown.row.state, "submitted");
     assert_eq!(shown.row.millis(5_000), None);
+}
+
+#[test]
+fn what_a_running_attempt_has_said_is_shown_and_claims_without_it_are_read_as_before() {
+    let mut desk = Desk::running(1, 1, 1);
+    let held = desk.claim(1).unwrap();
+    let stored = |desk: &Desk| encode(&desk.job().claims[&held.task].record).unwrap();
+    let silent = stored(&desk);
+    assert!(!String::from_utf8(silent.clone()).unwrap().contains("status"), "it costs nothing");
+    assert_eq!(detail(&desk).running[0].status, "");
+    let mut say = |status: String| {
+        let pace = Pace { activity: 1, status, ..Pace::default() };
+        assert!(desk.store.apply(worker::refreshed(&held, &identity(1), pace)));
+        detail(&desk).running[0].status.clone()
+    };
+    assert_eq!(say("half <b>way</b>".to_owned()), "half <b>way</b>");
+    // Whatever another program has stored, what is shown has a bound.
+    assert_eq!(say("ü".repeat(100_000)).chars().count(), 1_001);
+    assert_eq!(say(String::new()), "");
+    assert_eq!(decode::<ClaimRecord>(&silent).unwrap().status, "");
 }

@@ -90,7 +90,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     option(Streaming, One, "cmdenv", "<n>=<v>", "A variable for the commands"),
     option(Streaming, NoValue, "lazyOutput", "", "No part files without a record"),
     option(Streaming, NoValue, "background", "", "Do not wait for the job (on a cluster)"),
-    option(Streaming, NoValue, "verbose", "", "Print the properties of the job"),
+    option(Streaming, NoValue, "verbose", "", "Print properties, and what tasks report as status"),
     option(Streaming, One, "mapdebug", "<cmd>", "Not run here: see the log of a failed task"),
     option(Streaming, One, "reducedebug", "<cmd>", "Not run here: see the log of a failed task"),
     option(Streaming, NoValue, "debug", "", "Nothing more than -verbose"),

@@ -8,7 +8,7 @@
 //! in a pipe looks as if it had been read; so, lest a command that ends without reading its input go
 //! unnoticed, a wide pipe is closed when no more is in it than an ordinary one holds.
 //!
-//! Progress is a byte that moves in any pipe. Without any for the job's timeout the command is ended.
+//! Progress is a byte that moves in any pipe: a counter or a status that is reported, too. Without any for the job's timeout the command is ended.
 //! Time that this thread spends elsewhere, sorting or reading input, does not count. As long as the timeout
 //! allows, the task moves, whatever the command does: who watches tasks on a cluster must not be less
 //! patient.
@@ -225,6 +225,7 @@ impl<'a> Command<'a> {
         self.take_pairs(take)?;
         let log = self.task.log;
         self.reports.end(&mut |line| log.line(line));
+        self.pass_status_on();
         Ok(Outcome { code: code_of(status), pairs: self.pairs, left_input })
     }
 
@@ -376,11 +377,18 @@ impl<'a> Command<'a> {
                 let log = self.task.log;
                 let mut keep = |line: &[u8]| log.line(line);
                 self.reports.take(&self.errors[..read], Instant::now(), &mut keep);
+                self.pass_status_on();
             }
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(error) => return Err(self.broken("read from", error)),
         }
         Ok(())
+    }
+
+    fn pass_status_on(&mut self) {
+        if let Some(status) = self.reports.take_status() {
+            self.task.progress.say(&status);
+        }
     }
 
     fn broken(&self, what: &str, error: Errno) -> JobError {

@@ -20,7 +20,7 @@ pub(super) const SCRIPT: &str = concat!(
 /// What they look like.
 pub(super) const STYLE: &str = include_str!("style.css");
 
-/// Failed attempts and slow tasks that are told without a script.
+/// Running and failed attempts and slow tasks that are told without a script.
 const ROWS: usize = 10;
 
 /// The list of jobs.
@@ -86,6 +86,14 @@ pub(super) fn job(one: &One<'_>) -> Bytes {
         page.element("dd", &given_up);
     }
     page.raw("</dl>");
+    page.table(
+        "Running attempts",
+        &["Task", "Attempt", "Node", "Status"],
+        one.job.running.iter().take(ROWS).map(|row| {
+            let (task, attempt) = (row.task.to_string(), row.attempt.to_string());
+            vec![task, attempt, row.node.clone(), row.status.clone()]
+        }),
+    );
     let report = &one.job.report;
     page.table(
         "Tasks given up",

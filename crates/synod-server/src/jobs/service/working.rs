@@ -38,7 +38,8 @@ impl Running {
             TaskKind::Reduce => (self.work.done(), self.work.total()),
         };
         let activity = sum + self.work.moves() + self.progress.moves();
-        Pace { activity, bytes_read: now.bytes_read, work_done, work_total }
+        let status = self.progress.status().map(|status| status.to_string()).unwrap_or_default();
+        Pace { activity, bytes_read: now.bytes_read, work_done, work_total, status }
     }
 }
 

@@ -107,7 +107,8 @@ fn print_running(out: &mut impl Write, job: &JobDetail, now: u64) -> std::io::Re
     if job.running.is_empty() {
         return Ok(());
     }
-    let heading = ["  TASK", "ATTEMPT", "NODE", "AGE", "DONE", ""].map(str::to_owned).to_vec();
+    let heading =
+        ["  TASK", "ATTEMPT", "NODE", "AGE", "DONE", "", "STATUS"].map(str::to_owned).to_vec();
     let rows = job.running.iter().take(RUNNING).map(|running| running_row(running, now));
     let table: Vec<Vec<String>> = std::iter::once(heading).chain(rows).collect();
     output::print_table(out, &table)?;
@@ -132,5 +133,6 @@ fn running_row(running: &RunningRow, now: u64) -> Vec<String> {
         millis(now.saturating_sub(running.started_ms)),
         done,
         notes.join(", "),
+        cut(&plain(&running.status), TEXT_CHARS),
     ]
 }

@@ -17,6 +17,7 @@ use super::log::{self, CommandLog};
 use super::run::{Stop, Style};
 use crate::cli::connect::{Cluster, block_on};
 use crate::cli::failure::Failure;
+use crate::cli::output::plain;
 use crate::cli::progress::{Beside, View as Bar};
 use crate::cli::signals::StopSignals;
 use crate::cli::store_flags::ENDPOINTS_VARIABLE;
@@ -154,13 +155,17 @@ pub struct View {
     bar: Option<Bar>,
     /// Percent of map and reduce that were said last.
     last: Option<(u64, u64)>,
+    /// Whether what tasks say of how they do is passed on as lines, and what that was last.
+    is_verbose: bool,
+    status: Option<Arc<str>>,
 }
 
 impl View {
     /// Of a job of which nothing has been said yet. Rates are over the last `window`.
-    pub fn new(style: Style, job_id: &str, window: Duration) -> View {
+    pub fn new(style: Style, job_id: &str, window: Duration, is_verbose: bool) -> View {
         let bar = if style == Style::Synod { Bar::bar(window) } else { None };
-        View { style, job_id: job_id.to_owned(), bar, last: None }
+        let job_id = job_id.to_owned();
+        View { style, job_id, bar, last: None, is_verbose, status: None }
     }
 
     /// For whoever prints on stderr meanwhile.
@@ -197,10 +202,26 @@ impl View {
     }
 
     fn show(&mut self, progress: &Progress) {
-        let now = progress.snapshot();
+        let (now, status) = (progress.snapshot(), progress.status());
         match &mut self.bar {
-            Some(bar) => bar.show(&now),
-            None => self.say(&now),
+            Some(bar) => bar.show_saying(&now, status.as_deref().unwrap_or_default()),
+            None => {
+                self.pass_on(status.filter(|_| self.is_verbose));
+                self.say(&now);
+            }
+        }
+    }
+
+    /// `-verbose`: what a task says of how it does, if that is new.
+    fn pass_on(&mut self, status: Option<Arc<str>>) {
+        if status.is_none() || status == self.status {
+            return;
+        }
+        self.status = status;
+        let text = self.status.as_deref().map(plain).unwrap_or_default();
+        match self.style {
+            Style::Hadoop => log::info("mapred.LocalJobRunner", &text),
+            Style::Synod => eprintln!("{}: {text}", self.job_id),
         }
     }
 

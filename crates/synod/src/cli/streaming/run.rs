@@ -176,7 +176,7 @@ fn run(submission: &Submission, arguments: &Arguments, style: Style) -> Result<(
     }
     let on_cluster = arguments.has("endpoints");
     let window = if on_cluster { CLUSTER_RATE_WINDOW } else { RATE_WINDOW };
-    let view = View::new(style, &job_id, window);
+    let view = View::new(style, &job_id, window, arguments.has("verbose"));
     let result = match arguments.value("endpoints") {
         Some(endpoints) if arguments.has("background") => {
             return submit_only(spec, endpoints, style);

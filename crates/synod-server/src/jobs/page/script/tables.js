@@ -5,12 +5,14 @@ function runningCard(row, now) {
   if (row.running.length === 0) return null;
   const shown = row.running.slice(0, 100);
   const left = row.running.length - shown.length + row.running_left_out;
-  const headings = [...NAMES, column("Age", "num"), column("Done", "num"), column("", "keep"), column("Log", "")];
+  const headings = [...NAMES, column("Age", "num"), column("Done", "num"), column("", "keep"),
+    column("Status", "text"), column("Log", "")];
   return el("section", { class: "card" }, el("h2", {}, "Running attempts"),
     table(headings, shown.map((r) => [
       r.task, r.attempt, r.node || "gone", time(Math.max(0, now - r.started_ms)),
       r.work_total ? Math.floor(percent(r.work_done, r.work_total) * 100) + " %" : "–",
       [r.backup && el("span", { class: "chip chip-backup" }, "backup"), r.slow && el("span", { class: "chip" }, "slow")],
+      r.status,
       logLink(r.task, r.attempt, r.address),
     ])),
     left > 0 && el("p", { class: "quiet" }, "and " + count(left) + " more"));

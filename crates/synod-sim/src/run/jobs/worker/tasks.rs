@@ -91,7 +91,7 @@ impl Worker {
                 running.moves += 1;
                 let work_done = (running.moves * 10).min(90);
                 let pace =
-                    Pace { activity: running.moves, bytes_read: 0, work_done, work_total: 100 };
+                    Pace { activity: running.moves, work_done, work_total: 100, ..Pace::default() };
                 tell = Some(worker::refreshed(&running.held, &me, pace));
             }
         }
