@@ -146,13 +146,13 @@ pub fn unreadable(
     map: TaskId,
     report: &UnreadableRecord,
 ) -> Change {
-    given_up(held, now).put(held.job.key(JobKey::Unreadable(map)), stored(report))
+    given_back(held, now).put(held.job.key(JobKey::Unreadable(map)), stored(report))
 }
 
-/// The attempt is given up, without a result. `now` is the task as the worker sees it.
-pub fn given_up(held: &Held, now: &Stamped<TaskRecord>) -> Change {
-    let given_back = now.record.given_back.saturating_add(1);
-    let record = TaskRecord { given_back, ..now.record.clone() };
+/// The attempt ends without a result: the task waits for another one. `now` is the task as the worker sees it.
+pub fn given_back(held: &Held, now: &Stamped<TaskRecord>) -> Change {
+    let times = now.record.given_back.saturating_add(1);
+    let record = TaskRecord { given_back: times, ..now.record.clone() };
     ended(held).if_unchanged(held.task_key(), now.modified).put(held.task_key(), stored(&record))
 }
 

@@ -19,7 +19,7 @@ use synod_jobs::{JobError, JobSpec, Progress};
 use tokio::runtime::Handle;
 
 use super::folders::remove_all;
-use super::sending::patiently;
+use super::patience::patiently_as_worker;
 
 /// The files of one job on this worker.
 pub(super) struct AtHand {
@@ -53,7 +53,8 @@ impl AtHand {
         let read = move |key: String| {
             let store = store.clone();
             // A thread that waits for the runtime is told when that ends.
-            let asked = runtime.spawn(async move { patiently(|| store.get(key.clone())).await });
+            let ask = async move { patiently_as_worker(|| store.get(key.clone())).await };
+            let asked = runtime.spawn(ask);
             match runtime.block_on(asked) {
                 Ok(Ok(found)) => Ok(found.map(|found| found.value)),
                 Ok(Err(error)) => Err(ReadError::Client(error)),

@@ -11,8 +11,9 @@ use synod_jobs::{JobError, JobSummary, Progress};
 use synod_state::kv::{KeyRange, RangeRequest};
 use tokio::time::Instant;
 
+use super::patience::{PATIENCE, PAUSE};
 use super::records::{Applied, apply, follow};
-use super::submit::{PATIENCE, PAUSE, SubmitError};
+use super::submit::SubmitError;
 
 /// One job and who follows it.
 pub(super) struct Following<'a, K> {

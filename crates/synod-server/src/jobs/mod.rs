@@ -15,6 +15,7 @@ mod host;
 mod metrics;
 mod moments;
 mod page;
+mod patience;
 mod pool;
 mod port;
 mod query;

@@ -4,20 +4,18 @@
 //! They go when the job is done, and otherwise when it is forgotten: the coordinator sees to that. What a
 //! client has stored that died before its job was there is nobody's; the next one removes it.
 
-use std::future::Future;
-
 use bytes::Bytes;
 use synod_base::Revision;
-use synod_client::{Advice, Answer, ClientError, Consistency, Kv};
+use synod_client::{ClientError, Consistency, Kv};
 use synod_jobs::cluster::names::{FILES, JobKey};
 use synod_jobs::cluster::sent::{Check, OwnFile, PIECE_BYTES, Sent, pack};
 use synod_jobs::cluster::{Change, JobId};
 use synod_jobs::{JobError, JobSpec};
 use synod_state::kv::{KeyRange, PutRequest, RangeRequest};
-use tokio::time::Instant;
 
+use super::patience::patiently;
 use super::query::end_of;
-use super::submit::{PATIENCE, PAUSE, SubmitError};
+use super::submit::SubmitError;
 use super::threads::unix_ms;
 
 /// Files that no job wants are left alone for so long, by clocks that may differ by less.
@@ -125,25 +123,6 @@ async fn first_of<K: Kv>(kv: &K, sent: &Sent) -> Result<(String, Revision), Subm
 pub(super) fn gone(id: &JobId) -> JobError {
     let what = format!("the files that came with job {id} are gone from the store: submit it anew");
     JobError::BadSpec { what }
-}
-
-/// Asks until there is an answer, while waiting can help.
-pub(super) async fn patiently<T, F: Future<Output = Answer<T>>>(
-    mut ask: impl FnMut() -> F,
-) -> Result<T, ClientError> {
-    use Advice::{GoElsewhere, ReadFirst, Retry, Wait};
-    let began = Instant::now();
-    loop {
-        let error = match ask().await {
-            Ok((_, answer)) => return Ok(answer),
-            Err(error) => error,
-        };
-        let may_pass = matches!(error.advice(), Retry | Wait | GoElsewhere | ReadFirst);
-        if !may_pass || began.elapsed() >= PATIENCE {
-            return Err(error);
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
 }
 
 /// Removes files without a job, of clients that have died a day ago. Another one does it if this fails.

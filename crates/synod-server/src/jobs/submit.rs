@@ -5,7 +5,6 @@
 //! job goes on.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use synod_base::Revision;
 use synod_client::{ClientError, Kv};
@@ -20,10 +19,10 @@ use synod_jobs::input::{local_path, scheme_of};
 use synod_jobs::task::MAX_ATTEMPTS;
 use synod_jobs::{Counters, JobError, JobSpec, JobSummary, Jobs, Progress};
 use thiserror::Error;
-use tokio::time::Instant;
 
 use super::following::Following;
 use super::host::build_of_this_program;
+use super::patience::patiently;
 use super::sending::{Stored, gone, remove, send};
 use super::stores::local_stores;
 use super::threads::unix_ms;
@@ -268,36 +267,18 @@ async fn write_record<K: Kv>(
     value: Vec<u8>,
     stored: Option<&Stored>,
 ) -> Result<(), SubmitError> {
-    let began = Instant::now();
     let key = id.key(JobKey::Record);
     let mut create = Change::new().if_created_at(key.clone(), Revision(0)).put(key.clone(), value);
     if let Some(Stored { first: (piece, revision), .. }) = stored {
         create = create.if_created_at(piece.clone(), *revision);
     }
-    loop {
-        let error = match kv.txn(create.clone().into_txn()).await {
-            Ok((_, result)) if result.succeeded || stored.is_none() => return Ok(()),
-            Ok(_) => match kv.get(key.clone()).await {
-                Ok((_, Some(_))) => return Ok(()),
-                Ok((_, None)) => return Err(gone(id).into()),
-                Err(error) => error,
-            },
-            Err(error) => error,
-        };
-        if began.elapsed() >= PATIENCE || !may_pass(&error) {
-            return Err(error.into());
+    let created = patiently(|| async {
+        let (header, result) = kv.txn(create.clone().into_txn()).await?;
+        if result.succeeded || stored.is_none() {
+            return Ok((header, true));
         }
-        tokio::time::sleep(PAUSE).await;
-    }
+        let (header, found) = kv.get(key.clone()).await?;
+        Ok((header, found.is_some()))
+    });
+    if created.await? { Ok(()) } else { Err(gone(id).into()) }
 }
-
-/// Whether waiting can help.
-fn may_pass(error: &ClientError) -> bool {
-    use synod_client::Advice;
-    matches!(error.advice(), Advice::Retry | Advice::Wait | Advice::ReadFirst)
-}
-
-/// How long a cluster may be silent.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
-/// Between looks at the wish to stop, and between attempts.
-pub(super) const PAUSE: Duration = Duration::from_millis(100);

@@ -37,7 +37,7 @@ fn of_two_ends_of_one_attempt_one_takes_effect() {
     assert!(desk.claim(2).is_none());
     assert!(desk.finish(1, &held));
     assert!(!desk.finish(1, &held));
-    assert!(!desk.store.apply(worker::given_up(&held, &desk.job().tasks[&held.task])));
+    assert!(!desk.store.apply(worker::given_back(&held, &desk.job().tasks[&held.task])));
 }
 
 #[test]
@@ -326,7 +326,7 @@ fn bad_records_that_may_be_left_out_say_nothing_about_a_worker_nor_what_it_has_d
         }
         desk.register(2, "1-ab");
         let now = desk.job().tasks[&other.task].clone();
-        assert!(desk.store.apply(worker::given_up(&other, &now)));
+        assert!(desk.store.apply(worker::given_back(&other, &now)));
         assert_eq!(desk.claim(1).is_some(), does_them_again);
     }
 }

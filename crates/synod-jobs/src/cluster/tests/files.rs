@@ -1,5 +1,6 @@
 //! Attempts and output folders on a real file system.
 
+use crate::builtin::sort::Sort;
 use crate::cluster::attempt::{Attempt, AttemptError, WorkMeter};
 use crate::cluster::names::{JobId, TaskId, WorkerId};
 use crate::cluster::output::{self, Winner};
@@ -35,6 +36,11 @@ impl Fetch for FromFolders<'_> {
         let Section { offset, bytes: length, .. } = from.section;
         into.write_all(&bytes[offset as usize..][..length as usize]).map_err(FetchError::Local)
     }
+}
+
+/// The plan of this sort.
+fn plan_of(spec: &JobSpec) -> JobPlan {
+    plan(&Sort::default(), spec, 2, &Stores::local(), &Progress::new()).unwrap()
 }
 
 /// Runs one attempt as a worker does.
@@ -109,9 +115,7 @@ fn attempts_run_one_by_one_give_the_output_of_a_local_run() {
     };
     crate::run_built_in(&spec, &Progress::new()).unwrap();
     let spec = JobSpec { output: path("out"), ..spec };
-    let plan =
-        plan(&crate::builtin::sort::Sort::default(), &spec, 2, &Stores::local(), &Progress::new())
-            .unwrap();
+    let plan = plan_of(&spec);
     let id: JobId = "01".parse().unwrap();
     output::create(&spec.output, &id).unwrap();
     // Another coordinator may have begun.
@@ -229,9 +233,7 @@ fn an_output_on_the_same_machine_is_read_where_it_is_if_it_is_the_one_of_the_rec
     let path = |name: &str| folder.path().join(name);
     fs::write(path("in"), "b\na\nc\n").unwrap();
     let spec = JobSpec { reduces: Some(1), ..JobSpec::new("sort", [path("in")], path("out")) };
-    let plan =
-        plan(&crate::builtin::sort::Sort::default(), &spec, 2, &Stores::local(), &Progress::new())
-            .unwrap();
+    let plan = plan_of(&spec);
     let id: JobId = "01".parse().unwrap();
     output::create(&spec.output, &id).unwrap();
     fs::create_dir(path("theirs")).unwrap();
@@ -316,9 +318,7 @@ fn a_long_fetch_is_seen_to_move_and_breaks_off_when_the_attempt_is_cancelled() {
     let lines: String = (0..40_000).map(|_| format!("{:016x}\n", random.u64(..))).collect();
     fs::write(path("in"), lines).unwrap();
     let spec = JobSpec { reduces: Some(1), ..JobSpec::new("sort", [path("in")], path("out")) };
-    let plan =
-        plan(&crate::builtin::sort::Sort::default(), &spec, 2, &Stores::local(), &Progress::new())
-            .unwrap();
+    let plan = plan_of(&spec);
     output::create(&spec.output, &"01".parse().unwrap()).unwrap();
     fs::create_dir(path("work")).unwrap();
     let map = attempt(&spec, &plan, TaskId::map(0), &path("work"), &[]).unwrap();
@@ -393,9 +393,7 @@ fn a_block_with_a_good_checksum_and_no_whole_pairs_is_the_fault_of_its_map_outpu
     let path = |name: &str| folder.path().join(name);
     fs::write(path("in"), "a\n").unwrap();
     let spec = JobSpec { reduces: Some(1), ..JobSpec::new("sort", [path("in")], path("out")) };
-    let plan =
-        plan(&crate::builtin::sort::Sort::default(), &spec, 2, &Stores::local(), &Progress::new())
-            .unwrap();
+    let plan = plan_of(&spec);
     output::create(&spec.output, &"01".parse().unwrap()).unwrap();
     fs::create_dir(path("work")).unwrap();
     // A key of one byte and no value; then one that is longer than what is left, first or behind another.

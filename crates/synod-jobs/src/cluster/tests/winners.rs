@@ -80,7 +80,7 @@ fn nothing_that_still_runs_when_a_job_is_committed_ends_or_begins_any_more() {
     assert_eq!(desk.settle(), Some(Work::Commit));
     assert!(!worker::still_held(Some(desk.job()), &again));
     assert!(!finish_map(&mut desk, 3, &again, 90, "second"));
-    assert!(!desk.store.apply(worker::given_up(&again, &desk.job().tasks[&again.task])));
+    assert!(!desk.store.apply(worker::given_back(&again, &desk.job().tasks[&again.task])));
     assert!([1, 2, 3].into_iter().all(|number| desk.claim(number).is_none()));
     assert_eq!(won(&desk, map.task), (0, 70), "what is published does not change under way");
 }

@@ -1,5 +1,7 @@
 //! Joining while there is a job, standing for election, leaving when there is none.
 
+use std::time::Duration;
+
 use synod_base::{LeaseId, Revision};
 use synod_client::election::{self, Leadership};
 use synod_client::{ClientError, Kv, Session};
@@ -148,16 +150,26 @@ impl<K: Kv> JobService<K> {
 
 impl<K: Kv> JobService<K> {
     /// Gives the office to the next candidate, and stands for election again behind all others: a job
-    /// waits for a coordinator with another program.
+    /// waits for a coordinator with another program. Not at once again: programs that wait for each other
+    /// would do nothing else.
     pub(super) async fn step_aside(&mut self) {
+        if self.stood_aside.is_some_and(|at| at.elapsed() < ASIDE_PAUSE) {
+            return;
+        }
         let Some(member) = &mut self.member else { return };
         let Some(leadership) = member.elected.borrow().clone() else { return };
         match election::resign(&self.kv, &leadership).await {
-            Ok(_) => member.coordinator = None,
+            Ok(_) => {
+                member.coordinator = None;
+                self.stood_aside = Some(Instant::now());
+            }
             Err(error) => tracing::debug!("jobs: cannot give up the office: {error}"),
         }
     }
 }
+
+/// Between two times that a coordinator steps aside.
+const ASIDE_PAUSE: Duration = Duration::from_secs(1);
 
 fn registration(id: &WorkerId, record: &WorkerRecord, lease: LeaseId) -> Change {
     let value = encode(record).expect("a worker's record is text and numbers");

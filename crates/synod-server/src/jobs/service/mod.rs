@@ -94,6 +94,8 @@ pub(crate) struct JobService<K: Kv> {
     /// Outputs that planning has made here and the records do not know of: if the job ends without
     /// success, whoever ends it may have looked before they were there.
     made: BTreeMap<JobId, JobSpec>,
+    /// When it last left the office to another program.
+    stood_aside: Option<Instant>,
     /// Jobs that this worker leaves alone because its program is another one.
     warned: BTreeSet<JobId>,
     pool: Pool,
@@ -145,6 +147,7 @@ impl<K: Kv> JobService<K> {
             logs: BTreeSet::new(),
             working: BTreeMap::new(),
             works_begun: 0,
+            stood_aside: None,
             warned: BTreeSet::new(),
             failed_commits: BTreeMap::new(),
             made: BTreeMap::new(),

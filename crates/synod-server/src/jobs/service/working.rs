@@ -79,7 +79,7 @@ impl<K: Kv> JobService<K> {
                 let (output, ended_ms, work) = (output.clone(), *ended_ms, *work);
                 worker::done(held, me, now, Made { output, ended_ms, work })
             }
-            Err(AttemptError::Failed(JobError::Cancelled)) => worker::given_up(held, now),
+            Err(AttemptError::Failed(JobError::Cancelled)) => worker::given_back(held, now),
             Err(AttemptError::Failed(error)) => {
                 let Held { job, task, .. } = held;
                 tracing::warn!("jobs: task {task} of job {job} failed: {error}");

@@ -12,13 +12,11 @@ use std::time::Duration;
 use synod_jobs::JobSpec;
 use synod_jobs::cluster::{TaskKind, View};
 use synod_jobs::commit::Manifest;
-use synod_jobs::streaming::arguments::Arguments;
-use synod_jobs::streaming::arguments::submission::{Outside, Submission};
-use synod_jobs::streaming::locations::Locations;
 
 use super::bench::{Bench, Kind};
 use super::commits::wait_until;
 use super::shuffle::Gate;
+use super::streaming::spec_of;
 use crate::jobs::moments::Moment;
 
 /// Nothing takes this long on the slowest machine.
@@ -44,18 +42,7 @@ pub fn with_program(bench: &Bench, output: &str, text: &str, maps: usize) -> Job
     }
     let words = ["-input", &input, "-output", output, "-mapper", program.to_str().unwrap()];
     let words = [&words[..], &["-reducer", "cat", "-numReduceTasks", "1"]].concat();
-    let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
-    let outside = Outside {
-        read: &|path| fs::read_to_string(path),
-        look: &|path| path.metadata().map(drop),
-        variable: &|_| None,
-        locations: Locations::default(),
-        folder: bench.folder.path().to_owned(),
-        job_id: "job_1700000000000_0001".to_owned(),
-        user: "nobody".to_owned(),
-    };
-    let submission = Submission::new(&Arguments::parse(&words).unwrap(), &outside).unwrap();
-    JobSpec { sync_output: false, ..submission.spec }
+    spec_of(bench, &words)
 }
 
 /// Which workers have begun a map.

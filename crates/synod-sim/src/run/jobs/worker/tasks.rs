@@ -60,7 +60,7 @@ impl Worker {
                     Outcome::Unreadable(map, report) => {
                         worker::unreadable(held, task, *map, report)
                     }
-                    Outcome::GivenUp => worker::given_up(held, task),
+                    Outcome::GivenUp => worker::given_back(held, task),
                 });
             }
             let won = task
