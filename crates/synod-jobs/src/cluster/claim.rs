@@ -13,6 +13,7 @@ use crate::cluster::names::{JobId, JobKey, TaskId, TaskKind, WorkerId};
 use crate::cluster::records::{
     ClaimRecord, JobRecord, JobState, TaskOutput, TaskRecord, WorkerRecord, encode,
 };
+use crate::cluster::room::Room;
 use crate::cluster::seat::Seat;
 use crate::cluster::view::{JobView, Stamped, View};
 use crate::cluster::worker::Identity;
@@ -56,6 +57,8 @@ pub struct Asking<'a> {
     pub mine: &'a WorkerRecord,
     /// Tasks that this process still works on, whatever the records say.
     pub busy: &'a BTreeSet<(JobId, TaskId)>,
+    /// How many run here now. That they are fewer than its slots is the caller's to see.
+    pub running: u32,
     /// Time that only goes forward.
     pub now: Duration,
     /// The worker's clock, milliseconds since 1970: it goes into the claim.
@@ -76,7 +79,7 @@ impl Chooser {
     pub fn next(&mut self, view: &View, ask: Asking<'_>) -> Option<Claim> {
         self.open_since.retain(|id, _| view.jobs.contains_key(id));
         self.left_since.retain(|(id, _), _| view.jobs.contains_key(id));
-        for (id, job_view, job) in open_to(view, ask) {
+        for Open { id, job_view, job, room } in open_to(view, ask) {
             let kind = if job_view.waiting(TaskKind::Map).next().is_some() {
                 TaskKind::Map
             } else if job_view.maps_are_there(&view.workers) {
@@ -90,9 +93,10 @@ impl Chooser {
             };
             let near = match kind {
                 TaskKind::Map => None,
-                TaskKind::Reduce => self.neighbourhood(view, id, job_view, ask),
+                TaskKind::Reduce => self.neighbourhood(view, id, job_view, &room, ask),
             };
-            let others = others_with_room(view, job_view, ask.me);
+            // Nothing is left to those that are busy, for who knows how long.
+            let others: Vec<_> = room.workers().filter(|other| **other != ask.me.id).collect();
             let mut is_left = |task: &TaskId| {
                 is_better_made_elsewhere(view, job_view, *task, ask.me, &others)
                     && self.leaves(id, job_view, *task, ask.now)
@@ -102,7 +106,7 @@ impl Chooser {
                 return claim(id, job, job_view, task, Seat::First, ask);
             }
         }
-        open_to(view, ask).find_map(|(id, job_view, job)| {
+        open_to(view, ask).find_map(|Open { id, job_view, job, .. }| {
             let (task, seat) = slow_task(id, job_view, ask)?;
             claim(id, job, job_view, task, seat, ask)
         })
@@ -125,28 +129,38 @@ impl Chooser {
         view: &'v View,
         id: &JobId,
         job: &'v JobView,
+        room: &Room<'v>,
         ask: Asking<'_>,
     ) -> Option<Neighbourhood<'v>> {
         let since = *self.open_since.entry(id.clone()).or_insert(ask.now);
         if ask.now.saturating_sub(since) >= LOCALITY_PATIENCE {
             return None;
         }
-        Neighbourhood::of(view, job, &ask.mine.host)
+        Neighbourhood::of(view, job, room, &ask.mine.host)
     }
 }
 
-/// A job, its records and the first of them.
-type Open<'v> = (&'v JobId, &'v JobView, &'v Stamped<JobRecord>);
+/// A job that a worker may take tasks of.
+struct Open<'v> {
+    id: &'v JobId,
+    job_view: &'v JobView,
+    job: &'v Stamped<JobRecord>,
+    room: Room<'v>,
+}
 
 /// Jobs whose tasks this worker may claim, those of a higher priority first, of one priority the oldest.
 fn open_to<'v>(view: &'v View, ask: Asking<'_>) -> impl Iterator<Item = Open<'v>> {
     let running = view.active().filter(|(_, job_view, job)| {
         job.record.state == JobState::Running && !job_view.cancel && ask.mine.may_run(&job.record)
     });
-    let mut open: Vec<Open<'v>> = running.collect();
+    let mut open: Vec<_> = running.collect();
     // They come by age, and stay so among their equals.
     open.sort_by_key(|(.., job)| Reverse(job.record.spec.priority));
-    open.into_iter().filter(move |(_, job, _)| view.eligible(job).contains(&ask.me.id))
+    let open = open.into_iter().map(|(id, job_view, job)| {
+        let room = Room::of(view, job_view);
+        Open { id, job_view, job, room }
+    });
+    open.filter(move |open| open.room.is_left_to(&ask.me.id, ask.running))
 }
 
 /// Whether the failures of a task leave it another attempt. If not, the coordinator is about to end the job.
@@ -176,17 +190,6 @@ fn pick(
             looked_at.find(|task| near.suits(job, task.number))
         }
     }
-}
-
-/// Workers that could take a task of the job now: nothing is left to those that are busy, for who knows how
-/// long.
-fn others_with_room<'v>(view: &'v View, job: &JobView, me: &Identity) -> Vec<&'v WorkerId> {
-    let running = view.running_on();
-    let has_room = |other: &&WorkerId| {
-        let slots = view.workers.get(*other).map_or(0, |found| found.record.slots);
-        **other != me.id && running.get(*other).copied().unwrap_or(0) < slots
-    };
-    view.eligible(job).into_iter().filter(has_room).collect()
 }
 
 /// What every worker has failed comes last.
@@ -283,7 +286,12 @@ struct Neighbourhood<'v> {
 
 impl<'v> Neighbourhood<'v> {
     /// `None` if all outputs are on one machine, or the worker does not know where it is.
-    fn of(view: &'v View, job: &'v JobView, host: &str) -> Option<Neighbourhood<'v>> {
+    fn of(
+        view: &'v View,
+        job: &'v JobView,
+        room: &Room<'v>,
+        host: &str,
+    ) -> Option<Neighbourhood<'v>> {
         if host.is_empty() {
             return None;
         }
@@ -305,12 +313,10 @@ impl<'v> Neighbourhood<'v> {
             return None;
         }
         let mut has_room = vec![false; hosts.len()];
-        let running = view.running_on();
-        for worker in view.eligible(job) {
+        for worker in room.workers() {
             let Some(found) = view.workers.get(worker) else { continue };
             let number = hosts.iter().position(|host| *host == found.record.host);
-            let taken = running.get(worker).copied().unwrap_or(0);
-            if let Some(number) = number.filter(|_| taken < found.record.slots) {
+            if let Some(number) = number {
                 has_room[number] = true;
             }
         }

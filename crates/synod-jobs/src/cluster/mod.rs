@@ -15,6 +15,7 @@ pub mod names;
 pub mod output;
 pub mod records;
 pub mod report;
+pub mod room;
 pub mod seat;
 pub mod sent;
 pub mod shown;

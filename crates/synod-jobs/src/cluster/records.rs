@@ -348,6 +348,9 @@ pub struct WorkerRecord {
     pub address: String,
     /// Tasks it runs at a time.
     pub slots: u32,
+    /// Whether these are the cores of its host, which it shares with other workers there that say so, too.
+    #[serde(default)]
+    pub shares_cores: bool,
     /// Its program.
     pub build: String,
     /// Equal for workers that run on one machine and see the same files there; empty if unknown.

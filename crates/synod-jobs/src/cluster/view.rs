@@ -9,6 +9,7 @@ use crate::cluster::records::{
     ClaimRecord, JobRecord, JobState, TaskRecord, UnreadableRecord, WorkerRecord, decode,
 };
 use crate::cluster::report::JobReport;
+use crate::cluster::room::Room;
 use crate::given_up::{GivenUp, kept};
 use crate::progress::{Phase, Snapshot};
 use bytes::Bytes;
@@ -147,10 +148,7 @@ impl View {
 
     /// Whether a worker that may take tasks of a job runs fewer than it could.
     pub fn has_room_for(&self, job: &JobView) -> bool {
-        let running = self.running_on();
-        let slots = |worker| self.workers.get(worker).map_or(0, |found| found.record.slots);
-        let mut eligible = self.eligible(job).into_iter();
-        eligible.any(|worker| running.get(worker).copied().unwrap_or(0) < slots(worker))
+        Room::of(self, job).workers().next().is_some()
     }
 
     /// Workers that may take tasks of a job: the same program, not about to leave, and allowed to run what

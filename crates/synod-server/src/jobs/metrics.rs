@@ -8,6 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use synod_jobs::cluster::room::slots_together;
 use synod_jobs::cluster::{JobId, JobState, TaskKind, View};
 
 /// The metrics of jobs. Cheap to clone; all clones count in one place.
@@ -138,8 +139,8 @@ impl JobMetrics {
             gauge.set(number(sum));
         }
         self.workers.set(number(view.workers.len() as u64));
-        let slots = view.workers.values().map(|worker| u64::from(worker.record.slots)).sum();
-        self.slots.set(number(slots));
+        let slots = slots_together(view.workers.values().map(|worker| &worker.record));
+        self.slots.set(number(slots.into()));
     }
 }
 

@@ -46,7 +46,7 @@ pub struct Worker {
     /// What it is called [default: worker-PID]
     #[arg(long)]
     name: Option<String>,
-    /// Tasks at a time [default: one per core]
+    /// Tasks at a time [default: one per core, which workers of one machine share]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     slots: Option<u32>,
     /// Whether jobs may run programs with its rights [default: only if it listens on loopback]

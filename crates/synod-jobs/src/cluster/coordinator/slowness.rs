@@ -10,6 +10,7 @@ use crate::cluster::change::Change;
 use crate::cluster::claim::may_back_up;
 use crate::cluster::names::{JobId, TaskId, TaskKind, WorkerId};
 use crate::cluster::records::{ClaimRecord, JobRecord};
+use crate::cluster::room::{Room, slots_together};
 use crate::cluster::seat::Seat;
 use crate::cluster::view::{JobView, Stamped, View};
 use std::collections::BTreeMap;
@@ -134,7 +135,7 @@ impl Coordinator {
         if job_view.waiting(kind).next().is_some() || backups(view) >= backups_allowed(view) {
             return None;
         }
-        let idle = idle_workers(view, job_view);
+        let idle: Vec<&WorkerId> = Room::of(view, job_view).workers().collect();
         let may_be_helped = |task, running: &ClaimRecord| {
             idle.iter().any(|worker| may_back_up(job_view, task, running, worker))
         };
@@ -217,16 +218,6 @@ impl Ordinary {
     }
 }
 
-/// Workers with a free slot that may run the job's tasks.
-fn idle_workers<'v>(view: &'v View, job: &'v JobView) -> Vec<&'v WorkerId> {
-    let running = view.running_on();
-    let has_room = |worker: &&WorkerId| {
-        let slots = view.workers.get(*worker).map_or(0, |found| found.record.slots);
-        running.get(*worker).copied().unwrap_or(0) < slots
-    };
-    view.eligible(job).into_iter().filter(has_room).collect()
-}
-
 /// Tasks of all jobs that run twice, or may.
 fn backups(view: &View) -> usize {
     let of_job = |job: &JobView| {
@@ -238,8 +229,8 @@ fn backups(view: &View) -> usize {
 }
 
 fn backups_allowed(view: &View) -> usize {
-    let staying = view.workers.values().filter(|worker| !worker.record.draining);
-    let slots: usize = staying.map(|worker| worker.record.slots as usize).sum();
+    let all = view.workers.values().map(|worker| &worker.record);
+    let slots = slots_together(all.filter(|worker| !worker.draining)) as usize;
     (slots / SLOTS_PER_BACKUP).max(1)
 }
 

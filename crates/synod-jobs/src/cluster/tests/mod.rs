@@ -6,6 +6,7 @@ mod files;
 mod given_up;
 mod publishing;
 mod queue;
+mod room;
 mod shown;
 mod slowness;
 mod winners;
@@ -233,7 +234,8 @@ impl Desk {
         let me = identity(number);
         let mine = self.store.view.workers.get(&me.id)?.record.clone();
         let (now, unix_ms, busy) = (self.now, self.unix_ms, BTreeSet::new());
-        let ask = Asking { me: &me, mine: &mine, busy: &busy, now, unix_ms };
+        let running = self.store.view.running_on().get(&me.id).copied().unwrap_or(0);
+        let ask = Asking { me: &me, mine: &mine, busy: &busy, running, now, unix_ms };
         let claim = self.choosers.entry(number).or_default().next(&self.store.view, ask)?;
         assert!(self.store.apply(claim.change));
         let revision = Revision(self.store.revision);
@@ -339,6 +341,7 @@ fn registration(number: i64, build: &str) -> WorkerRecord {
         node: format!("n{number}"),
         address: format!("127.0.0.1:{number}"),
         slots: 1,
+        shares_cores: false,
         build: build.to_owned(),
         host: String::new(),
         folder: String::new(),

@@ -12,6 +12,7 @@ use synod_base::Revision;
 use synod_client::{ClientError, Consistency, Kv, WatchSpec, Watcher};
 use synod_jobs::cluster::names::{JobKey, Key, PREFIX};
 use synod_jobs::cluster::records::encode;
+use synod_jobs::cluster::room::slots_together;
 use synod_jobs::cluster::shown::{JobDetail, JobRow, WorkerRow, workers};
 use synod_jobs::cluster::{JobId, View};
 use synod_jobs::{Outlook, Pace};
@@ -72,6 +73,8 @@ pub(super) struct List<'a> {
     pub jobs_left_out: usize,
     /// Workers that are registered, which they are while there is work.
     pub workers: Vec<WorkerRow>,
+    /// Tasks that these may run at a time, all together.
+    pub slots: u32,
 }
 
 /// One job.
@@ -185,6 +188,7 @@ impl<K: Kv> Board<K> {
             jobs: newest.filter_map(|(id, job)| JobRow::of(id, job, self.pace(id))).collect(),
             jobs_left_out: view.jobs.len().saturating_sub(MAX_JOBS),
             workers: workers(view),
+            slots: slots_together(view.workers.values().map(|worker| &worker.record)),
         }
     }
 

@@ -26,8 +26,7 @@ const ROWS: usize = 10;
 /// The list of jobs.
 pub(super) fn list(list: &List<'_>) -> Bytes {
     let mut page = Page::begin("Jobs", list.node, None);
-    let slots: u32 = list.workers.iter().map(|worker| worker.slots).sum();
-    let workers = list.workers.len();
+    let (workers, slots) = (list.workers.len(), list.slots);
     page.element("h1", "Jobs");
     if list.jobs.is_empty() {
         page.element("p", "There are no jobs. Start one with:");

@@ -5,6 +5,7 @@ use std::time::Duration;
 use synod_client::Kv;
 use synod_jobs::PlannedJob;
 use synod_jobs::builtin::is_planned_with_its_files;
+use synod_jobs::cluster::room::slots_together;
 use synod_jobs::cluster::{
     Change, Coordinator, JobId, JobState, Planner, Program, Step, View, Work,
 };
@@ -103,7 +104,7 @@ impl<K: Kv> JobService<K> {
             work,
             id: id.clone(),
             number: self.works_begun,
-            slots: self.view.workers.values().map(|worker| worker.record.slots).sum(),
+            slots: slots_together(self.view.workers.values().map(|worker| &worker.record)),
             jobs: self.options.known.clone(),
             stores: self.stores(),
             at_hand,

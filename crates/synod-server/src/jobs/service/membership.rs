@@ -84,6 +84,7 @@ impl<K: Kv> JobService<K> {
             node: self.facts.name.clone(),
             address: self.facts.address.clone(),
             slots: self.slots,
+            shares_cores: self.options.slots.is_none() && !self.facts.host.is_empty(),
             build: self.build.clone(),
             host: self.facts.host.clone(),
             folder: folder.unwrap_or_default(),

@@ -163,7 +163,8 @@ impl<K: Kv> JobService<K> {
             let Some(member) = &self.member else { return };
             let (me, mine) = (&member.identity, &member.record);
             let (now, unix_ms) = (self.started.elapsed(), self.facts.moments.unix_ms());
-            let ask = Asking { me, mine, busy: &busy, now, unix_ms };
+            let running = self.running.len() as u32;
+            let ask = Asking { me, mine, busy: &busy, running, now, unix_ms };
             let Some(claim) = self.chooser.next(&self.view, ask) else { return };
             // Lost or not, it is not tried again before the view is newer.
             busy.insert((claim.job.clone(), claim.task));

@@ -82,7 +82,7 @@ pub struct Flags {
     /// true]
     #[arg(long, value_name = "BOOL")]
     jobs: Option<bool>,
-    /// Tasks of jobs at a time [default: one per core]
+    /// Tasks of jobs at a time [default: one per core, which workers of one machine share]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     job_slots: Option<u32>,
     /// Whether jobs may run programs with its rights [default: only if it listens on loopback alone]

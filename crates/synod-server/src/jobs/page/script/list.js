@@ -3,13 +3,12 @@
 function showList(answer) {
   document.title = titleOf(answer.jobs) + " · Synod";
   const now = answer.now_ms;
-  part("head", main, [answer.workers, answer.jobs.length], () => {
-    const slots = answer.workers.reduce((sum, w) => sum + w.slots, 0);
+  part("head", main, [answer.workers, answer.slots, answer.jobs.length], () => {
     const busy = answer.workers.reduce((sum, w) => sum + w.running, 0);
     const workers = answer.workers.length === 0
       ? "No worker is registered, which is so while there is nothing to do."
       : answer.workers.length + (answer.workers.length === 1 ? " worker, " : " workers, ") +
-        busy + " of " + slots + " slots busy";
+        busy + " of " + answer.slots + " slots busy";
     return [el("h1", {}, "Jobs"), el("p", { class: "quiet" }, workers)];
   });
   const active = answer.jobs.filter((row) => !FINAL.includes(row.state));

@@ -111,7 +111,8 @@ impl Worker {
         let (view, member) = (self.view.as_ref()?, self.member.as_ref()?);
         let (me, mine) = (&member.identity, &member.record);
         let (unix_ms, now) = (now / MILLIS, Duration::from_nanos(now));
-        self.chooser.next(view, Asking { me, mine, busy: &busy, now, unix_ms })
+        let running = self.running.len() as u32;
+        self.chooser.next(view, Asking { me, mine, busy: &busy, running, now, unix_ms })
     }
 
     /// A claim has taken effect: the attempt begins.
