@@ -83,8 +83,8 @@ pub struct JobSpec {
     /// Whether part files without a record are left out.
     #[serde(default)]
     pub lazy_output: bool,
-    /// Seed of the combine tables. It cannot influence the output; a random one keeps a hostile
-    /// input from choosing keys that collide.
+    /// Seed of the combine tables; 0: a new one for each run. It cannot influence the output; a random one
+    /// keeps a hostile input from choosing keys that collide.
     #[serde(default)]
     pub table_seed: u64,
     /// Settings of the job itself, checked by the job that is named.

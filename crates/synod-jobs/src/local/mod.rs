@@ -83,6 +83,12 @@ pub fn run_local<J: Job>(
     run_local_with(spec, job, progress, &options)
 }
 
+/// The seed of the combine tables that was asked for, or a new one: an input whose keys were chosen to collide
+/// does not know it.
+fn seed(asked: u64) -> u64 {
+    if asked == 0 { fastrand::u64(1..) } else { asked }
+}
+
 /// Runs `job` as `spec` and `options` say. With one slot every task runs on the calling thread.
 pub fn run_local_with<J: Job>(
     spec: &JobSpec,
@@ -96,7 +102,8 @@ pub fn run_local_with<J: Job>(
     let slots = spec.slots.unwrap_or_else(|| {
         std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32)
     });
-    let plan = plan(job, spec, slots, options.stores, progress)?;
+    let mut plan = plan(job, spec, slots, options.stores, progress)?;
+    plan.table_seed = seed(spec.table_seed);
     let maps = chosen_maps(&plan, options)?;
     let input_bytes = maps.iter().map(|&map| plan.splits[map].end - plan.splits[map].start).sum();
     progress.bytes_total.store(input_bytes, Relaxed);
@@ -344,4 +351,17 @@ impl Drop for SpillFolder {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_run_has_a_table_seed_of_its_own_unless_one_is_asked_for() {
+        let seeds: BTreeSet<u64> = (0..8).map(|_| seed(0)).chain([0]).collect();
+        assert_eq!(seeds.len(), 9, "{seeds:?}");
+        assert_eq!(seed(7), 7);
+    }
 }

@@ -42,8 +42,8 @@ pub(crate) use service::{JobService, NodeFacts};
 pub use standalone::{WorkerOptions, WorkerReady, run_worker};
 pub use stores::{local_stores, stores_of_job};
 pub use submit::{
-    Cancelling, SubmitError, cancel_job, follow_job, new_table_seed, retry_job, retry_job_with,
-    submit, submit_job, submit_job_with, submit_with,
+    Cancelling, SubmitError, cancel_job, follow_job, retry_job, retry_job_with, submit, submit_job,
+    submit_job_with, submit_with,
 };
 
 use std::time::Duration;

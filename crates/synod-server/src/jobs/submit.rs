@@ -244,14 +244,10 @@ fn for_cluster(spec: &JobSpec, jobs: &Jobs) -> Result<JobSpec, JobError> {
         staging_folder: spec.staging_folder.as_ref().map(absolute).transpose()?,
         slots: None,
         spill_folder: None,
-        table_seed: new_table_seed(),
+        // Whoever chooses its input does not know it.
+        table_seed: fastrand::u64(1..),
         ..spec.clone()
     })
-}
-
-/// A seed for the combine tables of one job: whoever chooses its input does not know it.
-pub fn new_table_seed() -> u64 {
-    fastrand::u64(..)
 }
 
 /// Jobs sort by the time of their submission.

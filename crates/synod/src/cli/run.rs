@@ -12,7 +12,7 @@ use synod::jobs::cluster::JobId;
 use synod::jobs::{
     JobError, JobSpec, JobSummary, LocalOptions, NoLog, Progress, run_built_in_with, run_passes,
 };
-use synod::server::{SubmitError, follow_job, new_table_seed, submit_job};
+use synod::server::{SubmitError, follow_job, submit_job};
 use tokio::sync::oneshot;
 
 use super::connect::{Cluster, block_on};
@@ -186,12 +186,6 @@ fn failure_of(id: &JobId, error: SubmitError) -> Failure {
     }
 }
 
-/// As for a job on a cluster, there is a new seed for each run: an input whose keys were chosen to collide
-/// in the combine tables does not know it.
-fn with_seed(spec: JobSpec) -> JobSpec {
-    JobSpec { table_seed: new_table_seed(), ..spec }
-}
-
 /// Runs the job on threads of its own while this one shows its progress and hears Ctrl-C.
 pub fn run_here(
     spec: JobSpec,
@@ -200,7 +194,6 @@ pub fn run_here(
     progress: &Arc<Progress>,
     view: View,
 ) -> Result<JobSummary, Failure> {
-    let spec = with_seed(spec);
     let (done, finished) = oneshot::channel();
     let worker = std::thread::spawn({
         let (progress, stores) = (progress.clone(), store.stores());
@@ -290,13 +283,5 @@ mod tests {
         for more in ["--only-maps 2,0", "--slots 4 --only-maps 1", "--only-maps 1 --slots 4"] {
             assert_eq!(slots(more), Some(1), "{more}");
         }
-    }
-
-    #[test]
-    fn every_run_in_this_process_has_a_table_seed_of_its_own() {
-        let spec = JobSpec::new("wordcount", ["in"], "out");
-        let seeds: BTreeSet<u64> =
-            (0..8).map(|_| with_seed(spec.clone()).table_seed).chain([spec.table_seed]).collect();
-        assert_eq!(seeds.len(), 9, "{seeds:?}");
     }
 }
