@@ -21,6 +21,7 @@ pub mod sent;
 pub mod shown;
 pub mod shuffle;
 pub mod view;
+pub mod winners;
 pub mod worker;
 
 mod index;

@@ -12,13 +12,13 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use synod_jobs::cluster::attempt::{Attempt, AttemptError, WorkMeter};
 use synod_jobs::cluster::destination::Destination;
-use synod_jobs::cluster::output::Winner;
 use synod_jobs::cluster::records::{TaskOutput, decode};
 use synod_jobs::cluster::shuffle::{MapLocation, map_file_name};
 use synod_jobs::cluster::view::JobView;
+use synod_jobs::cluster::winners::Winners;
 use synod_jobs::cluster::worker::Held;
 use synod_jobs::cluster::{JobId, JobRecord, JobState, TaskKind, Work, WorkerId};
-use synod_jobs::commit::{Account, Manifest};
+use synod_jobs::commit::Manifest;
 use synod_jobs::{JobError, JobPlan, JobSpec, Jobs, PlannedJob, Progress, Stores, TaskLog};
 use tokio::sync::mpsc;
 
@@ -268,7 +268,7 @@ impl CoordinatorTask {
     pub(super) fn start(self, job: &JobView, results: Results) -> std::io::Result<()> {
         let Some(record) = job.job.as_ref().map(|job| job.record.clone()) else { return Ok(()) };
         let work = self.work;
-        let winners = if work == Work::Commit { winners(job) } else { Winners::default() };
+        let winners = if work == Work::Commit { Winners::of(job) } else { Winners::default() };
         spawn(move || {
             let done = AssertUnwindSafe(|| {
                 self.moments.work_begins(work);
@@ -358,32 +358,6 @@ pub(super) fn remove_late_output(spec: JobSpec, id: JobId, stores: Stores) {
             tracing::warn!("jobs: what was made too late for job {id} stays: {error}");
         }
     }));
-}
-
-/// What is to be committed.
-#[derive(Debug, Default)]
-struct Winners {
-    outputs: Vec<Winner>,
-    account: Account,
-}
-
-fn winners(job: &JobView) -> Winners {
-    let mut winners = Winners::default();
-    winners.account.given_up = job.tasks_given_up();
-    for (id, task) in &job.tasks {
-        if task.record.given_up.is_some() {
-            winners.account.counters.count_given_up(id.kind);
-        }
-        let Some(done) = task.record.winner() else { continue };
-        winners.account.counters.add(done.output.counters());
-        let (part, side_files) = match &done.output {
-            TaskOutput::Map { side_files, .. } if side_files.is_empty() => continue,
-            TaskOutput::Map { side_files, .. } => (None, side_files.clone()),
-            TaskOutput::Reduce(part) => (Some(part.clone()), part.side_files.clone()),
-        };
-        winners.outputs.push(Winner { task: *id, attempt: done.attempt, part, side_files });
-    }
-    winners
 }
 
 /// Where a worker's map outputs of a job are, as seen by another one.
