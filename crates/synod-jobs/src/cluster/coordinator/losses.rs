@@ -4,7 +4,7 @@
 use super::{Coordinator, Step, put_task};
 use crate::cluster::change::Change;
 use crate::cluster::names::{JobId, JobKey, TaskId, WorkerId};
-use crate::cluster::records::{AttemptFailure, Span, TaskDone, TaskRecord};
+use crate::cluster::records::{AttemptFailure, JobRecord, Span, TaskDone, TaskRecord};
 use crate::cluster::view::{JobView, Stamped, View};
 use std::time::Duration;
 
@@ -72,14 +72,22 @@ impl Coordinator {
     }
 
     /// The job goes on without a task that nobody works on: whoever claims it meanwhile writes its record.
+    ///
+    /// Of a map that was done once, a worker that is behind may still believe that it is, and claim a reduce
+    /// to read what it has made. Every claim names the job's record as its worker has seen it. So that is
+    /// written anew first: claims from before are in the view then, and whoever comes after knows that the
+    /// map is lost.
     pub(super) fn give_up(
         &self,
         id: &JobId,
-        job: &JobView,
+        (view, job): (&JobView, &Stamped<JobRecord>),
         task: TaskId,
         why: String,
     ) -> Option<Step> {
-        let found = job.tasks.get(&task)?;
+        let found = view.tasks.get(&task)?;
+        if found.record.losses > 0 && job.modified < found.modified {
+            return Some(Step::Change(self.moved(id, job, job.record.state.clone())));
+        }
         // What it had made once is not the job's any more, its counts and side files neither.
         let record =
             TaskRecord { given_up: Some(why), lost: None, slow: None, ..found.record.clone() };

@@ -194,7 +194,9 @@ impl Coordinator {
         }
         match verdict(job_view, &job.record) {
             Some(Verdict::Ends(why)) => return Some(self.end(id, job, Ended::Failed(why))),
-            Some(Verdict::Without(task, why)) => return self.give_up(id, job_view, task, why),
+            Some(Verdict::Without(task, why)) => {
+                return self.give_up(id, (job_view, job), task, why);
+            }
             None => {}
         }
         let Totals { maps, reduces, .. } = job.record.totals;

@@ -209,6 +209,69 @@ fn a_lost_map_that_cannot_be_made_again_is_given_up_only_if_no_reduce_may_have_r
     }
 }
 
+/// An attempt fails, and no other one of the task will do better.
+fn fail_for_good(desk: &mut Desk, number: i64, held: &Held) {
+    let failure = AttemptFailure {
+        attempt: held.attempt(),
+        worker: identity(number).id,
+        node: String::new(),
+        span: Span::default(),
+        message: "what it reads has gone".to_owned(),
+        bad_record: None,
+        permanent: true,
+        whole_job: false,
+    };
+    let change = worker::failed(held, &desk.job().tasks[&held.task], failure, false);
+    assert!(desk.store.apply(change));
+}
+
+/// A claim of a worker that has not heard of anything since `seen`.
+fn claim_of_one_behind(desk: &Desk, number: i64, seen: &View) -> Claim {
+    let me = identity(number);
+    let (mine, busy) = (seen.workers[&me.id].record.clone(), BTreeSet::new());
+    let (now, unix_ms) = (desk.now, desk.unix_ms);
+    let ask = Asking { me: &me, mine: &mine, busy: &busy, running: 0, now, unix_ms };
+    Chooser::default().next(seen, ask).unwrap()
+}
+
+#[test]
+fn whoever_has_not_heard_of_a_loss_cannot_read_a_map_that_is_being_given_up() {
+    // The claim comes before the coordinator has made sure, in the moment after, or when all is done.
+    for comes in 0..3 {
+        let mut desk = Desk::running_spec(tolerant(50, 0), 2, 2, 2);
+        let lost = desk.claim(1).unwrap();
+        assert!(desk.finish(1, &lost));
+        let other = desk.claim(2).unwrap();
+        assert!(desk.finish(2, &other));
+        desk.register(3, BUILD);
+        let seen = desk.store.view.clone();
+        desk.store.end_lease(identity(1).lease);
+        assert_eq!(desk.settle(), None);
+        let held = desk.claim(2).unwrap();
+        assert_eq!(held.task, lost.task);
+        fail_for_good(&mut desk, 2, &held);
+        let late = claim_of_one_behind(&desk, 3, &seen);
+        assert_eq!(late.task.kind, TaskKind::Reduce);
+        // What the coordinator decides on is the view before the claim each time.
+        for step in 0..2 {
+            let Some(Step::Change(change)) = desk.next() else { panic!("it has to act") };
+            if comes == step {
+                assert_eq!(desk.store.apply(late.change.clone()), step == 0);
+            }
+            assert!(desk.store.apply(change));
+            assert_eq!(desk.task(lost.task).given_up.is_some(), step == 1 && comes > 0);
+        }
+        if comes == 0 {
+            assert!(desk.ended_why().contains("its output was there before"));
+            continue;
+        }
+        assert!(!desk.store.apply(late.change));
+        // Those who know take it that the map has never been.
+        let reduce = desk.claim(3).unwrap();
+        assert!(reduce.task.kind == TaskKind::Reduce && desk.finish(3, &reduce));
+    }
+}
+
 #[test]
 fn a_worker_is_to_blame_for_tasks_that_others_do_and_not_for_those_that_nobody_can() {
     // One worker, three tasks that cannot be done: it is not left without tasks because of them.
