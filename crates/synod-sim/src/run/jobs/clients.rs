@@ -1,6 +1,4 @@
-//! Whoever submits jobs and cancels some, and what must have come of each at the end.
-
-use std::collections::BTreeMap;
+//! Whoever submits jobs and cancels some. What must have come of each at the end is in `ends.rs`.
 
 use synod_base::{NodeId, Revision};
 use synod_jobs::JobSpec;
@@ -10,12 +8,10 @@ use synod_jobs::cluster::{Change, JobId, JobRecord, JobState};
 use synod_node::{Request, RequestToken};
 use synod_state::kv::Command;
 
-use super::files::Folder;
-use super::judge::Judge;
+use super::sick::Sick;
 use super::{JobAlarm, PATIENCE};
 use crate::etcd::WireAnswer;
 use crate::faults::MILLIS;
-use crate::history::Violation;
 use crate::run::{Alarm, HEALING, Run};
 
 /// Whoever submits a job, and perhaps cancels it.
@@ -23,11 +19,13 @@ use crate::run::{Alarm, HEALING, Run};
 pub(super) struct Client {
     pub(super) job: JobId,
     pub(super) spec: JobSpec,
+    /// Its tasks that nobody can do.
+    pub(super) sick: Sick,
     pub(super) host: NodeId,
     pub(super) calling: Option<RequestToken>,
     /// Whether its job is in the records.
-    submitted: bool,
-    cancels: bool,
+    pub(super) submitted: bool,
+    pub(super) cancels: bool,
 }
 
 impl Run {
@@ -45,8 +43,12 @@ impl Run {
             if !last && self.rng.u8(..4) == 0 {
                 spec.after.extend(first);
             }
+            let is_sick = !last && self.rng.bool();
+            let sick =
+                if is_sick { Sick::choose(&mut self.rng, &mut spec) } else { Sick::default() };
             let (host, cancels) = (self.some_host(), !last && self.rng.u8(..4) == 0);
-            let client = Client { job, spec, host, calling: None, submitted: false, cancels };
+            let (calling, submitted) = (None, false);
+            let client = Client { job, spec, sick, host, calling, submitted, cancels };
             self.jobs.clients.push(client);
             let healed = self.heal_at + HEALING / 2;
             let at = if last { healed } else { self.rng.u64(2_000 * MILLIS..self.heal_at) };
@@ -97,58 +99,6 @@ impl Run {
         if is_new && client.cancels {
             self.alarm_in(4_000, Alarm::Jobs(JobAlarm::Client(number)));
         }
-    }
-
-    /// What the records and the files have come to.
-    pub(in crate::run) fn judge_jobs(&mut self) -> BTreeMap<&'static str, u64> {
-        let judge = Judge::of(&self.applied);
-        let mut broken = judge.violations.clone();
-        let mut report = |promise, what| broken.push(Violation { promise, what });
-        for client in self.jobs.clients.iter().filter(|client| client.submitted) {
-            let job = &client.job;
-            let folder = self.jobs.files.folders.get(job);
-            match judge.state(job) {
-                Some(JobState::Done(_)) => {
-                    let won = judge.winners.get(job);
-                    let there = folder.filter(|folder| folder.success).map(|f| &f.published);
-                    if there.is_none() || there != won {
-                        report("job-output", format!("{job}: won {won:?}, there is {folder:?}"));
-                    }
-                }
-                Some(JobState::Cancelled) if client.cancels => {
-                    // One that has slept through the end while it planned makes the folder once more: if it
-                    // dies before it learns of the end, the folder stays, without anything to read.
-                    let is_left = self.jobs.left.contains(job);
-                    let shown = |folder: &&Folder| {
-                        !is_left || folder.success || !folder.published.is_empty()
-                    };
-                    if let Some(folder) = folder.filter(shown) {
-                        report("job-output", format!("{job} was cancelled, there is {folder:?}"));
-                    }
-                }
-                // It is not the job's fault, but there is an end to trying.
-                Some(JobState::Failed(why))
-                    if why.contains("was begun") && judge.wears_out(job) => {}
-                Some(JobState::Failed(why)) if !client.spec.after.is_empty() => {
-                    // The job before it was cancelled, or lost its workers too often.
-                    let wore_out = client.spec.after.iter().any(|before| judge.wears_out(before));
-                    if !why.contains("was cancelled") && !wore_out {
-                        report("job-end", format!("{job} failed: {why}"));
-                    }
-                }
-                other => report("job-end", format!("{job} has not ended as it should: {other:?}")),
-            }
-        }
-        self.world.violations.extend(broken);
-        BTreeMap::from([
-            ("jobs_done", judge.counts.done),
-            ("jobs_cancelled", judge.counts.cancelled),
-            ("outputs_lost", judge.counts.lost),
-            ("second_attempts", judge.counts.backups),
-            ("coordinators_replaced", judge.counts.coordinators),
-            ("workers_killed", self.jobs.deaths),
-            ("workers_asleep", self.jobs.naps),
-        ])
     }
 }
 

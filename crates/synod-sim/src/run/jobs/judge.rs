@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use synod_jobs::cluster::names::{JobKey, Key};
 use synod_jobs::cluster::records::{ClaimRecord, decode};
-use synod_jobs::cluster::{JobId, JobRecord, JobState, TaskId, TaskRecord, WorkerId};
+use synod_jobs::cluster::{
+    JobId, JobRecord, JobReport, JobState, Seat, TaskId, TaskRecord, WorkerId,
+};
 use synod_state::kv::{Event, EventKind};
 
 use crate::history::{Applied, Violation};
@@ -20,6 +22,12 @@ pub(super) struct Judge {
     tasks: BTreeMap<(JobId, TaskId), TaskRecord>,
     /// Attempts that were claimed, and by whom.
     claimed: BTreeSet<(JobId, TaskId, u32, WorkerId)>,
+    /// Tasks that are claimed now, on which seats.
+    running: BTreeSet<(JobId, TaskId, Seat)>,
+    /// Tasks that each job went on without, and why.
+    given_up: BTreeMap<JobId, BTreeMap<TaskId, String>>,
+    /// What is kept of each job that has ended.
+    pub(super) reports: BTreeMap<JobId, JobReport>,
     /// The winners of each job when it began to commit.
     pub(super) winners: BTreeMap<JobId, BTreeMap<TaskId, u32>>,
     pub(super) violations: Vec<Violation>,
@@ -32,6 +40,7 @@ pub(super) struct Judge {
 pub(super) struct Counts {
     pub done: u64,
     pub cancelled: u64,
+    pub given_up: u64,
     pub lost: u64,
     pub backups: u64,
     pub coordinators: u64,
@@ -54,11 +63,20 @@ impl Judge {
 
     /// Whether the workers of a task of it were lost so often that it may end without success.
     pub(super) fn wears_out(&self, job: &JobId) -> bool {
-        let mut begun: BTreeMap<TaskId, u32> = BTreeMap::new();
-        for (_, task, ..) in self.claimed.iter().filter(|(of, ..)| of == job) {
-            *begun.entry(*task).or_default() += 1;
-        }
-        begun.into_values().any(|begun| begun >= MOST_BEGUN)
+        let claimed = self.claimed.iter().filter(|(of, ..)| of == job);
+        let tasks: BTreeSet<TaskId> = claimed.map(|(_, task, ..)| *task).collect();
+        tasks.into_iter().any(|task| self.task_wears_out(job, task))
+    }
+
+    /// Whether the workers of a task were lost so often that nobody tries it again.
+    pub(super) fn task_wears_out(&self, job: &JobId, task: TaskId) -> bool {
+        let begun = self.claimed.iter().filter(|(of, its, ..)| (of, *its) == (job, task));
+        begun.count() >= MOST_BEGUN as usize
+    }
+
+    /// The tasks that a job went on without, and why.
+    pub(super) fn given_up(&self, job: &JobId) -> BTreeMap<TaskId, String> {
+        self.given_up.get(job).cloned().unwrap_or_default()
     }
 
     fn see(&mut self, event: &Event) {
@@ -75,14 +93,28 @@ impl Judge {
                 None => self.broken("job-record", format!("{task} of {job} is unreadable")),
             },
             JobKey::Task(task) => drop(self.tasks.remove(&(job, task))),
-            JobKey::Claim(task) | JobKey::Backup(task) if put => {
-                let claim: Option<ClaimRecord> = decode(&event.kv.value);
-                if let Some(ClaimRecord { attempt, worker, .. }) = claim {
-                    self.claimed.insert((job, task, attempt, worker));
-                }
-            }
+            JobKey::Claim(task) if put => self.see_claim((job, task, Seat::First), event),
+            JobKey::Claim(task) => drop(self.running.remove(&(job, task, Seat::First))),
+            JobKey::Backup(task) if put => self.see_claim((job, task, Seat::Second), event),
+            JobKey::Backup(task) => drop(self.running.remove(&(job, task, Seat::Second))),
+            JobKey::Report if put => match decode(&event.kv.value) {
+                Some(report) => drop(self.reports.insert(job, report)),
+                None => self.broken("job-record", format!("the report of {job} is unreadable")),
+            },
             _ => {}
         }
+    }
+
+    fn see_claim(&mut self, seat: (JobId, TaskId, Seat), event: &Event) {
+        let (job, task) = (seat.0.clone(), seat.1);
+        if self.given_up.get(&job).is_some_and(|given_up| given_up.contains_key(&task)) {
+            self.broken("job-given-up", format!("{task} of {job} is claimed, and was given up"));
+        }
+        let claim: Option<ClaimRecord> = decode(&event.kv.value);
+        if let Some(ClaimRecord { attempt, worker, .. }) = claim {
+            self.claimed.insert((job, task, attempt, worker));
+        }
+        self.running.insert(seat);
     }
 
     fn see_job(&mut self, job: JobId, now: JobRecord) {
@@ -137,10 +169,31 @@ impl Judge {
                 self.broken("job-unclaimed", what);
             }
         }
+        self.see_given_up(&key, &now);
         let known = self.tasks.get(&key).map_or(0, |record| record.backups.len());
         self.counts.backups += now.backups.len().saturating_sub(known) as u64;
         self.counts.lost += u64::from(lost);
         self.tasks.insert(key, now);
+    }
+
+    /// Once a job goes on without a task, nothing happens to that any more.
+    fn see_given_up(&mut self, key: &(JobId, TaskId), now: &TaskRecord) {
+        let (job, task) = key;
+        let before = self.tasks.get(key).and_then(|record| record.given_up.clone());
+        let is_running = [Seat::First, Seat::Second]
+            .into_iter()
+            .any(|seat| self.running.contains(&(job.clone(), *task, seat)));
+        let what = match (before, &now.given_up) {
+            (None, None) => return,
+            (Some(before), Some(why)) if before == *why && now.winner().is_none() => return,
+            (None, Some(why)) if now.winner().is_none() && !is_running => {
+                self.counts.given_up += 1;
+                self.given_up.entry(job.clone()).or_default().insert(*task, why.clone());
+                return;
+            }
+            (before, _) => format!("{task} of {job}, given up: {before:?}, then {now:?}"),
+        };
+        self.broken("job-given-up", what);
     }
 
     fn broken(&mut self, promise: &'static str, what: String) {

@@ -1,15 +1,18 @@
 //! Jobs on a cluster: workers that die and stand still while the nodes, the network, disks and clocks do what
 //! the faults have them do, clients that submit and cancel. What is checked: each job ends, and as it was
 //! asked to; each part is published once, of the attempt that won; no task has two winners, no job changes
-//! after its end, no deposed coordinator writes.
+//! after its end, no deposed coordinator writes. Some jobs have tasks that nobody can do (`sick.rs`): they go
+//! on without as many as they may, and no more, and the output says without which.
 //!
 //! Who decides is real (`synod-jobs/src/cluster/`); what takes time, and files, are made up here. Real
 //! attempts, threads and files are tried in the tests of `synod-server` and `synod`.
 
 mod calls;
 mod clients;
+mod ends;
 mod files;
 mod judge;
+mod sick;
 mod work;
 mod worker;
 
@@ -17,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use synod_base::NodeId;
-use synod_jobs::cluster::{JobId, Work};
+use synod_jobs::cluster::{JobId, TaskId, Work};
 use synod_jobs::input::InputFile;
 use synod_jobs::plan::Split;
 use synod_jobs::{InputFormat, JobPlan, JobSpec};
@@ -42,12 +45,15 @@ pub(super) struct Jobs {
     workers: Vec<Worker>,
     files: Files,
     clients: Vec<Client>,
+    /// Attempts of each task that have failed, those of sick tasks apart.
+    broke: BTreeMap<(JobId, TaskId), u32>,
     deaths: u64,
     naps: u64,
     /// Jobs whose folder somebody has made who died before the records knew of it.
     left: BTreeSet<JobId>,
-    /// Until when each worker stands still, and what has happened to it meanwhile.
-    asleep: BTreeMap<usize, Vec<Heard>>,
+    behind: u64,
+    /// Workers that stand still, and what has happened to them meanwhile.
+    asleep: BTreeMap<usize, Missed>,
 }
 
 /// What a worker is reminded of.
@@ -73,6 +79,14 @@ pub(super) enum JobAlarm {
     Wake(usize),
     Client(usize),
     ClientGivesUp(usize, RequestToken),
+}
+
+/// What a worker that stands still has not heard.
+#[derive(Debug)]
+struct Missed {
+    /// It does all else, by records as they were.
+    changes_only: bool,
+    heard: Vec<Heard>,
 }
 
 /// What a worker learns.
@@ -106,7 +120,8 @@ impl Run {
             JobAlarm::Start(place) => self.start_worker(place),
             JobAlarm::Strike => self.strike_worker(),
             JobAlarm::Wake(place) => {
-                for heard in self.jobs.asleep.remove(&place).unwrap_or_default() {
+                let missed = self.jobs.asleep.remove(&place);
+                for heard in missed.into_iter().flat_map(|missed| missed.heard) {
                     self.worker_hears(place, heard);
                 }
             }
@@ -130,18 +145,21 @@ impl Run {
         self.worker_goes_on(place);
     }
 
-    /// A worker dies, or stands still for a while that may be longer than its lease.
+    /// A worker dies, or stands still for a while that may be longer than its lease, or hears of no change for
+    /// a while.
     fn strike_worker(&mut self) {
         if self.world.now >= self.heal_at {
             return;
         }
         let place = self.rng.usize(..self.jobs.workers.len());
         if self.jobs.workers[place].alive && !self.jobs.asleep.contains_key(&place) {
-            if self.rng.bool() {
+            let changes_only = self.rng.u8(..3) == 0;
+            if !changes_only && self.rng.bool() {
                 self.kill_worker(place);
             } else {
-                self.jobs.naps += 1;
-                self.jobs.asleep.insert(place, Vec::new());
+                let count = if changes_only { &mut self.jobs.behind } else { &mut self.jobs.naps };
+                *count += 1;
+                self.jobs.asleep.insert(place, Missed { changes_only, heard: Vec::new() });
                 self.alarm_in(9_000, Alarm::Jobs(JobAlarm::Wake(place)));
             }
         }
@@ -157,8 +175,10 @@ impl Run {
         let working = std::mem::take(&mut worker.working);
         for (job, working) in working.into_iter().filter(|(_, w)| w.work == Work::Commit) {
             // It dies between two renames.
-            let most = self.rng.usize(..=working.winners.len()).min(working.winners.len() - 1);
+            let files = working.winners.outputs.len();
+            let most = self.rng.usize(..=files).min(files.saturating_sub(1));
             if !working.cancel
+                && files > 0
                 && let Ok(found) = self.jobs.files.publish(&job, &working.winners, most)
             {
                 self.world.violations.extend(found);
@@ -174,8 +194,10 @@ impl Run {
     }
 
     fn worker_hears(&mut self, place: usize, heard: Heard) {
-        if let Some(waiting) = self.jobs.asleep.get_mut(&place) {
-            return waiting.push(heard);
+        let is_change = matches!(heard, Heard::Watch(..));
+        let missed = self.jobs.asleep.get_mut(&place);
+        if let Some(missed) = missed.filter(|missed| is_change || !missed.changes_only) {
+            return missed.heard.push(heard);
         }
         if !self.jobs.workers[place].alive {
             return;

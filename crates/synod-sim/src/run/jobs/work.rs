@@ -4,10 +4,16 @@ use synod_jobs::Counters;
 use synod_jobs::cluster::records::{TaskOutput, UnreadableRecord};
 use synod_jobs::cluster::{JobId, TaskId, TaskKind, Work};
 use synod_jobs::reduce_task::ReduceOutput;
+use synod_jobs::side_files::SideFile;
 
 use super::Reminder;
+use super::files::manifest;
+use super::sick::COMPLAINT;
 use super::worker::{Begun, Outcome, Worked};
 use crate::run::Run;
+
+/// An attempt that might as well have succeeded.
+const BROKE: Outcome = Outcome::Failed { message: "it broke", permanent: false };
 
 impl Run {
     pub(super) fn schedule_begun(&mut self, place: usize) {
@@ -28,21 +34,28 @@ impl Run {
         let Some((key, running)) = found else { return };
         let (key, id) = (key.clone(), worker.id.clone());
         let attempt = (key.1, running.held.attempt());
+        let client = self.jobs.clients.iter().find(|client| client.job == key.0);
+        let sick = client.and_then(|client| client.sick.fails(key.1, &running.held.record));
         let outcome = if running.cancelled {
             Outcome::GivenUp
+        } else if let Some(permanent) = sick {
+            Outcome::Failed { message: COMPLAINT, permanent }
         } else if self.world.now < self.heal_at && self.rng.u8(..50) == 0 {
-            Outcome::Failed
+            BROKE
         } else if key.1.kind == TaskKind::Map {
             // Beside its pairs it leaves a file that is published.
-            if self.jobs.files.stage(&key.0, attempt) {
+            if self.jobs.files.stage(&key.0, attempt, [key.1]) {
                 self.jobs.files.put_output(&id, &key.0, attempt);
-                Outcome::Made(map_output(self.reduces_of(&key.0)))
+                Outcome::Made(map_output(key.1, self.reduces_of(&key.0)))
             } else {
-                Outcome::Failed
+                BROKE
             }
         } else {
             self.reduce_ends(place, &key, attempt)
         };
+        if outcome == BROKE {
+            *self.jobs.broke.entry(key.clone()).or_default() += 1;
+        }
         self.jobs.workers[place].on_attempt(&key, outcome);
     }
 
@@ -64,16 +77,18 @@ impl Run {
                 UnreadableRecord { attempt, worker, message: "it is not there".to_owned() };
             return Outcome::Unreadable(*map, report);
         }
-        if !self.jobs.files.stage(&key.0, attempt) {
+        let maps: Vec<TaskId> = running.maps.iter().map(|(map, ..)| *map).collect();
+        let reduce_pairs_in = maps.len() as u64;
+        if !self.jobs.files.stage(&key.0, attempt, maps) {
             // The job has ended, and its folder is gone.
-            return Outcome::Failed;
+            return BROKE;
         }
         Outcome::Made(TaskOutput::Reduce(ReduceOutput {
             partition: key.1.number,
             bytes: 10,
             records: 1,
             crc32c: key.1.number,
-            counters: Counters::default(),
+            counters: Counters { reduce_pairs_in, ..Counters::default() },
             side_files: Vec::new(),
         }))
     }
@@ -96,24 +111,29 @@ impl Run {
                 Worked::Planned
             }
             Work::Commit => {
-                let seen = files.folders.get(&job).is_some_and(|folder| folder.success);
-                if working.cancel && !seen {
-                    Worked::CommitCancelled
-                } else if seen {
-                    Worked::Committed(Ok(()))
-                } else {
-                    let result = files.publish(&job, &working.winners, usize::MAX);
-                    Worked::Committed(result.map(|found| self.world.violations.extend(found)))
+                let ours = manifest(&job, &working.winners);
+                match files.published(&job) {
+                    Some(seen) if *seen == ours => Worked::Committed(Ok(Box::new(ours))),
+                    Some(seen) => {
+                        Worked::Committed(Err(format!("{seen:?} is there, not {ours:?}")))
+                    }
+                    None if working.cancel => Worked::CommitCancelled,
+                    None => {
+                        let result = files.publish(&job, &working.winners, usize::MAX);
+                        let found = result.map(|found| self.world.violations.extend(found));
+                        Worked::Committed(found.map(|()| Box::new(ours)))
+                    }
                 }
             }
-            Work::Clean => Worked::Cleaned(files.clean(&job)),
+            Work::Clean => Worked::Cleaned(files.clean(&job).map(Box::new)),
         };
         self.jobs.workers[place].on_work(&job, worked);
     }
 }
 
-fn map_output(reduces: usize) -> TaskOutput {
+fn map_output(task: TaskId, reduces: usize) -> TaskOutput {
     let sections = vec![(10, 1); reduces];
-    let counters = Counters::default();
-    TaskOutput::Map { sections, index_crc32c: 0, counters, side_files: Vec::new() }
+    let counters = Counters { map_records_in: 1, ..Counters::default() };
+    let side_files = vec![SideFile { name: format!("side-{task}"), bytes: 1 }];
+    TaskOutput::Map { sections, index_crc32c: 0, counters, side_files }
 }

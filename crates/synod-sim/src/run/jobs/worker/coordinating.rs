@@ -1,12 +1,13 @@
 //! The coordinator that a simulated worker may be: elected as the oldest candidate, it moves jobs on and has
 //! work done on files.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
+use synod_jobs::cluster::winners::Winners;
 use synod_jobs::cluster::{
-    Change, Coordinator, JobId, JobState, JobView, Limits, Office, Program, Step, TaskId, Work,
+    Change, Coordinator, JobId, JobState, Limits, Office, Program, Step, Work,
 };
 use synod_jobs::commit::Manifest;
 
@@ -30,10 +31,10 @@ const LIMITS: Limits = Limits {
 pub(in super::super) enum Worked {
     Checked(bool),
     Planned,
-    Committed(Result<(), String>),
+    Committed(Result<Box<Manifest>, String>),
     CommitCancelled,
-    /// Whether the output was complete before, and stays.
-    Cleaned(bool),
+    /// With what it says, if the output was complete before, and stays.
+    Cleaned(Option<Box<Manifest>>),
 }
 
 /// A work on files under way.
@@ -41,7 +42,7 @@ pub(in super::super) enum Worked {
 pub(in super::super) struct Working {
     pub number: u64,
     pub work: Work,
-    pub winners: BTreeMap<TaskId, u32>,
+    pub winners: Winners,
     pub cancel: bool,
     /// Another coordinator may do it now.
     deposed: bool,
@@ -111,7 +112,7 @@ impl Worker {
                 Some(Step::Change(change)) => return Some(change),
                 Some(Step::Work(work)) => {
                     let job = view.jobs.get(&id)?;
-                    let (winners, cancel) = (winners(job), job.cancel);
+                    let (winners, cancel) = (Winners::of(job), job.cancel);
                     let number = self.number();
                     let working = Working { number, work, winners, cancel, deposed: false };
                     self.working.insert(id, working);
@@ -154,15 +155,15 @@ impl Worker {
                 let plan = plan_of(&job.record.spec);
                 return coordinator.planned(id, job, &plan, PROGRAM).expect("it is a small plan");
             }
-            Worked::Committed(Ok(())) => coordinator.committed(id, view, job, Manifest::default()),
+            Worked::Committed(Ok(manifest)) => coordinator.committed(id, view, job, *manifest),
             Worked::Committed(Err(_)) if failed < COMMIT_TRIES => {
                 self.failed_commits.insert(id.clone(), failed);
                 return Vec::new();
             }
             Worked::Committed(Err(why)) => coordinator.not_committed(id, job, why),
             Worked::CommitCancelled => coordinator.commit_cancelled(id, job),
-            Worked::Cleaned(true) => coordinator.committed(id, view, job, Manifest::default()),
-            Worked::Cleaned(false) => coordinator.cleaned(id, view, job, None),
+            Worked::Cleaned(Some(manifest)) => coordinator.committed(id, view, job, *manifest),
+            Worked::Cleaned(None) => coordinator.cleaned(id, view, job, None),
         }]
     }
 }
@@ -177,9 +178,4 @@ impl Worked {
             Worked::Cleaned(_) => matches!(state, JobState::Ending(_)),
         }
     }
-}
-
-fn winners(job: &JobView) -> BTreeMap<TaskId, u32> {
-    let won = job.tasks.iter().map(|(id, task)| Some((*id, task.record.winner()?.attempt)));
-    won.flatten().collect()
 }

@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use fastrand::Rng;
 use synod_base::{LeaseId, NodeId, Revision};
-use synod_jobs::cluster::claim::Claim;
 use synod_jobs::cluster::names::{ELECTION, PREFIX};
 use synod_jobs::cluster::records::encode;
 use synod_jobs::cluster::worker::{Held, Identity};
@@ -25,7 +24,7 @@ use crate::faults::MILLIS;
 use crate::history::TrueTime;
 
 pub(super) use coordinating::{Worked, Working};
-pub(super) use tasks::{Outcome, Running};
+pub(super) use tasks::{Outcome, Running, Wanted};
 
 /// A worker's lease.
 pub(super) const LEASE_SECONDS: i64 = 3;
@@ -42,7 +41,7 @@ pub(super) enum Purpose {
     Register,
     Stand,
     Change,
-    Claim(Box<Claim>),
+    Claim(Box<Wanted>),
     KeepAlive,
 }
 
@@ -191,9 +190,9 @@ impl Worker {
         if let Some(change) = self.mind_running(now) {
             return Some((Purpose::Change, txn(change)));
         }
-        let claim = self.claim(now)?;
-        let request = txn(claim.change.clone());
-        Some((Purpose::Claim(Box::new(claim)), request))
+        let wanted = self.claim(now)?;
+        let request = txn(wanted.claim.change.clone());
+        Some((Purpose::Claim(Box::new(wanted)), request))
     }
 
     /// Its lease is over, or its registration is gone: its tasks are others'.
@@ -238,7 +237,7 @@ impl Worker {
                     member.standing = true;
                 }
             }
-            Purpose::Claim(claim) => self.start(*claim, revision, now),
+            Purpose::Claim(wanted) => self.start(*wanted, revision, now),
             Purpose::Change if self.changes.is_empty() => {
                 if let Some(job) = self.planned.take() {
                     self.made.remove(&job);

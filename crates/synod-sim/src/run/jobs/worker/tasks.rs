@@ -30,11 +30,19 @@ pub(in super::super) struct Running {
     told: TrueTime,
 }
 
-/// How an attempt ended.
+/// A task that it tries to claim, and where the outputs of the maps are by the records as they are then: the
+/// view goes on meanwhile, a real worker's does not.
 #[derive(Debug)]
+pub(in super::super) struct Wanted {
+    pub claim: Claim,
+    maps: Vec<(TaskId, u32, WorkerId)>,
+}
+
+/// How an attempt ended.
+#[derive(Debug, PartialEq, Eq)]
 pub(in super::super) enum Outcome {
     Made(TaskOutput),
-    Failed,
+    Failed { message: &'static str, permanent: bool },
     Unreadable(TaskId, UnreadableRecord),
     GivenUp,
 }
@@ -56,7 +64,9 @@ impl Worker {
                         let made = Made { output: output.clone(), ended_ms, work: 100 };
                         worker::done(held, me, task, made)
                     }
-                    Outcome::Failed => worker::failed(held, task, failure(held, me), false),
+                    Outcome::Failed { message, permanent } => {
+                        worker::failed(held, task, failure(held, me, (message, *permanent)), false)
+                    }
                     Outcome::Unreadable(map, report) => {
                         worker::unreadable(held, task, *map, report)
                     }
@@ -103,7 +113,7 @@ impl Worker {
         self.running.keys().cloned().chain(ended).collect()
     }
 
-    pub(super) fn claim(&mut self, now: TrueTime) -> Option<Claim> {
+    pub(super) fn claim(&mut self, now: TrueTime) -> Option<Wanted> {
         if self.running.len() >= SLOTS {
             return None;
         }
@@ -112,24 +122,19 @@ impl Worker {
         let (me, mine) = (&member.identity, &member.record);
         let (unix_ms, now) = (now / MILLIS, Duration::from_nanos(now));
         let running = self.running.len() as u32;
-        self.chooser.next(view, Asking { me, mine, busy: &busy, running, now, unix_ms })
+        let ask = Asking { me, mine, busy: &busy, running, now, unix_ms };
+        let claim = self.chooser.next(view, ask)?;
+        let is_reduce = claim.task.kind == TaskKind::Reduce;
+        let maps = view.jobs.get(&claim.job).filter(|_| is_reduce).map(outputs_of);
+        Some(Wanted { claim, maps: maps.unwrap_or_default() })
     }
 
     /// A claim has taken effect: the attempt begins.
-    pub(super) fn start(&mut self, claim: Claim, revision: Revision, now: TrueTime) {
-        let Claim { job, task, seat, record, started_ms, .. } = claim;
+    pub(super) fn start(&mut self, wanted: Wanted, revision: Revision, now: TrueTime) {
+        let Wanted { claim: Claim { job, task, seat, record, started_ms, .. }, maps } = wanted;
         let held = Held { job: job.clone(), task, seat, record, revision, started_ms };
-        let view = self.view.as_ref().and_then(|view| view.jobs.get(&job));
-        let maps = view.filter(|_| task.kind == TaskKind::Reduce).map(outputs_of);
         let number = self.number();
-        let running = Running {
-            number,
-            held,
-            maps: maps.unwrap_or_default(),
-            cancelled: false,
-            moves: 0,
-            told: now,
-        };
+        let running = Running { number, held, maps, cancelled: false, moves: 0, told: now };
         self.running.insert((job, task), running);
         self.begun.push(Begun::Attempt(number));
     }
@@ -142,15 +147,15 @@ impl Worker {
     }
 }
 
-fn failure(held: &Held, me: &Identity) -> AttemptFailure {
+fn failure(held: &Held, me: &Identity, (message, permanent): (&str, bool)) -> AttemptFailure {
     AttemptFailure {
         attempt: held.attempt(),
         worker: me.id.clone(),
         node: me.node.clone(),
         span: Span::default(),
-        message: "it broke".to_owned(),
+        message: message.to_owned(),
         bad_record: None,
-        permanent: false,
+        permanent,
         whole_job: false,
     }
 }
