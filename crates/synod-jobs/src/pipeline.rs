@@ -5,8 +5,10 @@
 //! stay, so that it can be seen why. Who runs the jobs, here or on a cluster, is the caller's matter.
 
 use crate::error::JobError;
+use crate::priority::Priority;
 use crate::spec::JobSpec;
-use serde::Deserialize;
+use serde::de::{Error as _, IgnoredAny};
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -36,6 +38,15 @@ pub struct Stage {
     pub reduces: Option<u32>,
     /// Memory in bytes.
     pub memory_bytes: Option<u64>,
+    /// Of a hundred map tasks, how many the job goes on without if they have failed for good.
+    #[serde(default)]
+    pub allow_failed_maps: u32,
+    /// The same for reduce tasks.
+    #[serde(default)]
+    pub allow_failed_reduces: u32,
+    /// On a cluster: whether its tasks are taken before or after those of other jobs.
+    #[serde(default, deserialize_with = "said_priority")]
+    pub priority: Option<Priority>,
     /// Options of the job.
     #[serde(default)]
     pub set: BTreeMap<String, String>,
@@ -67,6 +78,9 @@ impl Pipeline {
             let mut spec = JobSpec::new(&stage.job, &stage.inputs, &stage.output);
             spec.reduces = stage.reduces;
             spec.memory_bytes = stage.memory_bytes.unwrap_or(spec.memory_bytes);
+            spec.failed_maps_percent = stage.allow_failed_maps;
+            spec.failed_reduces_percent = stage.allow_failed_reduces;
+            spec.priority = stage.priority.unwrap_or_default();
             spec.options = stage.set.clone();
             spec.check()?;
             if stage.temporary && spec.output_is_in_store() {
@@ -83,6 +97,23 @@ impl Pipeline {
     }
 }
 
+/// A priority by its name or its number, as `--priority` takes it.
+fn said_priority<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Priority>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Said {
+        Name(String),
+        Number(u64),
+        Other(IgnoredAny),
+    }
+    let said = match Said::deserialize(from)? {
+        Said::Name(name) => name,
+        Said::Number(number) => number.to_string(),
+        Said::Other(_) => String::new(),
+    };
+    said.parse().map(Some).map_err(D::Error::custom)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +126,9 @@ mod tests {
             temporary: false,
             reduces: Some(2),
             memory_bytes: None,
+            allow_failed_maps: 0,
+            allow_failed_reduces: 0,
+            priority: None,
             set: BTreeMap::new(),
         }
     }
@@ -122,6 +156,42 @@ mod tests {
         ] {
             let error = Pipeline { stages }.specs().unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
+        }
+    }
+
+    fn read(said: &str) -> Result<Pipeline, serde_json::Error> {
+        let job = r#"{"job": "sort", "inputs": ["in"], "output": "out""#;
+        serde_json::from_str(&format!(r#"{{"job": [{job}{said}}}]}}"#))
+    }
+
+    #[test]
+    fn a_stage_says_how_many_of_its_tasks_may_fail_and_when_they_are_taken() {
+        let said = r#", "allow_failed_maps": 7, "allow_failed_reduces": 100, "priority": "high""#;
+        let spec = read(said).unwrap().specs().unwrap().remove(0);
+        assert_eq!((spec.failed_maps_percent, spec.failed_reduces_percent), (7, 100));
+        assert_eq!(spec.priority, Priority::High);
+        let plain = read("").unwrap().specs().unwrap().remove(0);
+        assert_eq!(plain, JobSpec::new("sort", ["in"], "out"));
+        for (said, priority) in [("\"VERY_LOW\"", Priority::VeryLow), ("5", Priority::VeryHigh)] {
+            let stages = read(&format!(r#", "priority": {said}"#)).unwrap().stages;
+            assert_eq!(stages[0].priority, Some(priority));
+        }
+    }
+
+    #[test]
+    fn shares_and_priorities_that_are_none_are_refused_as_those_of_single_jobs() {
+        for (field, kind) in [("allow_failed_maps", "map"), ("allow_failed_reduces", "reduce")] {
+            let stages = read(&format!(r#", "{field}": 101"#)).unwrap();
+            let error = stages.specs().unwrap_err().to_string();
+            let why = format!("101 percent of {kind} tasks that may fail: 0 to 100 are possible");
+            assert!(error.contains(&why), "{error}");
+        }
+        for wrong in ["\"urgent\"", "-1", "[5]"] {
+            let error = read(&format!(r#", "priority": {wrong}"#)).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&"urgent".parse::<Priority>().unwrap_err().to_string()),
+                "{error}"
+            );
         }
     }
 }

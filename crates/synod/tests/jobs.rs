@@ -165,6 +165,7 @@ fn a_pipeline_runs_on_a_cluster_and_ends_with_the_job_that_fails() {
     fs::write(path("in"), "b a b c b c\n").unwrap();
     let stages = format!(
         "[[job]]\njob = \"wordcount\"\ninputs = [{:?}]\noutput = {:?}\ntemporary = true\nreduces = 3\n\
+         priority = \"low\"\n\
          [[job]]\njob = \"sort\"\ninputs = [{:?}]\noutput = {:?}\n",
         path("in"),
         path("counts"),
@@ -182,9 +183,10 @@ fn a_pipeline_runs_on_a_cluster_and_ends_with_the_job_that_fails() {
         let listed = succeed(&["jobs", "list", "--json", "--endpoints", &endpoints]);
         let job = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
         let jobs = listed.lines().map(job);
-        jobs.map(|job| format!("{} {}", job["job"], job["state"])).collect::<Vec<_>>()
+        jobs.map(|job| format!("{} {} {}", job["job"], job["priority"], job["state"]))
+            .collect::<Vec<_>>()
     };
-    let done = [r#""wordcount" "done""#, r#""sort" "done""#];
+    let done = [r#""wordcount" "low" "done""#, r#""sort" "normal" "done""#];
     assert_eq!(states(), done);
     // The second job fails now: what the first one has made stays.
     let ended = synod(&pipeline).stdin(Stdio::null()).output().unwrap();

@@ -166,3 +166,46 @@ fn a_pipeline_hands_on_outputs_and_removes_those_that_were_steps_on_the_way() {
     let said = fail(&["pipeline", text(&input)]);
     assert!(said.contains("is no pipeline"), "{said}");
 }
+
+#[test]
+fn a_stage_of_a_pipeline_goes_on_without_as_many_failed_maps_as_it_may() {
+    let folder = TempDir::new().unwrap();
+    let good = written(&folder, "good", b"a b a\n");
+    let torn = written(&folder, "torn.gz", b"\x1f\x8b\x08\x00 and no more");
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let run = |fields: &str| {
+        let stages = format!(
+            "[[job]]\njob = \"wordcount\"\ninputs = [{:?}, {:?}]\noutput = {:?}\n{fields}\n\
+             [[job]]\njob = \"sort\"\ninputs = [{:?}]\noutput = {:?}\n",
+            text(&good),
+            text(&torn),
+            path("counts"),
+            path("counts"),
+            path("sorted"),
+        );
+        let file = written(&folder, "pipeline.toml", stages.as_bytes());
+        let ran = synod(&["pipeline", text(&file)]).output().unwrap();
+        (ran.status.code(), String::from_utf8(ran.stderr).unwrap())
+    };
+    let (code, said) = run("allow_failed_maps = 49");
+    assert!(code == Some(1) && said.contains("more than the 49 percent"), "{said}");
+    assert!(!folder.path().join("counts").exists() && !folder.path().join("sorted").exists());
+    for (field, why) in [
+        (
+            "allow_failed_maps = 101",
+            "101 percent of map tasks that may fail: 0 to 100 are possible",
+        ),
+        (
+            "priority = \"urgent\"",
+            "a priority is very-high, high, normal, low or very-low, or a number",
+        ),
+    ] {
+        let (code, said) = run(field);
+        assert!(code == Some(2) && said.contains(why), "{code:?}: {said}");
+    }
+    let (code, said) = run("allow_failed_maps = 50\npriority = 5");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("synod: warning: the job went on without 1 map task: "), "{said}");
+    assert!(said.contains("synod: fields that have no effect here: priority"), "{said}");
+    assert_eq!(fs::read(path("sorted/part-00000")).unwrap(), b"a\t2\nb\t1\n");
+}

@@ -38,7 +38,12 @@ The file:
   inputs = [\"counts\"]
   output = \"top\"
   reduces = 1
-  set = { k = \"10\" }")]
+  set = { k = \"10\" }
+
+Any job may also have, as synod run has flags of these names:
+  allow_failed_maps = 1         # percent
+  allow_failed_reduces = 0      # percent
+  priority = \"high\"             # on a cluster")]
 pub struct Pipeline {
     /// The file
     file: PathBuf,
@@ -57,7 +62,14 @@ impl Pipeline {
         let stages: Stages = toml::from_str(&text)
             .map_err(|error| Failure::WrongUse(format!("{shown} is no pipeline: {error}")))?;
         let cluster = Cluster { endpoints: self.endpoints, timeout: NODE_TIMEOUT };
-        for mut spec in stages.specs()? {
+        let specs = stages.specs()?;
+        if cluster.endpoints.is_empty()
+            && stages.stages.iter().any(|stage| stage.priority.is_some())
+        {
+            // Of a job in this process there are no others that it could be before or after.
+            eprintln!("synod: fields that have no effect here: priority");
+        }
+        for mut spec in specs {
             spec.staging_folder.clone_from(&self.store.staging);
             let started = Instant::now();
             let (id, summary) = run_stage(&spec, &cluster, &self.store)?;
