@@ -1,7 +1,7 @@
 //! Numbers of bytes as people write them: `512M`, `4G`, `1048576`.
 
-/// The least memory that a command line can give a job. A task's buffers are never smaller than 64 KiB, so with
-/// less a budget would be a promise that is not kept.
+/// The least memory that a command line can give a job. A task's buffers are never smaller than 64 KiB, so
+/// with less a budget would be a promise that is not kept.
 pub const LEAST_MEMORY_BYTES: u64 = 1 << 20;
 
 /// A number of bytes: `1048576`, `1024K`, `1M`; K, M, G and T are powers of 1024.

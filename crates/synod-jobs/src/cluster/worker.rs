@@ -149,7 +149,8 @@ pub fn unreadable(
     given_back(held, now).put(held.job.key(JobKey::Unreadable(map)), stored(report))
 }
 
-/// The attempt ends without a result: the task waits for another one. `now` is the task as the worker sees it.
+/// The attempt ends without a result: the task waits for another one. `now` is the task as the worker sees
+/// it.
 pub fn given_back(held: &Held, now: &Stamped<TaskRecord>) -> Change {
     let times = now.record.given_back.saturating_add(1);
     let record = TaskRecord { given_back: times, ..now.record.clone() };

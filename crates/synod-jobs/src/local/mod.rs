@@ -83,8 +83,8 @@ pub fn run_local<J: Job>(
     run_local_with(spec, job, progress, &options)
 }
 
-/// The seed of the combine tables that was asked for, or a new one: an input whose keys were chosen to collide
-/// does not know it.
+/// The seed of the combine tables that was asked for, or a new one: an input whose keys were chosen to
+/// collide does not know it.
 fn seed(asked: u64) -> u64 {
     if asked == 0 { fastrand::u64(1..) } else { asked }
 }

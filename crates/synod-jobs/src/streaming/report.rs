@@ -206,8 +206,8 @@ impl Reports {
     }
 }
 
-/// A status as it is shown: on a terminal, on a page, in a record of the cluster. Nothing in it is a command to
-/// any of them, nor turns the direction of writing.
+/// A status as it is shown: on a terminal, on a page, in a record of the cluster. Nothing in it is a command
+/// to any of them, nor turns the direction of writing.
 fn shown(status: &str) -> String {
     let acts = |c: char| {
         let turns = ['\u{200e}'..='\u{200f}', '\u{202a}'..='\u{202e}', '\u{2066}'..='\u{2069}'];

@@ -122,7 +122,8 @@ fn cargo(copy: &Path) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // Our own target folder: the dependencies are built already, the crates are told apart by path.
     cargo.current_dir(copy).env("CARGO_TARGET_DIR", target_folder());
-    // Each is built for one short run: less of the compiler's time for our crates, with the same dependencies.
+    // Each is built for one short run: less of the compiler's time for our crates, with the same
+    // dependencies.
     cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
     cargo
 }

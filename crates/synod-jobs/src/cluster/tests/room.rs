@@ -21,20 +21,23 @@ fn desk(hosts: &[&str]) -> Desk {
 }
 
 #[test]
-fn workers_of_one_machine_run_together_what_one_of_them_would_run_alone() {
+fn workers_of_one_machine_have_each_a_part_of_its_cores_rounded_up() {
     let mut desk = desk(&["a", "a", "a"]);
-    let first = desk.claim(1).unwrap();
-    assert!(desk.claim(1).is_none(), "the other core is for others");
-    desk.claim(2).unwrap();
-    assert!([1, 2, 3].into_iter().all(|number| desk.claim(number).is_none()));
-    assert!(desk.finish(1, &first));
+    for number in [1, 2, 3] {
+        desk.claim(number).unwrap();
+        assert!(desk.claim(number).is_none(), "the other core is for others");
+    }
+    let slots =
+        |desk: &Desk| slots_together(desk.store.view.workers.values().map(|worker| &worker.record));
+    assert_eq!(slots(&desk), 3);
+    // Two have a core each, and one alone has both.
+    desk.store.end_lease(identity(1).lease);
+    assert_eq!(slots(&desk), CORES);
+    assert!([2, 3].into_iter().all(|number| desk.claim(number).is_none()));
+    desk.store.end_lease(identity(2).lease);
+    assert_eq!(slots(&desk), CORES);
     desk.claim(3).unwrap();
-    assert!([1, 2, 3].into_iter().all(|number| desk.claim(number).is_none()));
-    // They are many, and each has as many cores as there are.
-    assert_eq!(
-        slots_together(desk.store.view.workers.values().map(|worker| &worker.record)),
-        CORES
-    );
+    assert!(desk.claim(3).is_none());
 }
 
 #[test]
@@ -52,17 +55,6 @@ fn a_worker_shares_with_nobody_on_other_machines_nor_with_those_that_have_slots_
 }
 
 #[test]
-fn what_a_lost_worker_has_claimed_is_free_again_and_the_others_share_its_part() {
-    let mut desk = desk(&["a", "a"]);
-    desk.claim(1).unwrap();
-    desk.claim(2).unwrap();
-    assert!(desk.claim(2).is_none());
-    desk.store.end_lease(identity(1).lease);
-    desk.claim(2).unwrap();
-    assert!(desk.claim(2).is_none());
-}
-
-#[test]
 fn who_may_not_take_tasks_of_the_job_has_no_part() {
     let mut desk = desk(&["a", "a", "a"]);
     desk.register_as(2, WorkerRecord { draining: true, ..sharing(2, "a") });
@@ -73,12 +65,13 @@ fn who_may_not_take_tasks_of_the_job_has_no_part() {
 }
 
 #[test]
-fn a_machine_whose_cores_are_taken_has_no_room_however_many_workers_it_has() {
+fn workers_that_have_taken_their_parts_have_no_room_although_they_have_slots() {
     let mut desk = desk(&["a", "a", "a"]);
     assert!(desk.store.view.has_room_for(desk.job()));
     desk.claim(1).unwrap();
     assert!(desk.store.view.has_room_for(desk.job()));
     desk.claim(2).unwrap();
+    desk.claim(3).unwrap();
     assert!(!desk.store.view.has_room_for(desk.job()));
 }
 

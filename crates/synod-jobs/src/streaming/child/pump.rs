@@ -8,9 +8,10 @@
 //! in a pipe looks as if it had been read; so, lest a command that ends without reading its input go
 //! unnoticed, a wide pipe is closed when no more is in it than an ordinary one holds.
 //!
-//! Progress is a byte that moves in any pipe: a counter or a status that is reported, too. Without any for the job's timeout the command is ended.
-//! Time that this thread spends elsewhere, sorting or reading input, does not count. As long as the timeout
-//! allows, the task moves, whatever the command does: who watches tasks on a cluster must not be less
+//! Progress is a byte that moves in any pipe: a counter or a status that is reported, too. Without any for
+//! the job's timeout the command is ended. Time that this thread spends elsewhere, sorting or reading input,
+//! does not count. As long as the timeout allows, the task moves, whatever the command does: who watches
+//! tasks on a cluster must not be less
 //! patient.
 
 use super::end::{Group, code_of, timespec};

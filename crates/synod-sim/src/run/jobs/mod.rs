@@ -145,8 +145,8 @@ impl Run {
         self.worker_goes_on(place);
     }
 
-    /// A worker dies, or stands still for a while that may be longer than its lease, or hears of no change for
-    /// a while.
+    /// A worker dies, or stands still for a while that may be longer than its lease, or hears of no change
+    /// for a while.
     fn strike_worker(&mut self) {
         if self.world.now >= self.heal_at {
             return;

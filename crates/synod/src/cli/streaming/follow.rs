@@ -147,8 +147,8 @@ impl JobVisitor for RunLocal<'_> {
     }
 }
 
-/// What is seen of a running job: a bar for a person at a terminal; else lines, and always for scripts that call
-/// `hadoop`, some of which give it a terminal to read its lines from (mrjob does).
+/// What is seen of a running job: a bar for a person at a terminal; else lines, and always for scripts that
+/// call `hadoop`, some of which give it a terminal to read its lines from (mrjob does).
 pub struct View {
     style: Style,
     job_id: String,
