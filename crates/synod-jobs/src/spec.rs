@@ -97,6 +97,9 @@ pub struct JobSpec {
     /// something that must not be done twice.
     #[serde(default = "default_speculative")]
     pub speculative: bool,
+    /// The kind of tasks that never do, if the others may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_speculative: Option<TaskKind>,
     /// On a cluster: jobs that must be done first. Inputs are looked up after that; if one of them
     /// fails, so does this job.
     #[serde(default)]
@@ -168,6 +171,7 @@ impl JobSpec {
             options: BTreeMap::new(),
             name: None,
             speculative: true,
+            not_speculative: None,
             after: Vec::new(),
             sent: None,
             at_hand: BTreeMap::new(),
@@ -183,6 +187,11 @@ impl JobSpec {
             TaskKind::Map => self.failed_maps_percent,
             TaskKind::Reduce => self.failed_reduces_percent,
         }
+    }
+
+    /// Whether a slow task of this kind may run twice at a time.
+    pub fn may_run_twice(&self, kind: TaskKind) -> bool {
+        self.speculative && self.not_speculative != Some(kind)
     }
 
     /// What people call the job.

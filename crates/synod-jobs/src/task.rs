@@ -5,6 +5,7 @@
 
 use crate::error::JobError;
 use crate::progress::Progress;
+use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -13,7 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 pub const MAX_ATTEMPTS: u32 = 4;
 
 /// Maps come before reduces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum TaskKind {
     /// Reads a split.
     Map,

@@ -53,6 +53,7 @@ impl PassDone {
             output_codec: spec.output_codec,
             table_seed: spec.table_seed,
             speculative: spec.speculative,
+            not_speculative: spec.not_speculative,
             priority: spec.priority,
             name: spec.name.clone(),
             ..whole

@@ -127,11 +127,11 @@ impl Coordinator {
         job: &Stamped<JobRecord>,
         now: Duration,
     ) -> Option<Change> {
-        if !job.record.spec.speculative {
-            return None;
-        }
         let maps_left = !job_view.are_over(TaskKind::Map);
         let kind = if maps_left { TaskKind::Map } else { TaskKind::Reduce };
+        if !job.record.spec.may_run_twice(kind) {
+            return None;
+        }
         if job_view.waiting(kind).next().is_some() || backups(view) >= backups_allowed(view) {
             return None;
         }

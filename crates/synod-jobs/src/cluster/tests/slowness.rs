@@ -48,6 +48,26 @@ fn straggler(spec: JobSpec) -> (Desk, Held) {
     (desk, slow)
 }
 
+/// The same with four reduces of one map.
+fn slow_reduce(spec: JobSpec) -> (Desk, Held) {
+    let mut desk = Desk::running_spec(spec, 1, 4, 4);
+    let map = desk.claim(1).unwrap();
+    assert!(desk.finish(1, &map));
+    assert_eq!(desk.settle(), None);
+    let slow = desk.claim(4).unwrap();
+    let others = [1, 2, 3].map(|number| (number, desk.claim(number).unwrap()));
+    assert_eq!(slow.task.kind, TaskKind::Reduce);
+    assert_eq!(desk.settle(), None);
+    desk.pass(2);
+    for (number, held) in others {
+        assert!(desk.finish(number, &held));
+    }
+    assert_eq!(desk.settle(), None);
+    desk.pass(8);
+    desk.tell(4, &slow, 10);
+    (desk, slow)
+}
+
 fn count() -> JobSpec {
     JobSpec::new("wordcount", ["/in"], "/out")
 }
@@ -147,6 +167,33 @@ fn jobs_whose_functions_must_not_run_twice_get_no_second_attempts() {
     assert_eq!(desk.settle(), None);
     assert!(desk.marked().is_empty());
     assert!(desk.claim(1).is_none());
+}
+
+#[test]
+fn of_a_job_whose_reduces_must_not_run_twice_only_maps_get_second_attempts_and_the_other_way_round()
+{
+    let but = |kind| JobSpec { not_speculative: Some(kind), ..count() };
+    let (mut desk, slow) = straggler(but(TaskKind::Reduce));
+    assert_eq!(desk.settle(), None);
+    assert_eq!(desk.marked(), [slow.task]);
+    let (mut desk, _) = straggler(but(TaskKind::Map));
+    assert_eq!(desk.settle(), None);
+    assert!(desk.marked().is_empty());
+    for (spec, is_helped) in [(but(TaskKind::Map), true), (but(TaskKind::Reduce), false)] {
+        let (mut desk, slow) = slow_reduce(spec);
+        assert_eq!(desk.settle(), None);
+        assert_eq!(desk.marked(), if is_helped { vec![slow.task] } else { Vec::new() });
+    }
+}
+
+#[test]
+fn a_spec_that_says_nothing_of_kinds_of_tasks_lets_both_run_twice() {
+    let mut spec = count();
+    let text = String::from_utf8(encode(&spec).unwrap()).unwrap();
+    assert!(!text.contains("not_speculative"), "{text}");
+    assert_eq!(decode::<JobSpec>(text.as_bytes()), Some(spec.clone()));
+    spec.not_speculative = Some(TaskKind::Reduce);
+    assert_eq!(decode(&encode(&spec).unwrap()), Some(spec));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::streaming::classes::{InputClass, OutputClass};
 use crate::streaming::job::Streaming;
 use crate::streaming::properties::Properties;
 use crate::streaming::settings::{LONG_RECORDS, Settings};
+use crate::task::TaskKind;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -38,8 +39,14 @@ pub fn spec(
     }
     spec.output_codec = codec(properties)?;
     spec.lazy_output = arguments.has("lazyOutput") || settings.output == OutputClass::Null;
-    spec.speculative = properties.flag("mapreduce.map.speculative", true)
-        && properties.flag("mapreduce.reduce.speculative", true);
+    let maps_twice = properties.flag("mapreduce.map.speculative", true);
+    let reduces_twice = properties.flag("mapreduce.reduce.speculative", true);
+    spec.speculative = maps_twice || reduces_twice;
+    spec.not_speculative = match (maps_twice, reduces_twice) {
+        (false, true) => Some(TaskKind::Map),
+        (true, false) => Some(TaskKind::Reduce),
+        _ => None,
+    };
     spec.priority = priority(properties)?;
     spec.failed_maps_percent = percent(properties, "mapreduce.map.failures.maxpercent")?;
     spec.failed_reduces_percent = percent(properties, "mapreduce.reduce.failures.maxpercent")?;

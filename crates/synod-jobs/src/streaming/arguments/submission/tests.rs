@@ -6,6 +6,7 @@ use crate::framing::{Framing, LongRecords};
 use crate::input::codec::Codec;
 use crate::priority::Priority;
 use crate::streaming::settings::{Settings, Worker};
+use crate::task::TaskKind;
 
 fn arguments(words: &[&str]) -> Arguments {
     Arguments::parse(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()).unwrap()
@@ -226,6 +227,21 @@ fn shares_of_tasks_that_may_fail_are_read_under_old_and_new_names() {
         let said = submit(&[&["-D", &property], BASE, &["-mapper", "cat"]].concat()).unwrap_err();
         assert!(said.to_string().contains("mapreduce.map.failures.maxpercent"), "{wrong}: {said}");
     }
+}
+
+#[test]
+fn maps_and_reduces_may_run_twice_each_for_itself() {
+    let spec_of = |maps: &str, reduces: &str| {
+        let maps = format!("mapreduce.map.speculative={maps}");
+        let reduces = format!("mapred.reduce.tasks.speculative.execution={reduces}");
+        with(&["-mapper", "cat", "-jobconf", &maps, "-jobconf", &reduces]).spec
+    };
+    for (maps, reduces) in [(true, true), (true, false), (false, true), (false, false)] {
+        let spec = spec_of(&maps.to_string(), &reduces.to_string());
+        let twice = [TaskKind::Map, TaskKind::Reduce].map(|kind| spec.may_run_twice(kind));
+        assert_eq!(twice, [maps, reduces]);
+    }
+    assert!(with(&["-mapper", "cat"]).spec.not_speculative.is_none());
 }
 
 #[test]
