@@ -40,6 +40,7 @@ pub mod side_files;
 pub mod sink;
 pub mod size;
 pub mod spec;
+pub mod split_size;
 pub mod stores;
 pub mod streaming;
 pub mod task;

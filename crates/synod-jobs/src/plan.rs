@@ -12,20 +12,14 @@ use crate::job::Job;
 use crate::progress::Progress;
 use crate::reader::SplitReader;
 use crate::sample::{Sampled, cut_points};
-use crate::spec::{BYTES_PER_REDUCE, DEFAULT_SPLIT_BYTES, JobSpec, MIN_AUTO_SPLIT_BYTES};
+use crate::spec::{BYTES_PER_REDUCE, JobSpec};
+use crate::split_size::{MAX_SECTIONS, split_bytes};
 use crate::stores::Stores;
 use serde::{Deserialize, Serialize};
 
-/// A job without a split size in its spec gets at least this many splits per slot.
-const SPLITS_PER_SLOT: u64 = 4;
 /// A rest up to this part of a split's size is no split of its own.
 const SLOP: u64 = 10;
-/// Above so many splits they get larger instead.
-const MOST_AUTO_SPLITS: u64 = 20_000;
 const MOST_AUTO_REDUCES: u64 = 2_000;
-/// Sections of all map outputs that a cluster takes: every one is in a record, and every node holds the
-/// records.
-pub(crate) const MAX_SECTIONS: u64 = 4_000_000;
 
 /// Part of an input file: the lines that start in `start..end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +75,7 @@ pub fn plan<J: Job>(
     let format = stores.format_of(&spec.inputs, &spec.format)?;
     let inputs = stores.expand(&spec.inputs, &format, progress)?;
     let total: u64 = inputs.iter().map(|input| input.bytes).sum();
-    let split_bytes = spec.split_bytes.unwrap_or_else(|| auto_split_bytes(total, slots));
+    let split_bytes = split_bytes(spec, total, slots);
     let max_record_bytes = spec.max_record();
     let splits = match format.lines_per_split {
         Some(records) => {
@@ -100,13 +94,6 @@ pub fn plan<J: Job>(
     };
     let table_seed = spec.table_seed;
     Ok(JobPlan { inputs, splits, format, reduces, cuts, max_record_bytes, table_seed })
-}
-
-/// Splits of one size, each slot several of them, of very much input not too many.
-fn auto_split_bytes(total: u64, slots: u32) -> u64 {
-    let most = DEFAULT_SPLIT_BYTES.max(total.div_ceil(MOST_AUTO_SPLITS));
-    let each = total.div_ceil(u64::from(slots.max(1)) * SPLITS_PER_SLOT);
-    each.clamp(MIN_AUTO_SPLIT_BYTES, most)
 }
 
 /// Reduce tasks for so much input in so many splits: what each map leaves for each reduce must be found.
@@ -209,15 +196,17 @@ fn cut_by_records(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::split_size::SPLITS_PER_SLOT;
 
     #[test]
     fn any_amount_of_input_is_planned_so_that_a_cluster_takes_it() {
+        let spec = JobSpec::new("sort", ["in"], "out");
         for (gib, most_splits) in
             [(0, 1), (1, 64), (125, 2_000), (1 << 10, 16_384), (1 << 20, 20_000)]
         {
             for slots in [1, 8, 1_000] {
                 let total: u64 = gib << 30;
-                let splits = total.div_ceil(auto_split_bytes(total, slots)).max(1);
+                let splits = total.div_ceil(split_bytes(&spec, total, slots)).max(1);
                 let reduces = u64::from(auto_reduces(total, splits));
                 assert!(
                     splits <= most_splits.max(u64::from(slots) * SPLITS_PER_SLOT),

@@ -10,6 +10,7 @@ use crate::framing::{Framing, InputFormat};
 use crate::input::codec::Codec;
 use crate::input::scheme_of;
 use crate::priority::Priority;
+use crate::split_size::SplitBounds;
 use crate::task::TaskKind;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -52,9 +53,12 @@ pub struct JobSpec {
     /// every map task writes a part file.
     #[serde(default)]
     pub reduces: Option<u32>,
-    /// Size of a split; `None` chooses 64 MiB, less for small inputs.
+    /// Size of a split; `None` chooses 64 MiB, less for small inputs, within `split_bounds`.
     #[serde(default)]
     pub split_bytes: Option<u64>,
+    /// What is said of splits whose size is left open.
+    #[serde(default, skip_serializing_if = "SplitBounds::are_open")]
+    pub split_bounds: SplitBounds,
     /// Budget for intermediate data in memory; what exceeds it is spilled to disk.
     #[serde(default = "default_memory")]
     pub memory_bytes: u64,
@@ -158,6 +162,7 @@ impl JobSpec {
             format: InputFormat::default(),
             reduces: None,
             split_bytes: None,
+            split_bounds: SplitBounds::default(),
             memory_bytes: DEFAULT_MEMORY_BYTES,
             max_record_bytes: None,
             skip_bad_records: 0,

@@ -14,6 +14,8 @@ const INPUT: &[u8] = b"b 1\r\na\t2\nb 3\n\nc\td\re\tf\tg\nlast";
 const COMPARATOR: &str = "mapreduce.job.output.key.comparator.class=\
                           org.apache.hadoop.mapred.lib.KeyFieldBasedComparator";
 
+const MAPS: &[&str] = &["-mapper", "cat", "-reducer", "NONE"];
+
 /// Runs a job over `in.txt` in `folder`.
 fn run(folder: &Path, more: &[&str]) -> Result<JobSummary, JobError> {
     let words = [more, &["-input", "in.txt", "-output", "out"]].concat();
@@ -128,6 +130,49 @@ fn a_command_that_fails_or_hangs_fails_the_job_and_says_why() {
     let large = b"a line\n".repeat(100_000);
     let early = failure(&large, &["-mapper", "head -n 1", "-reducer", "cat"]);
     assert!(early.contains("all its input"), "{early}");
+}
+
+#[test]
+fn splits_are_as_large_and_as_many_as_the_properties_say() {
+    let place = tempfile::tempdir().unwrap();
+    let line = b"seven!\n";
+    std::fs::write(place.path().join("in.txt"), line.repeat(10_000_000 / line.len())).unwrap();
+    let splits = |pairs: &[(&str, u64)]| {
+        let mut words = vec!["--slots".to_owned(), "2".to_owned()];
+        for (name, value) in pairs {
+            words.extend(["-D".to_owned(), format!("{name}={value}")]);
+        }
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let summary = run(place.path(), &[&words, MAPS].concat()).unwrap();
+        let counters = &summary.manifest.counters;
+        assert_eq!(counters.reduce_records_out, 10_000_000 / line.len() as u64, "{pairs:?}");
+        std::fs::remove_dir_all(place.path().join("out")).unwrap();
+        summary.splits
+    };
+    let least = "mapreduce.input.fileinputformat.split.minsize";
+    let most = "mapreduce.input.fileinputformat.split.maxsize";
+    let maps = "mapreduce.job.maps";
+    for (pairs, expected) in [
+        // What there is in any case: four for each slot.
+        (&[] as &[(&str, u64)], 8),
+        (&[(least, 0)], 8),
+        (&[(least, 1_000_000)], 8),
+        (&[(least, 3_000_000)], 4),
+        (&[(least, 5_000_000)], 2),
+        (&[("mapred.min.split.size", 60_000_000)], 1),
+        (&[(least, 100_000_000)], 1),
+        (&[(most, 500_000)], 20),
+        (&[(most, 5_000_000)], 8),
+        (&[(least, 2_500_000), (most, 500_000)], 4),
+        // What is wanted is fewer, or more, but for a minimum.
+        (&[(maps, 1)], 1),
+        (&[(maps, 3)], 3),
+        (&[("mapred.map.tasks", 40)], 40),
+        (&[(maps, 40), (least, 5_000_000)], 2),
+        (&[(maps, 1), (most, 2_000_000)], 5),
+    ] {
+        assert_eq!(splits(pairs), expected, "{pairs:?}");
+    }
 }
 
 #[test]

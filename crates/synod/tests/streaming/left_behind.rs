@@ -61,7 +61,7 @@ fn a_job_in_the_background_of_a_cluster_goes_on_and_can_be_asked_for() {
 #[test]
 fn what_is_accepted_and_does_nothing_is_said_once() {
     let bench = Bench::with_input("x\n");
-    let settings = properties(&["mapred.map.tasks=5", "io.sort.mb=9", "queue=x", "my.own=1"]);
+    let settings = properties(&["io.sort.factor=5", "io.sort.mb=9", "queue=x", "my.own=1"]);
     let success = properties(&["mapreduce.fileoutputcommitter.marksuccessfuljobs=false"]);
     let words = [&settings[..], &success, &["-fs", "local", "-background"], CAT].concat();
     let ran = bench.run(&words);
@@ -69,7 +69,7 @@ fn what_is_accepted_and_does_nothing_is_said_once() {
     for line in [
         "synod: options that have no effect here: -fs, -background",
         "synod: properties that have no effect here: \
-         mapreduce.fileoutputcommitter.marksuccessfuljobs, mapreduce.job.maps, \
+         mapreduce.fileoutputcommitter.marksuccessfuljobs, mapreduce.task.io.sort.factor, \
          mapreduce.task.io.sort.mb",
         "synod: properties not interpreted: my.own, queue",
     ] {

@@ -6,7 +6,8 @@ use crate::cluster::names::{JobId, JobKey, TaskId};
 use crate::cluster::records::{Ended, JobRecord, JobState, TaskRecord, Totals, encode};
 use crate::cluster::verdict::no_worker;
 use crate::cluster::view::{Stamped, View};
-use crate::plan::{JobPlan, MAX_SECTIONS};
+use crate::plan::JobPlan;
+use crate::split_size::MAX_SECTIONS;
 use bytes::Bytes;
 use std::time::Duration;
 

@@ -74,6 +74,7 @@ mod tests {
         let line = "-fs x -mapdebug a -mapdebug b -background -input in";
         let pairs = [
             ("mapred.map.tasks", "7"),
+            ("io.sort.factor", "7"),
             ("io.sort.mb", "200"),
             ("mapred.job.priority", "HIGH"),
             ("mapreduce.map.speculative", "false"),
@@ -84,7 +85,7 @@ mod tests {
             of(line, &pairs),
             [
                 "options that have no effect here: -mapdebug, -fs, -background",
-                "properties that have no effect here: mapreduce.job.maps, mapreduce.task.io.sort.mb, \
+                "properties that have no effect here: mapreduce.task.io.sort.factor, mapreduce.task.io.sort.mb, \
                  mapreduce.job.priority",
                 "properties not interpreted: my.own",
             ]

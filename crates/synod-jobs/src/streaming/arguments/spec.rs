@@ -7,7 +7,8 @@ use crate::framing::{Framing, InputFormat, LongRecords};
 use crate::input::codec::Codec;
 use crate::priority::Priority;
 use crate::size::parse_memory;
-use crate::spec::{DEFAULT_SPLIT_BYTES, JobSpec, LARGEST_MAX_RECORD_BYTES};
+use crate::spec::{JobSpec, LARGEST_MAX_RECORD_BYTES};
+use crate::split_size::SplitBounds;
 use crate::streaming::classes::{InputClass, OutputClass};
 use crate::streaming::job::Streaming;
 use crate::streaming::properties::Properties;
@@ -29,7 +30,7 @@ pub fn spec(
     // Hadoop has one reduce task unless it is told otherwise.
     spec.reduces = Some(properties.number("mapreduce.job.reduces")?.unwrap_or(1));
     spec.format = format(&settings, properties)?;
-    spec.split_bytes = split_bytes(properties)?;
+    spec.split_bounds = split_bounds(properties)?;
     if let Some(limit) = line_limit(properties)? {
         spec.max_record_bytes = Some(limit);
         spec.format.long_records = LongRecords::Skip;
@@ -153,15 +154,13 @@ fn format(settings: &Settings, properties: &Properties) -> Result<InputFormat, J
     })
 }
 
-/// The size of a split, if something is said of it: at least the minimum, at most the maximum.
-fn split_bytes(properties: &Properties) -> Result<Option<u64>, JobError> {
-    let least = properties.number::<u64>("mapreduce.input.fileinputformat.split.minsize")?;
-    let most = properties.number::<u64>("mapreduce.input.fileinputformat.split.maxsize")?;
-    let least = least.filter(|&least| least > 1);
-    Ok(match (least, most) {
-        (None, None) => None,
-        (Some(least), None) => (least > DEFAULT_SPLIT_BYTES).then_some(least),
-        (least, Some(most)) => Some(most.max(least.unwrap_or(1))),
+/// What is said of the size and the number of splits.
+fn split_bounds(properties: &Properties) -> Result<SplitBounds, JobError> {
+    let least = properties.number("mapreduce.input.fileinputformat.split.minsize")?;
+    Ok(SplitBounds {
+        least_bytes: least.unwrap_or(0),
+        most_bytes: properties.number("mapreduce.input.fileinputformat.split.maxsize")?,
+        wanted: properties.number("mapreduce.job.maps")?,
     })
 }
 

@@ -5,6 +5,7 @@ use super::*;
 use crate::framing::{Framing, LongRecords};
 use crate::input::codec::Codec;
 use crate::priority::Priority;
+use crate::split_size::SplitBounds;
 use crate::streaming::settings::{Settings, Worker};
 use crate::task::TaskKind;
 
@@ -143,8 +144,17 @@ fn formats_and_sizes_reach_the_spec() {
     assert_eq!((native.format.framing, native.format.strip_bom), (Framing::Line, false));
     let short = spec(&["-D", "mapreduce.input.linerecordreader.line.maxlength=100"]);
     assert_eq!((short.max_record_bytes, short.format.long_records), (Some(100), LongRecords::Skip));
-    let small = spec(&["-D", "mapred.max.split.size=1000"]);
-    assert_eq!(small.split_bytes, Some(1000));
+    let splits = spec(&[
+        "-D",
+        "mapred.min.split.size=10",
+        "-D",
+        "mapred.max.split.size=1000",
+        "-jobconf",
+        "mapred.map.tasks=7",
+    ]);
+    let bounds = SplitBounds { least_bytes: 10, most_bytes: Some(1000), wanted: Some(7) };
+    assert_eq!((splits.split_bounds, splits.split_bytes), (bounds, None));
+    assert!(spec(&[]).split_bounds.are_open());
     let packed = spec(&[
         "-D",
         "mapred.output.compress=true",
@@ -171,6 +181,7 @@ fn what_cannot_run_is_refused_before_it_is_submitted() {
         &["-partitioner", "com.example.P"] as &[&str],
         &["-mapper", "   "],
         &["-D", "mapreduce.job.reduces=many"],
+        &["-D", "mapreduce.job.maps=-1"],
         &["-D", "mapred.output.compress=true", "-D", "mapred.output.compression.codec=Lzo"],
         &["-D", "stream.map.output=nonsense"],
         &["-input", "gs://bucket/x"],
