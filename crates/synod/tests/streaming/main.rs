@@ -6,6 +6,7 @@
 mod bench;
 mod cancelled;
 mod changes;
+mod check;
 mod environment;
 mod files;
 mod floods;

@@ -42,6 +42,16 @@ impl Wire {
         }
     }
 
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Wire::Text => "text",
+            Wire::KeyOnly => "keyonlytext",
+            Wire::RawBytes => "rawbytes",
+            Wire::TypedBytes => "typedbytes",
+        }
+    }
+
     /// The kinds of what a command printed in this format.
     pub fn kinds(self) -> Kinds {
         match self {

@@ -1,12 +1,15 @@
 //! Runs a streaming job from its arguments, and says how it goes.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use synod::jobs::given_up::warning;
 use synod::jobs::streaming::arguments::lint::lint;
+use synod::jobs::streaming::arguments::lint::scripts::{LOOKED_AT_BYTES, Shipped};
 use synod::jobs::streaming::arguments::notices::notices;
 use synod::jobs::streaming::arguments::submission::{Outside, Submission};
 use synod::jobs::streaming::arguments::{Arguments, usage};
@@ -94,7 +97,7 @@ fn with_arguments(arguments: &Arguments, style: Style) -> Result<(), Stop> {
 
 /// `--check`: one line for each thing to look at; fails if there is any.
 fn check(arguments: &Arguments, submission: &Submission) -> Result<(), Stop> {
-    let found = lint(arguments, submission).map_err(Stop::Job)?;
+    let found = lint(arguments, submission, &shipped).map_err(Stop::Job)?;
     let mut out = std::io::stdout().lock();
     for line in &found {
         writeln!(out, "{line}")?;
@@ -104,6 +107,15 @@ fn check(arguments: &Arguments, submission: &Submission) -> Result<(), Stop> {
         return Ok(());
     }
     Err(Failure::Code(1).into())
+}
+
+/// The beginning of a shipped file, for the lint.
+fn shipped(path: &Path) -> std::io::Result<Shipped> {
+    let file = File::open(path)?;
+    let mode = file.metadata()?.permissions().mode();
+    let mut first = Vec::new();
+    file.take(LOOKED_AT_BYTES).read_to_end(&mut first)?;
+    Ok(Shipped { first, may_execute: mode & 0o111 != 0 })
 }
 
 fn say(style: Style, level: &str, text: &str) {

@@ -1,6 +1,7 @@
 //! Submissions from words, in a world made of closures.
 
 use super::super::lint::lint;
+use super::super::lint::scripts::Shipped;
 use super::*;
 use crate::framing::{Framing, LongRecords};
 use crate::input::codec::Codec;
@@ -193,14 +194,32 @@ fn what_cannot_run_is_refused_before_it_is_submitted() {
     }
 }
 
+const TWO_FIELDS: &str = "stream.num.map.output.key.fields=2";
+const DOTS: &str = "stream.map.output.field.separator=.";
+
 #[test]
 fn the_lint_names_what_is_not_portable() {
     let look = |more: &[&str]| {
         let words = [more, BASE].concat();
-        lint(&arguments(&words), &submit(&words).unwrap()).unwrap().join("\n")
+        let read = |path: &Path| match path.to_str() {
+            Some("/work/silent.py") => Ok(Shipped { first: b"print(1)".into(), may_execute: true }),
+            Some("/work/bare.py") => Ok(Shipped { first: b"input()".into(), may_execute: false }),
+            _ => Err(io::Error::from(io::ErrorKind::IsADirectory)),
+        };
+        lint(&arguments(&words), &submit(&words).unwrap(), &read).unwrap().join("\n")
     };
     assert_eq!(look(&["-mapper", "cat", "-reducer", "wc"]), "");
-    assert_eq!(look(&["-files", "m.py", "-mapper", "python3 m.py", "-reducer", "cat"]), "");
+    for quiet in [
+        &["-files", "m.py", "-mapper", "python3 m.py", "-reducer", "cat"] as &[&str],
+        &["-mapper", "cat", "-reducer", "sort", "-cmdenv", "LC_ALL=C"],
+        &["-D", "mapreduce.reduce.env=A=b,LC_ALL=C.UTF-8", "-mapper", "cat", "-reducer", "sort"],
+        &["-mapper", "sh -c 'echo a; LC_ALL=C sort'", "-reducer", "cat"],
+        &["-D", "stream.num.map.output.key.fields=2", "-mapper", "cat", "-reducer", "NONE"],
+        &["-D", "textinputformat.record.delimiter=;\n", "-mapper", "cat"],
+        &["-files", "bare.py", "-mapper", "python3 bare.py", "-reducer", "cat"],
+    ] {
+        assert_eq!(look(quiet), "", "{quiet:?}");
+    }
     for (more, part) in [
         (&["-mapper", "grep x | sort"] as &[&str], "no shell"),
         (&["-mapper", "awk '{print \\$1}'"], "backslash"),
@@ -213,6 +232,18 @@ fn the_lint_names_what_is_not_portable() {
         (&["-reducer", "cat"], "IdentityMapper"),
         (&["-mapper", "cat", "-D", "synod.streaming.compatible=false"], "behind -mapper"),
         (&["-mapper", "cat", "-D", "my.own=1"], "not interpreted here: my.own"),
+        (&["-mapper", "echo x"], "echo does not read all its input"),
+        (&["-mapper", "grep -m 1 x"], "grep does not read all its input"),
+        (&["-mapper", "sh -c 'date; head -n 3'"], "does not read all its input"),
+        (&["-mapper", "cat", "-reducer", "sort -u"], "LC_ALL=C"),
+        (&["-mapper", "bash -c 'cut -f1 | sort'", "-cmdenv", "LC_ALL=de_DE"], "LC_ALL=C"),
+        (&["-mapper", "cat", "-io", "typedbytes"], "stream.map.input (-io) is not text"),
+        (&["-mapper", "cat", "-D", "stream.map.output=rawbytes"], "must speak rawbytes"),
+        (&["-mapper", "cat", "-reducer", "cat", "-D", TWO_FIELDS], "keys of 2 fields hold tabs"),
+        (&["-mapper", "cat", "-reducer", "cat", "-D", DOTS], "keys end at `.`"),
+        (&["-mapper", "cat", "-D", "textinputformat.record.delimiter=;"], "may hold line feeds"),
+        (&["-files", "silent.py", "-mapper", "python3 -u silent.py"], "names its standard input"),
+        (&["-files", "bare.py", "-mapper", "bare.py"], "without a #! line"),
     ] {
         let found = look(more);
         assert!(found.contains(part), "{more:?}: {found}");
