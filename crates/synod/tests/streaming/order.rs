@@ -56,10 +56,10 @@ fn total_order_makes_part_files_that_are_in_order_together() {
     keys.sort();
     let sorted: String = keys.iter().map(|key| format!("{key}\t\n")).collect();
     assert!(ran.text() == sorted, "the part files are not in order");
-    // The ranges come from a sample: no part has nothing, or nearly all.
+    // The ranges come from a sample, of so few keys from all of them.
     let records: Vec<usize> = ran.texts().iter().map(|part| part.lines().count()).collect();
     assert_eq!(records.len(), 5);
-    assert!(records.iter().all(|count| (400..12_000).contains(count)), "{records:?}");
+    assert!(records.iter().all(|count| (3_600..=4_400).contains(count)), "{records:?}");
 }
 
 #[test]
