@@ -4,7 +4,7 @@
 use crate::bench::{Bench, MAPS, properties};
 
 /// What a reader without splits and buffers finds: the leftmost delimiter ends a record.
-fn naive<'t>(mut text: &'t str, delimiter: &str) -> Vec<&'t str> {
+pub fn naive<'t>(mut text: &'t str, delimiter: &str) -> Vec<&'t str> {
     let mut records = Vec::new();
     while let Some(at) = text.find(delimiter) {
         records.push(&text[..at]);
