@@ -69,6 +69,32 @@ mod tests {
     }
 
     #[test]
+    fn splits_are_four_for_each_slot_but_no_smaller_than_1_mib_and_no_larger_than_64() {
+        const MIB: u64 = 1 << 20;
+        for (total, slots, expected) in [
+            // Little input: four for each slot.
+            (64 * MIB, 2, 8 * MIB),
+            (64 * MIB, 1, 16 * MIB),
+            (1_000 * MIB, 10, 25 * MIB),
+            // Not more than one for each mebibyte.
+            (8 * MIB, 2, MIB),
+            (4 * MIB, 8, MIB),
+            (0, 8, MIB),
+            // Much input: of 64 MiB each.
+            (1_024 * MIB, 4, 64 * MIB),
+            (1_024 * MIB, 1, 64 * MIB),
+            (MIB << 20, 1_000, 64 * MIB),
+            // Very much: not more than 20,000.
+            (MIB << 30, 8, (MIB << 30_u64).div_ceil(20_000)),
+            // No slots are as one.
+            (64 * MIB, 0, 16 * MIB),
+        ] {
+            let splits = size(SplitBounds::default(), None, total, slots);
+            assert_eq!(splits, expected, "{total} bytes, {slots} slots");
+        }
+    }
+
+    #[test]
     fn a_lower_bound_holds_whatever_the_input_the_slots_and_the_other_bounds() {
         for least_bytes in [1, 1_000, MIN_AUTO_SPLIT_BYTES + 1, 50 * MB, 100 * MB, 1_000 * MB] {
             for total in [0, 1, 10_000, 100 * MB, 10_000_000 * MB] {

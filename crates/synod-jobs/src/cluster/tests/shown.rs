@@ -1,10 +1,13 @@
 //! What is shown of jobs in every state, and its bounds.
 
+use std::time::Duration;
+
 use super::*;
 use crate::cluster::records::decode;
-use crate::cluster::shown::{JobDetail, JobRow, workers};
+use crate::cluster::shown::{JobDetail, JobRow, PaceRow, workers};
 use crate::cluster::worker::Pace;
 use crate::commit::Manifest;
+use crate::outlook;
 
 fn row(desk: &Desk) -> JobRow {
     JobRow::of(&desk.id, desk.job(), None).unwrap()
@@ -34,6 +37,28 @@ fn a_running_job_shows_its_attempts_its_failures_and_how_far_it_is() {
     assert_eq!(shown.report.tasks.len(), 1);
     let busy: Vec<u32> = workers(&desk.store.view).iter().map(|worker| worker.running).collect();
     assert_eq!(busy, [0, 1]);
+}
+
+#[test]
+fn how_fast_a_job_is_and_how_long_it_takes_are_shown_as_far_as_they_are_known() {
+    let desk = Desk::running(4, 2, 2);
+    let shown = |rate, left| {
+        let pace = outlook::Pace { fraction: 0.5, rate, left };
+        let detail = JobDetail::of(&desk.id, &desk.store.view, Some(pace)).unwrap().row;
+        let row = JobRow::of(&desk.id, desk.job(), Some(pace)).unwrap();
+        assert_eq!(detail.pace, row.pace, "one page says what the other does");
+        // The pages take them from here.
+        let told = serde_json::to_value(&row).unwrap();
+        assert_eq!(told["rate"].as_u64(), row.pace.rate);
+        assert_eq!(told["left_ms"].as_u64(), row.pace.left_ms);
+        (row.pace.rate, row.pace.left_ms)
+    };
+    let left = Some(Duration::from_millis(90_500));
+    assert_eq!(shown(Some(2_500.9), left), (Some(2_500), Some(90_500)));
+    assert_eq!(shown(Some(0.0), None), (Some(0), None));
+    assert_eq!(shown(None, None), (None, None));
+    assert_eq!(shown(None, Some(Duration::MAX)).1, Some(u64::MAX));
+    assert_eq!(row(&desk).pace, PaceRow::default(), "nobody has looked");
 }
 
 #[test]
