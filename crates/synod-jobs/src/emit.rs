@@ -18,8 +18,10 @@ use crate::run::memory::MemoryRun;
 use crate::run::record;
 use crate::run::store::{Run, RunStore};
 use crate::sink::Sink;
+use crate::survey::Survey;
 use crate::task::TaskContext;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -54,6 +56,8 @@ pub struct Emitter<'t, J: Job> {
     table_pairs: u64,
     /// Offset and number of the record being mapped.
     pub(crate) position: (u64, u64),
+    /// Of an attempt that goes on behind a record that the map function panics on.
+    pub(crate) survey: Option<Survey>,
     samples: Vec<Vec<u8>>,
     /// Where a key of several parts is put together.
     joined: Vec<u8>,
@@ -103,6 +107,7 @@ impl<'t, J: Job> Emitter<'t, J> {
             counters: Counters::default(),
             table_pairs: 0,
             position: (0, 0),
+            survey: None,
             samples: Vec::new(),
             joined: Vec::new(),
         }
@@ -142,6 +147,7 @@ impl<'t, J: Job> Emitter<'t, J> {
             counters: Counters::default(),
             table_pairs: 0,
             position: (0, 0),
+            survey: None,
             samples: Vec::new(),
             joined: Vec::new(),
         }
@@ -211,6 +217,29 @@ impl<'t, J: Job> Emitter<'t, J> {
         self.position = (offset, number);
         if let Some(progress) = self.progress {
             progress.note_small_move();
+        }
+    }
+
+    /// Has one record mapped. While a survey is made a panic is noted, and from then on nothing is kept: the
+    /// attempt has failed, and only looks what else there is. Without one a panic passes through.
+    #[inline]
+    pub(crate) fn map_record(&mut self, place: (u64, u64), map: impl FnOnce(&mut Self)) {
+        self.stand_at(place.0, place.1);
+        if self.survey.is_some() { self.map_surveyed(map) } else { map(self) }
+    }
+
+    fn map_surveyed(&mut self, map: impl FnOnce(&mut Self)) {
+        if self.survey.as_ref().is_some_and(Survey::is_full) {
+            return;
+        }
+        let Err(payload) = catch_unwind(AssertUnwindSafe(|| map(self))) else { return };
+        if self.sealing {
+            // The record at hand has only filled the buffer.
+            resume_unwind(payload);
+        }
+        self.mode = Mode::Discard;
+        if let Some(survey) = &mut self.survey {
+            survey.note(self.position, &*payload);
         }
     }
 

@@ -140,6 +140,8 @@ pub enum JobError {
         record: u64,
         /// The panic's message.
         message: String,
+        /// What it panicked on behind that record, if the attempt went on to find out.
+        others: Vec<PanickedRecord>,
     },
     /// The job's reduce function panicked.
     #[error(
@@ -234,6 +236,17 @@ pub enum JobError {
     Cancelled,
 }
 
+/// A record that a map function panicked on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PanickedRecord {
+    /// Offset of its first byte.
+    pub offset: u64,
+    /// Its number within its split, from 0.
+    pub record: u64,
+    /// The panic's message.
+    pub message: String,
+}
+
 impl JobError {
     /// Wraps a failed file operation and tells a full disk from the rest. An error that was a
     /// [`JobError`] before, as stores give it through [`JobError::into_io`], stays what it is.
@@ -252,6 +265,24 @@ impl JobError {
     /// For readers of stores: [`JobError::io`] finds it again.
     pub fn into_io(self) -> io::Error {
         io::Error::other(self)
+    }
+
+    /// The same error for each record that a map function panicked on, in their order.
+    pub(crate) fn each_panic(&self) -> Vec<(u64, JobError)> {
+        let JobError::MapPanicked { path, split, offset, record, message, others } = self else {
+            return Vec::new();
+        };
+        let first = PanickedRecord { offset: *offset, record: *record, message: message.clone() };
+        let all = std::iter::once(first).chain(others.iter().cloned());
+        let alone = |one: PanickedRecord| JobError::MapPanicked {
+            path: path.clone(),
+            split: *split,
+            offset: one.offset,
+            record: one.record,
+            message: one.message,
+            others: Vec::new(),
+        };
+        all.map(|one| (one.offset, alone(one))).collect()
     }
 
     /// The group of a partition, by its number, that a reduce function failed on.

@@ -90,8 +90,8 @@ pub trait Job: Send + Sync + Sized {
                 self.map_block(block, out);
             } else {
                 for record in block.records() {
-                    out.stand_at(record.offset, record.number);
-                    self.map(record, out);
+                    let place = (record.offset, record.number);
+                    out.map_record(place, |out| self.map(record, out));
                 }
             }
             out.check()?;

@@ -50,6 +50,7 @@ pub mod wasm;
 mod buffer;
 mod merge;
 mod sample;
+mod survey;
 
 pub use builtin::options::{JobInfo, JobOption, NamedJob, Options};
 pub use builtin::passes::run_passes;

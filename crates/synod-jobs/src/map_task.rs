@@ -7,7 +7,7 @@
 
 use crate::counters::Counters;
 use crate::emit::Emitter;
-use crate::error::{JobError, panic_message, panicked_aside, without_panic};
+use crate::error::{JobError, PanickedRecord, panic_message, panicked_aside, without_panic};
 use crate::input::codec::Codec;
 use crate::job::Job;
 use crate::map_input::MapInput;
@@ -20,6 +20,7 @@ use crate::run::writer::RunIndex;
 use crate::side_files::{SideFile, side_files};
 use crate::sink::Sink;
 use crate::stores::Stores;
+use crate::survey::Survey;
 use crate::task::TaskContext;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -45,6 +46,8 @@ pub struct MapContext<'a, J> {
     pub buffer_bytes: u64,
     /// Records to leave out.
     pub skips: &'a Skips,
+    /// How many records the job may leave out; 0: an attempt ends at the first that it fails on.
+    pub may_leave_out: u64,
     /// The attempt.
     pub task: &'a TaskContext<'a>,
 }
@@ -194,6 +197,8 @@ fn map_split<J: Job>(
     let task = context.task;
     let mut input = MapInput::open(context.plan, context.stores, split, skips, task)?;
     emitter.expect(input.range().bytes);
+    let looks_on = skips.is_some() && context.may_leave_out > 0;
+    emitter.survey = looks_on.then(|| Survey::up_to(context.may_leave_out));
     warn_of_what_is_missing(context, split, emitter);
     let mapped =
         catch_unwind(AssertUnwindSafe(|| context.job.map_split(task, &mut input, emitter)));
@@ -204,20 +209,28 @@ fn map_split<J: Job>(
         // The record at hand has only filled the buffer.
         Err(payload) if emitter.is_sealing() => return Err(panicked_aside(&*payload)),
         Err(payload) => {
-            let range = context.plan.splits[split];
             let (offset, record) = emitter.position;
-            return Err(JobError::MapPanicked {
-                path: context.plan.inputs[range.input].path.clone(),
-                split,
-                offset,
-                record,
-                message: panic_message(&*payload),
-            });
+            let bad = PanickedRecord { offset, record, message: panic_message(&*payload) };
+            return Err(panicked(context.plan, split, bad, Vec::new()));
         }
+    }
+    if let Some((first, others)) = emitter.survey.take().and_then(Survey::end) {
+        return Err(panicked(context.plan, split, first, others));
     }
     emitter.check()?;
     emitter.counters.add(&counters);
     Ok(())
+}
+
+fn panicked(
+    plan: &JobPlan,
+    split: usize,
+    first: PanickedRecord,
+    others: Vec<PanickedRecord>,
+) -> JobError {
+    let path = plan.inputs[plan.splits[split].input].path.clone();
+    let PanickedRecord { offset, record, message } = first;
+    JobError::MapPanicked { path, split, offset, record, message, others }
 }
 
 /// An input that is empty where it should be compressed is no error, but nobody should overlook it.

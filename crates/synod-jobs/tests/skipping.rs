@@ -4,8 +4,10 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use support::{Bench, joined, take_quarantine};
 use synod_jobs::{
@@ -311,5 +313,89 @@ fn of_a_job_that_maps_blocks_the_records_are_left_out_that_it_fails_on_and_no_ot
             let expected = ["five", "four", "one", "six", "three", "two"];
             assert!(lines.iter().map(Vec::as_slice).eq(expected.map(str::as_bytes)), "{case}");
         }
+    }
+}
+
+/// Fails on records that hold `bad`, and the first time on those that hold `once`; counts its calls.
+#[derive(Default)]
+struct Often {
+    calls: AtomicU64,
+    seen: Mutex<BTreeSet<u64>>,
+}
+
+impl Job for Often {
+    const WRITES_PAIRS: bool = true;
+
+    fn map(&self, record: Record<'_>, out: &mut Emitter<'_, Self>) {
+        self.calls.fetch_add(1, Relaxed);
+        // Of one that fails nothing stays, whatever it has emitted and counted before.
+        out.emit(record.bytes, b"");
+        out.count("calls", 1);
+        assert!(!holds(record.bytes, b"bad"), "it says {}", record.bytes.escape_ascii());
+        let is_new =
+            holds(record.bytes, b"once") && self.seen.lock().unwrap().insert(record.offset);
+        assert!(!is_new, "only once");
+    }
+
+    fn reduce(&self, key: &[u8], _: &mut Values<'_, Self>, out: &mut Sink) {
+        out.bytes(key);
+        out.end_record();
+    }
+}
+
+#[test]
+fn however_many_bad_records_a_split_has_it_is_mapped_four_times_at_most() {
+    const RECORDS: u64 = 2_000;
+    let bench = Bench::new();
+    let text = |number| match number % 5 {
+        2 => format!("bad {number:04}\n"),
+        4 if number % 3 == 0 => format!("once {number:04}\n"),
+        _ => format!("good {number:04}\n"),
+    };
+    let lines: Vec<String> = (0..RECORDS).map(text).collect();
+    let path = bench.file("in", lines.concat().as_bytes());
+    let bad = RECORDS / 5;
+    for (reduces, split) in [(1, 1 << 20), (0, 1 << 20), (1, 4_000)] {
+        let mut spec = bench.spec("often", &[&path]);
+        (spec.reduces, spec.split_bytes) = (Some(reduces), Some(split));
+        spec.skip_bad_records = 2 * bad;
+        let job = Often::default();
+        let summary = run_local(&spec, &job, &Progress::new()).unwrap();
+        let counters = &summary.manifest.counters;
+        let case = format!("{reduces} {split}");
+        assert_eq!(
+            (counters.map_records_in, counters.bad_records_skipped),
+            (RECORDS, bad),
+            "{case}"
+        );
+        assert_eq!(counters.user["calls"], RECORDS - bad, "{case}");
+        let calls = job.calls.into_inner();
+        assert!(calls <= 4 * RECORDS, "{case}: {calls}");
+        let kept = take_quarantine(&spec.output);
+        let kept: Vec<_> = kept.values().flatten().collect();
+        assert_eq!(kept.len() as u64, bad, "{case}");
+        // Each with its own error.
+        assert!(
+            kept.iter().all(|line| line[3].contains(&format!("it says {}", line[4]))),
+            "{case}"
+        );
+        let mut written = support::sorted_lines(&joined(&spec.output));
+        for line in &mut written {
+            line.truncate(line.strip_suffix(b"\t").map_or(line.len(), <[u8]>::len));
+        }
+        let mut expected: Vec<_> = lines.iter().filter(|line| !line.starts_with("bad")).collect();
+        expected.sort();
+        assert!(written.iter().map(Vec::as_slice).eq(expected.iter().map(|l| l.trim().as_bytes())));
+        std::fs::remove_dir_all(&spec.output).unwrap();
+    }
+    // One too many, and the error names a record that has failed twice.
+    let mut spec = bench.spec("often", &[&path]);
+    (spec.reduces, spec.skip_bad_records) = (Some(1), bad - 1);
+    match run_local(&spec, &Often::default(), &Progress::new()).unwrap_err() {
+        JobError::TooManyBadRecords { limit, last } => {
+            assert_eq!(limit, bad - 1);
+            assert!(last.to_string().contains("it says bad 1997"), "{last}");
+        }
+        other => panic!("{other}"),
     }
 }

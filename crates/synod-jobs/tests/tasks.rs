@@ -47,6 +47,7 @@ fn map_to_file<J: Job>(
         store: &store(bench, &format!("m{split}")),
         buffer_bytes,
         skips: &Skips::new(),
+        may_leave_out: 0,
         task: &task(bench, TaskKind::Map, split as u32, &progress),
     };
     run_map_task_to_file(&context, split, output, 3)
@@ -224,6 +225,7 @@ fn a_spill_folder_that_cannot_be_used_fails_the_task_by_name() {
         store: &store,
         buffer_bytes: 100_000,
         skips: &Skips::new(),
+        may_leave_out: 0,
         task: &task(&bench, TaskKind::Map, 0, &progress),
     };
     let mut once = Some(0);

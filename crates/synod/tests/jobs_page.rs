@@ -151,6 +151,7 @@ fn large_report() -> JobReport {
             bad_record: Some(77),
             permanent: false,
             whole_job: false,
+            others: Vec::new(),
         },
     };
     JobReport {

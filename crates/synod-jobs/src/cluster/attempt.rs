@@ -4,6 +4,7 @@
 //! map output (`shuffle.rs`), then it merges.
 
 use crate::builtin::JobVisitor;
+use crate::cluster::failures::within_text;
 use crate::cluster::names::{JobId, TaskId, TaskKind};
 use crate::cluster::output;
 use crate::cluster::records::{
@@ -121,6 +122,7 @@ pub fn failure_of(
     span: Span,
     skips_allowed: bool,
 ) -> AttemptFailure {
+    let as_text = |(place, error): (u64, JobError)| (place, error.to_string());
     let bad_record = match (error, held.task.kind) {
         (JobError::MapPanicked { offset, .. }, _) => Some(*offset),
         (_, TaskKind::Reduce) if !skips_allowed => None,
@@ -135,6 +137,7 @@ pub fn failure_of(
         bad_record,
         permanent: error.is_permanent(),
         whole_job: error.is_of_whole_job(),
+        others: within_text(error.each_panic().into_iter().skip(1).map(as_text)),
     }
 }
 
@@ -220,6 +223,7 @@ impl Attempt<'_> {
             store: &store,
             buffer_bytes: share,
             skips: &skips,
+            may_leave_out: self.spec.skip_bad_records,
             task: &task,
         };
         if self.plan.reduces == 0 {

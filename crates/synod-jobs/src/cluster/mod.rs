@@ -24,6 +24,7 @@ pub mod view;
 pub mod winners;
 pub mod worker;
 
+mod failures;
 mod index;
 mod verdict;
 

@@ -7,11 +7,9 @@
 //! Moments are milliseconds since 1970 by the clock of whoever wrote them, 0 if unknown: they are for
 //! people to look at. Nothing is decided by them, so a clock that is wrong does no harm.
 
-use crate::cluster::bounds::{MAX_TASK_BYTES, bytes_of};
-use crate::cluster::names::{TaskId, WorkerId};
+use crate::cluster::names::WorkerId;
 use crate::commit::Manifest;
 use crate::counters::Counters;
-use crate::quarantine::reason;
 use crate::reduce_task::ReduceOutput;
 use crate::run::writer::{RunIndex, Section};
 use crate::side_files::SideFile;
@@ -20,11 +18,10 @@ use crate::task::MAX_ATTEMPTS;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use crate::cluster::failures::{AttemptFailure, BadRecord};
+
 /// Longest error text that a record keeps, in characters.
 const MAX_MESSAGE_CHARS: usize = 2_000;
-
-/// Bytes of errors that a task's record keeps of what was left out.
-const MAX_SKIPPED_TEXT: usize = 64 << 10;
 
 /// A job: what was asked for and how far it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,6 +138,9 @@ pub struct TaskRecord {
     pub failures: Vec<AttemptFailure>,
     /// Records to leave out; groups, if it is a reduce.
     pub skips: Vec<BadRecord>,
+    /// Attempts that failed on nothing but what is left out now: they are no longer among the failures.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub forgiven: u32,
     /// The attempt that won.
     pub done: Option<TaskDone>,
     /// The one that had won before its output was lost, until another one does; see [`TaskRecord::winner`].
@@ -156,16 +156,6 @@ pub struct TaskRecord {
     /// and counts as over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_up: Option<String>,
-}
-
-/// What two attempts of a task have failed on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BadRecord {
-    /// Offset of the record, or number of the group.
-    pub place: u64,
-    /// The second failure, in short; empty if the task has left out so much that its record would get
-    /// too large for the store.
-    pub error: String,
 }
 
 /// The winning attempt of a task.
@@ -290,30 +280,6 @@ impl TaskOutput {
     }
 }
 
-/// One failed attempt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AttemptFailure {
-    /// Its number.
-    pub attempt: u32,
-    /// Who ran it.
-    pub worker: WorkerId,
-    /// Name of that worker's node.
-    #[serde(default)]
-    pub node: String,
-    /// When it ran.
-    #[serde(default)]
-    pub span: Span,
-    /// The error, as a person should see it.
-    pub message: String,
-    /// Offset of the record that the map function panicked on; of a reduce the number of the group.
-    pub bad_record: Option<u64>,
-    /// No other attempt can do better.
-    pub permanent: bool,
-    /// It is no matter of this task alone: no job goes on without a task because of it.
-    #[serde(default)]
-    pub whole_job: bool,
-}
-
 /// Who runs a task now. It hangs on the worker's lease; its create revision names the attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClaimRecord {
@@ -412,54 +378,4 @@ impl TaskRecord {
     pub fn is_over(&self) -> bool {
         self.done.is_some() || self.given_up.is_some()
     }
-
-    /// This task after one more failed attempt. The second failure at the same record makes it one
-    /// to skip, if the job allows that, and then neither failure counts. If there is no room for it in the
-    /// record any more, it is the failure that ends the job.
-    pub fn failed(&self, failure: AttemptFailure, skips_allowed: bool) -> TaskRecord {
-        let after = self.with(failure.clone(), skips_allowed);
-        if bytes_of(&after) <= MAX_TASK_BYTES {
-            return after;
-        }
-        let (failures, skips) = (after.failures.len(), after.skips.len());
-        let message = format!(
-            "its record cannot tell of more than {failures} failures and {skips} records left out; the \
-             last failure: {}",
-            failure.message
-        );
-        let last = AttemptFailure { message: shortened(&message), permanent: true, ..failure };
-        let (skips, failures) = (Vec::new(), vec![last]);
-        TaskRecord { skips, failures, done: None, lost: None, ..after }
-    }
-
-    fn with(&self, failure: AttemptFailure, skips_allowed: bool) -> TaskRecord {
-        let mut after = self.clone();
-        let seen_before = failure.bad_record.is_some()
-            && self.failures.iter().any(|earlier| earlier.bad_record == failure.bad_record);
-        match failure.bad_record {
-            Some(offset) if seen_before && skips_allowed => {
-                after.failures.retain(|earlier| earlier.bad_record != Some(offset));
-                let kept: usize = after.skips.iter().map(|skip| skip.error.len()).sum();
-                let is_room = kept < MAX_SKIPPED_TEXT;
-                let error = if is_room { reason(&failure.message) } else { String::new() };
-                after.skips.push(BadRecord { place: offset, error });
-            }
-            _ => after.failures.push(failure),
-        }
-        after
-    }
-
-    /// The failure that ends the job, or the job's waiting for this task, if there is one.
-    pub fn fatal_failure(&self, attempts_allowed: u32) -> Option<&AttemptFailure> {
-        let last = self.failures.last()?;
-        let twice = last.bad_record.is_some()
-            && self.failures.iter().filter(|f| f.bad_record == last.bad_record).count() >= 2;
-        (last.permanent || twice || self.failures.len() as u32 >= attempts_allowed).then_some(last)
-    }
-}
-
-/// A failed task in one sentence.
-pub fn sentence(task: TaskId, failure: &AttemptFailure) -> String {
-    let AttemptFailure { attempt, worker, message, .. } = failure;
-    format!("{message} (task {task}, attempt {attempt} on {worker})")
 }

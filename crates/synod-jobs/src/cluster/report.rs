@@ -142,7 +142,9 @@ impl JobReport {
             for failure in task.failures.iter().take(room) {
                 // Its log can be asked for, too.
                 places.place(&mut report, &failure.worker, &failure.node);
-                report.failures.push(FailureRow { task: *id, failure: failure.clone() });
+                // A report tells of the first record; all that are left out are in the quarantine.
+                let failure = AttemptFailure { others: Vec::new(), ..failure.clone() };
+                report.failures.push(FailureRow { task: *id, failure });
             }
             report.backup_attempts =
                 report.backup_attempts.saturating_add(task.backups.len() as u32);

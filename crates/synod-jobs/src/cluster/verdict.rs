@@ -1,7 +1,8 @@
 //! Why a job cannot succeed, read off its records and put into words.
 
+use crate::cluster::failures::sentence;
 use crate::cluster::names::{JobId, TaskId, TaskKind};
-use crate::cluster::records::{JobRecord, JobState, TaskRecord, WorkerRecord, sentence};
+use crate::cluster::records::{JobRecord, JobState, TaskRecord, WorkerRecord};
 use crate::cluster::view::{JobView, Stamped, View};
 use crate::given_up::may_go_on;
 use crate::output_store::are_nested;
@@ -105,9 +106,7 @@ fn may_have_read(view: &JobView) -> bool {
 
 /// Attempts of a task of which the records know what became of them, beside failures.
 fn explained(task: &TaskRecord) -> u32 {
-    // What is left out has failed two of them.
-    let skips = task.skips.len() as u32;
-    task.losses + task.given_back + task.backups.len() as u32 + skips.saturating_mul(2)
+    task.losses + task.given_back + task.backups.len() as u32 + task.forgiven
 }
 
 fn most_begun(job: &JobRecord) -> u32 {

@@ -124,6 +124,7 @@ fn too_much(held: &Held, me: &Identity, record: &TaskRecord, bytes: usize) -> At
         permanent: true,
         // A program that tells so much does so in each of its tasks.
         whole_job: true,
+        others: Vec::new(),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Which splits of a local job are waiting, which are running, and what has come of the rest.
 //!
 //! A record that fails twice is a bad record: it is skipped if the spec allows. Splits of a failed
-//! attempt are mapped again one at a time, so the next failure tells which of them it was. A program that
+//! attempt are mapped again one at a time, so the next failure tells which of them it was; of a job that may
+//! leave records out it tells all that the split has (`survey.rs`). A program that
 //! fails on no particular record gets as many attempts as its job says. A split that fails for good ends the
 //! job, or the job goes on without it, if it may.
 
@@ -15,7 +16,7 @@ use crate::reduce_task::ReduceOutput;
 use crate::run::store::Run;
 use crate::side_files::SideFile;
 use crate::task::MAX_ATTEMPTS;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, PoisonError};
 
@@ -43,12 +44,12 @@ pub(super) struct MapBoard<'a> {
 }
 
 /// What follows from a failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// Its splits are mapped again, or the job ends.
     AgainOrEnd,
-    /// They are mapped again without the record of this split at this offset.
-    LeftOut(usize, u64),
+    /// They are mapped again without the records of this split at these offsets.
+    LeftOut(usize, Vec<u64>),
     /// The job goes on without one of them.
     GivenUp,
 }
@@ -72,12 +73,36 @@ struct MapState {
     running: usize,
     /// Attempts that have begun, by their first split.
     begun: BTreeMap<usize, u32>,
-    /// Per split, how often which record has failed.
-    failures: BTreeMap<usize, BTreeMap<u64, u32>>,
+    failures: BTreeMap<usize, SplitFailures>,
     skips: Skips,
     /// What attempts have made, by their first split.
     done: BTreeMap<usize, MapDone>,
     error: Option<JobError>,
+}
+
+/// What attempts of a split have failed on.
+#[derive(Default)]
+struct SplitFailures {
+    /// Records that have failed once, by their offsets.
+    once: BTreeSet<u64>,
+    /// Failed attempts that nothing was left out for.
+    open: u32,
+    /// Those that are paid for by what was left out, two at a time.
+    paid: u32,
+}
+
+impl SplitFailures {
+    /// An attempt has failed on these; those that had failed before.
+    fn note(&mut self, bad: Vec<(u64, JobError)>) -> Vec<(u64, JobError)> {
+        self.open += 1;
+        bad.into_iter().filter(|(offset, _)| !self.once.insert(*offset)).collect()
+    }
+
+    fn pay(&mut self) {
+        let paid = self.open.min(2);
+        self.open -= paid;
+        self.paid += paid;
+    }
 }
 
 impl<'a> MapBoard<'a> {
@@ -144,34 +169,37 @@ impl<'a> MapBoard<'a> {
         let mut state = lock(&self.state);
         state.running -= 1;
         self.changed.notify_all();
-        if let Some((split, offset)) = bad_record(&error, &splits) {
-            let MapState { failures, skips, .. } = &mut *state;
-            let records = failures.entry(split).or_default();
-            let times = records.entry(offset).or_insert(0);
-            *times += 1;
-            let twice = *times >= 2;
+        if let Some((split, bad)) = bad_records(&error, &splits) {
             // From now on record by record, whether any is known to be bad or not.
-            let skipped_here = skips.entry(split).or_default().len() as u32;
+            state.skips.entry(split).or_default();
+            let failures = state.failures.entry(split).or_default();
+            let twice = failures.note(bad);
             // A function that fails elsewhere every time is not a matter of bad records.
-            let times_all: u32 = records.values().sum();
-            let unstable = times_all - 2 * skipped_here >= MAX_ATTEMPTS;
-            if !twice && !unstable {
+            if failures.open >= MAX_ATTEMPTS {
+                return self.give_up(&mut state, splits, Some(split), error);
+            }
+            if twice.is_empty() {
                 state.again.extend(splits);
                 return Outcome::AgainOrEnd;
             }
-            if twice && !unstable && self.allowance.take() {
+            failures.pay();
+            let mut left_out = Vec::with_capacity(twice.len());
+            for (offset, error) in twice {
+                if !self.allowance.take() {
+                    let error = self.allowance.exceeded(error);
+                    return self.give_up(&mut state, splits, Some(split), error);
+                }
                 let skips = state.skips.entry(split).or_default();
                 skips.insert(offset, reason(&error.to_string()));
-                state.again.extend(splits);
-                return Outcome::LeftOut(split, offset);
+                left_out.push(offset);
             }
-            let error = if twice { self.allowance.exceeded(error) } else { error };
-            return self.give_up(&mut state, splits, Some(split), error);
+            state.again.extend(splits);
+            return Outcome::LeftOut(split, left_out);
         }
         let tries = splits.first().and_then(|first| {
             // Those that a record was left out for are paid for.
-            let skipped = state.skips.get(first).map_or(0, |skips| skips.len() as u32);
-            Some(state.begun.get(first)?.saturating_sub(2 * skipped))
+            let paid = state.failures.get(first).map_or(0, |failures| failures.paid);
+            Some(state.begun.get(first)?.saturating_sub(paid))
         });
         let may_pass = matches!(error, JobError::Task { permanent: false, bad_record: None, .. });
         if may_pass && tries.is_some_and(|tries| tries < self.attempts) {
@@ -226,7 +254,19 @@ impl<'a> MapBoard<'a> {
     }
 }
 
-/// The split and the offset of the record that an attempt has failed on.
+/// The split and the records that an attempt has failed on, by their offsets, with the error of each.
+fn bad_records(error: &JobError, splits: &[usize]) -> Option<(usize, Vec<(u64, JobError)>)> {
+    let (split, offset) = bad_record(error, splits)?;
+    match error {
+        JobError::Task { message, permanent, bad_record } => {
+            let (message, permanent, bad_record) = (message.clone(), *permanent, *bad_record);
+            Some((split, vec![(offset, JobError::Task { message, permanent, bad_record })]))
+        }
+        error => Some((split, error.each_panic())),
+    }
+}
+
+/// The split and the offset of the first record that an attempt has failed on.
 pub(super) fn bad_record(error: &JobError, splits: &[usize]) -> Option<(usize, u64)> {
     match error {
         JobError::MapPanicked { split, offset, .. } => Some((*split, *offset)),

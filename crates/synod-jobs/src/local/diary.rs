@@ -94,6 +94,7 @@ impl Diary {
             bad_record,
             permanent: error.is_permanent(),
             whole_job: error.is_of_whole_job(),
+            others: Vec::new(),
         };
         lock(&self.pages).failures.push(FailureRow { task: begun.task, failure });
     }

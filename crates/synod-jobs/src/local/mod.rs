@@ -244,8 +244,9 @@ impl<J: Job> Local<'_, J> {
         }
         match board.failed(splits, error) {
             Outcome::AgainOrEnd => {}
-            Outcome::LeftOut(split, offset) => {
-                self.diary.forgive(TaskId::map(split as u32), offset);
+            Outcome::LeftOut(split, offsets) => {
+                let task = TaskId::map(split as u32);
+                offsets.into_iter().for_each(|offset| self.diary.forgive(task, offset));
             }
             Outcome::GivenUp => {
                 self.progress.maps_given_up.fetch_add(1, Relaxed);
@@ -274,6 +275,7 @@ impl<J: Job> Local<'_, J> {
             store: &store,
             buffer_bytes,
             skips: &skips,
+            may_leave_out: self.spec.skip_bad_records,
             task: &task,
         };
         let side = task.side_path().to_owned();

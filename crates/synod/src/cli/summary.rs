@@ -239,6 +239,7 @@ mod tests {
             bad_record: None,
             permanent: false,
             whole_job: false,
+            others: Vec::new(),
         };
         FailureRow { task: TaskId::map(7), failure }
     }

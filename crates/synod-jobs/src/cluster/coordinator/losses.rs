@@ -59,6 +59,7 @@ impl Coordinator {
                 bad_record: None,
                 permanent: false,
                 whole_job: false,
+                others: Vec::new(),
             };
             let key = id.key(seat.key(task));
             change = change.if_created_at(key.clone(), claim.created).delete(key);

@@ -154,6 +154,7 @@ fn a_task_with_more_failures_than_its_record_can_hold_ends_the_job() {
         bad_record: Some(7),
         permanent: false,
         whole_job: false,
+        others: Vec::new(),
     };
     let after = TaskRecord::default().failed(failure.clone(), true);
     assert_eq!((after.fatal_failure(MANY), after.failures.len()), (None, 1));

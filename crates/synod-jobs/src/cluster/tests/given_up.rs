@@ -94,6 +94,7 @@ fn a_failure_that_is_no_matter_of_one_task_ends_the_job_however_many_may_fail() 
             bad_record: None,
             permanent,
             whole_job,
+            others: Vec::new(),
         };
         let change = worker::failed(&held, &desk.job().tasks[&held.task], failure, false);
         assert!(desk.store.apply(change));
@@ -220,6 +221,7 @@ fn fail_for_good(desk: &mut Desk, number: i64, held: &Held) {
         bad_record: None,
         permanent: true,
         whole_job: false,
+        others: Vec::new(),
     };
     let change = worker::failed(held, &desk.job().tasks[&held.task], failure, false);
     assert!(desk.store.apply(change));

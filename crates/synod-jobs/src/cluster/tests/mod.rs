@@ -288,6 +288,7 @@ impl Desk {
             bad_record,
             permanent: false,
             whole_job: false,
+            others: Vec::new(),
         };
         let skips_allowed = self.record().record.spec.skip_bad_records > 0;
         let change = worker::failed(held, &self.job().tasks[&held.task], failure, skips_allowed);

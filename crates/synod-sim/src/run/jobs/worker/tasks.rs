@@ -157,6 +157,7 @@ fn failure(held: &Held, me: &Identity, (message, permanent): (&str, bool)) -> At
         bad_record: None,
         permanent,
         whole_job: false,
+        others: Vec::new(),
     }
 }
 
