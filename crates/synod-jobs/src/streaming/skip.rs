@@ -2,9 +2,13 @@
 //!
 //! Pipes hide how far a command had come when it failed. So an attempt that follows a failed one works
 //! in windows: a fresh process per window, what it prints held back until it has ended well. A window
-//! that fails is cut in two and each half tried, down to single records. A program that counts
-//! what it has processed, in Hadoop's group `SkippingTaskCounters`, tells the place at once. What is
-//! left out is kept beside the output (`quarantine.rs`; of a group the first pair), and there is a limit.
+//! that fails is cut in two and each half tried, down to single records. A second half whose first half has
+//! passed is taken to fail and cut at once; one whose first half has failed is tried with all that follows.
+//! So a bad record costs about one process for each time that its window can be halved. A program that
+//! counts what it has processed, in Hadoop's group `SkippingTaskCounters`, tells the place at once. Whatever
+//! was taken to be: what is printed comes from processes that ended well, and what is left out has failed in
+//! one that had nothing more than may go with it. It is kept beside the output (`quarantine.rs`; of a group
+//! the first pair), and there is a limit.
 
 use super::child::Fed;
 use super::child::pump::TakePair;
@@ -97,6 +101,51 @@ impl Held {
     fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
+    }
+}
+
+/// Records of a window that are given to one process.
+struct Part {
+    from: usize,
+    to: usize,
+    /// Whether it is the first half of a part that has failed, and the second one is what comes next.
+    is_first: bool,
+    /// Whether nothing else of a part that has failed is left to have made it fail.
+    must_fail: bool,
+}
+
+impl Part {
+    fn new(from: usize, to: usize) -> Part {
+        Part { from, to, is_first: false, must_fail: false }
+    }
+
+    fn len(&self) -> usize {
+        self.to - self.from
+    }
+
+    /// The second half and the first, which is to be done before.
+    fn halves(&self) -> [Part; 2] {
+        let middle = self.from + self.len() / 2;
+        let first = Part { is_first: true, ..Part::new(self.from, middle) };
+        [Part::new(middle, self.to), first]
+    }
+
+    /// What comes behind the record that it failed on, that record, and what comes before.
+    fn around(&self, record: usize) -> [Part; 3] {
+        let bad = self.from + record;
+        let alone = Part { must_fail: true, ..Part::new(bad, bad + 1) };
+        [Part::new(bad + 1, self.to), alone, Part::new(self.from, bad)]
+    }
+}
+
+/// A first half has failed by itself: of the second one no more is known than of what follows it, so they are
+/// tried as one.
+fn join_rest(parts: &mut Vec<Part>) {
+    if let [.., next, second] = &mut parts[..]
+        && !next.must_fail
+    {
+        next.from = second.from;
+        parts.pop();
     }
 }
 
@@ -237,45 +286,62 @@ impl<'s, 'a> Search<'s, 'a> {
     /// Runs the command over a window, and over parts of it if it fails.
     fn work(&mut self, window: &Window, take: &mut TakePair<'_>) -> Result<(), JobError> {
         // Parts that are still to be done, the first on top.
-        let mut parts = vec![(0, window.len())];
-        while let Some((from, to)) = parts.pop() {
-            if from == to {
+        let mut parts = vec![Part::new(0, window.len())];
+        while let Some(part) = parts.pop() {
+            self.task.progress.check_cancelled()?;
+            if part.must_fail && !self.is_small(&part) {
+                parts.extend(part.halves());
                 continue;
             }
-            self.task.progress.check_cancelled()?;
             let mut held = Held::default();
-            let failure = match self.run(window.range(from, to), &mut held) {
+            let ran = match part.len() {
+                0 => Ok(CountersOf::new()),
+                _ => self.run(window.range(part.from, part.to), &mut held),
+            };
+            match ran {
                 Ok(counters) => {
                     held.hand_on(take)?;
-                    for (name, amount) in counters {
-                        let sum = self.counters.entry(name).or_insert(0);
-                        *sum = sum.saturating_add(amount);
+                    self.add(counters);
+                    // What it was cut from has failed, so the rest of that should.
+                    if let Some(rest) = parts.last_mut().filter(|_| part.is_first) {
+                        rest.must_fail = true;
                     }
-                    continue;
                 }
                 Err((failure, _)) if failure.is_permanent() => return Err(failure),
-                Err(failure) => failure,
-            };
-            let (failure, counters) = failure;
-            let size = to - from;
-            if size == 1 || size as u64 <= self.most_around {
-                self.leave_out(window, (from, to), &failure)?;
-                continue;
-            }
-            let processed = counters.get(&(GROUP.to_owned(), self.counted_by.to_owned()));
-            let processed = processed.and_then(|&count| usize::try_from(count).ok());
-            match processed.filter(|&count| count < size) {
-                Some(count) => {
-                    let bad = from + count;
-                    parts.extend([(bad + 1, to), (bad, bad + 1), (from, bad)]);
-                }
-                None => {
-                    let middle = from + size / 2;
-                    parts.extend([(middle, to), (from, middle)]);
+                Err((failure, counters)) => {
+                    if part.is_first {
+                        join_rest(&mut parts);
+                    }
+                    if self.is_small(&part) {
+                        self.leave_out(window, (part.from, part.to), &failure)?;
+                        continue;
+                    }
+                    match self.processed(&counters, &part) {
+                        Some(count) => parts.extend(part.around(count)),
+                        None => parts.extend(part.halves()),
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    /// Whether a part is left out as it is if it fails.
+    fn is_small(&self, part: &Part) -> bool {
+        part.len() as u64 <= self.most_around.max(1)
+    }
+
+    fn add(&mut self, counters: CountersOf) {
+        for (name, amount) in counters {
+            let sum = self.counters.entry(name).or_insert(0);
+            *sum = sum.saturating_add(amount);
+        }
+    }
+
+    /// How many records of a part a program says that it has processed before it failed.
+    fn processed(&self, counters: &CountersOf, part: &Part) -> Option<usize> {
+        let processed = counters.get(&(GROUP.to_owned(), self.counted_by.to_owned()))?;
+        usize::try_from(*processed).ok().filter(|&count| count < part.len())
     }
 
     /// Runs a fresh process over some records. What it counted is for the caller, in either case.

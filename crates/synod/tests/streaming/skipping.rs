@@ -142,3 +142,28 @@ fn as_many_tasks_may_fail_as_the_properties_say_and_the_log_and_the_counters_tel
     assert_eq!(ran.counter("Job Counters", "Failed reduce tasks"), Some(2));
     assert!(ran.stderr.contains("went on without 1 reduce task: the part files"), "{}", ran.stderr);
 }
+
+#[test]
+fn a_bad_record_costs_a_process_for_each_time_that_its_window_can_be_halved() {
+    const LINES: usize = 4_096;
+    let line = |number: &usize| match number {
+        // At the ends, side by side, and alone.
+        0 | 1_000 | 1_001 | 2_345 | 4_095 => format!("bad {number:04}\n"),
+        _ => format!("good {number:04}\n"),
+    };
+    let all: String = (0..LINES).map(|number| line(&number)).collect();
+    let bench = Bench::with_input(&all);
+    let starts = bench.path("starts");
+    let dies =
+        format!("printf x >> '{}'; exec awk '/^bad/ {{ exit 9 }} {{ print }}'", starts.display());
+    let dies = bench.script("dies.sh", &dies);
+    let words = [&properties(SKIP)[..], &["-mapper", &dies, "-reducer", "NONE"]].concat();
+    let ran = bench.run(&words);
+    let good: String =
+        all.lines().filter(|line| line.starts_with('g')).map(|l| format!("{l}\t\n")).collect();
+    assert!(ran.text() == good);
+    assert_eq!(ran.counter("Synod", "bad_records_skipped"), Some(5));
+    // The attempt that fails, the window, and for each record its halves, itself, and what follows it.
+    let starts = fs::read(&starts).unwrap().len();
+    assert!(starts <= 2 + 5 * (12 + 2), "{starts} processes");
+}
