@@ -115,6 +115,27 @@ fn a_word_count_on_three_nodes_equals_a_naive_one_and_a_local_run() {
 }
 
 #[test]
+fn an_index_of_all_words_made_on_three_nodes_is_the_one_of_a_local_run() {
+    let bench = Bench::new();
+    let endpoints = bench.cluster.endpoints();
+    let index = |output: &str, endpoints: &[&str]| {
+        let output_text = bench.text_of(output);
+        let inputs: Vec<&str> = bench.text.inputs.iter().map(String::as_str).collect();
+        let job = ["run", "inverted-index", "--output", &output_text, "--set", "counts=true"];
+        let shape = ["--split-mib", "1", "--reduces", "4"];
+        succeed(&[&job[..], &shape, endpoints, &inputs].concat());
+        parts(&bench.path(output))
+    };
+    let there = index("out", &["--endpoints", &endpoints]);
+    assert_same(&there, &index("local", &[]));
+    // Each word with its files, and all words of the text in them.
+    let all = there.values().flat_map(|part| part.split(|byte| *byte == b'\n'));
+    let lines: Vec<&[u8]> = all.filter(|line| !line.is_empty()).collect();
+    let several = lines.iter().filter(|line| line.contains(&b','));
+    assert!(lines.len() > 1_000 && several.count() > 100, "{} words", lines.len());
+}
+
+#[test]
 fn what_is_refused_or_cancelled_leaves_nothing() {
     let bench = Bench::new();
     let endpoints = bench.cluster.endpoints();

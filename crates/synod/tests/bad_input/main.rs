@@ -7,6 +7,7 @@
 mod disk_full;
 mod giants;
 mod job_input;
+mod many_keys;
 mod peer_port;
 mod requests;
 mod start;

@@ -134,6 +134,45 @@ async fn the_program_of_an_attempt_that_lost_to_a_backup_is_ended_and_counts_for
 }
 
 #[tokio::test]
+async fn a_worker_that_is_far_slower_than_another_gets_help_and_what_it_does_counts_once_at_most() {
+    let mut bench = Bench::new(0).await;
+    // The first worker takes twenty seconds for a split, the other one moments.
+    let program = program(
+        &bench,
+        "#!/bin/sh
+         echo reporter:counter:G,begun,1 >&2
+         case $PWD in
+         */w0/*) exec awk '{ print } NR % 250 == 0 { fflush(); system(\"sleep 0.2\") }' ;;
+         esac
+         exec cat\n",
+    );
+    bench.add(Kind { slots: 1, ..Kind::default() }.unhurried()).await;
+    let spec = spec(&bench, "out", &["-mapper", &program, "-reducer", "cat"]);
+    let id = bench.submit(&spec).await;
+    let taken = |view: &synod_jobs::cluster::View| {
+        let (task, claim) = view.jobs.get(&id)?.claims.first_key_value()?;
+        // It has begun to read, and moves all the time.
+        (claim.record.work_done > 0).then_some(*task)
+    };
+    let slow = bench.wait("the slow worker to be at work", taken).await;
+    bench.add(Kind::default().unhurried()).await;
+    let summary = bench.finish(&id).await.unwrap();
+    let report = bench.view().await.jobs[&id].report().unwrap();
+    let winner = report.tasks.iter().find(|row| row.task == slow).unwrap();
+    assert!(winner.backup && report.nodes[winner.node as usize] == "w1", "{winner:?}");
+    assert_eq!(report.failed_attempts, 0);
+    let counters = &summary.manifest.counters;
+    assert_eq!((counters.map_records_in, counters.reduce_records_out), (LINES, LINES));
+    assert_eq!(counters.user["G,begun"], MAPS);
+    bench.wait_clean().await;
+    // Without the slow one.
+    bench.kill(0, true).await;
+    let again = JobSpec { output: bench.path("out2"), ..spec };
+    bench.run(&again).await.unwrap();
+    assert!(parts(&bench.path("out")) == parts(&bench.path("out2")));
+}
+
+#[tokio::test]
 async fn the_programs_of_a_cancelled_job_are_ended_on_every_worker() {
     let mut bench = Bench::new(0).await;
     let program = script(&bench, "*");
