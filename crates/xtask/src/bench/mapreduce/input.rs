@@ -8,6 +8,8 @@
 //!   random key of ten printable bytes first, then the record's number.
 //! - Such records by ascending keys, in order, in the opposite order and mixed, and one of them over and
 //!   over; text in which 99 of 100 words are the same one, or all.
+//! - Zipf text of as many words that differ only behind their first 64 bytes, or that all have the same hash
+//!   in a combine table of seed 0.
 //! - Nothing.
 //!
 //! Files are kept for the next run of the same size.
@@ -34,6 +36,8 @@ pub enum Input {
     EqualRecords,
     HotWord,
     OneWord,
+    LateWords,
+    CraftedWords,
     /// An empty file.
     Nothing,
 }
@@ -44,7 +48,7 @@ impl Input {
     /// The file of about this many bytes, made first if it is not there; never half made.
     pub fn file(self, folder: &Path, bytes: u64) -> Result<PathBuf> {
         let (name, write): (_, Generator) = match self {
-            Input::ZipfText => ("zipf-text", write_zipf_text),
+            Input::ZipfText => ("zipf-text", |out, bytes| write_zipf_text(out, bytes, |word| word)),
             Input::AccessLog => ("access-log", write_log),
             Input::DistinctKeys => ("distinct-keys", write_distinct_keys),
             Input::SortRecords => ("sort-records", write_sort_records),
@@ -62,6 +66,12 @@ impl Input {
             }
             Input::HotWord => ("hot-word", |out, bytes| write_one_word(out, bytes, true)),
             Input::OneWord => ("one-word", |out, bytes| write_one_word(out, bytes, false)),
+            Input::LateWords => {
+                ("late-words", |out, bytes| write_zipf_text(out, bytes, |word| late(&word)))
+            }
+            Input::CraftedWords => {
+                ("crafted-words", |out, bytes| write_zipf_text(out, bytes, |word| crafted(&word)))
+            }
             Input::Nothing => ("nothing", |_, _| Ok(())),
         };
         let path = folder.join(format!("{name}-{bytes}"));
@@ -78,9 +88,13 @@ impl Input {
     }
 }
 
-fn write_zipf_text(out: &mut dyn Write, bytes: u64) -> IoResult<()> {
+fn write_zipf_text(
+    out: &mut dyn Write,
+    bytes: u64,
+    change: fn(Vec<u8>) -> Vec<u8>,
+) -> IoResult<()> {
     let mut random = Rng::with_seed(SEED);
-    let words = vocabulary(&mut random);
+    let words: Vec<Vec<u8>> = vocabulary(&mut random).into_iter().map(change).collect();
     let draws = zipf_draws(VOCABULARY);
     let mut written = 0;
     while written < bytes {
@@ -90,6 +104,22 @@ fn write_zipf_text(out: &mut dyn Write, bytes: u64) -> IoResult<()> {
         written += word.len() as u64 + 1;
     }
     out.write_all(b"\n")
+}
+
+/// A word of which a sort looks at no byte that tells it from another before the 65th.
+fn late(word: &[u8]) -> Vec<u8> {
+    [&[b'k'; 64], word].concat()
+}
+
+/// A word of 16 bytes whose hash is 0 under seed 0, whatever its second half: the first half is what that seed
+/// mixes it with, see `TableHash` in `synod-jobs`.
+fn crafted(word: &[u8]) -> Vec<u8> {
+    const SEED_0: [u8; 8] = [0xaa, 0xa4, 0xb7, 0xab, 0x86, 0xed, 0x52, 0xe0];
+    let mut crafted = [SEED_0, [b'.'; 8]].concat();
+    for (to, from) in crafted[SEED_0.len()..].iter_mut().zip(word) {
+        *to = *from;
+    }
+    crafted
 }
 
 /// Different words, the first ones short.
@@ -262,8 +292,20 @@ mod tests {
     }
 
     #[test]
+    fn words_of_nasty_texts_differ_only_where_they_should() {
+        let words = vocabulary(&mut Rng::with_seed(SEED));
+        let lates: BTreeSet<Vec<u8>> = words.iter().map(|word| late(word)).collect();
+        assert_eq!(lates.len(), VOCABULARY);
+        assert!(lates.iter().all(|word| word[..64] == [b'k'; 64]));
+        let chosen: BTreeSet<Vec<u8>> = words.iter().map(|word| crafted(word)).collect();
+        let first = chosen.first().unwrap()[..8].to_vec();
+        assert!(chosen.len() > VOCABULARY / 2 && !first.iter().any(u8::is_ascii_whitespace));
+        assert!(chosen.iter().all(|word| word.len() == 16 && word.starts_with(&first)));
+    }
+
+    #[test]
     fn the_second_word_is_half_as_often_as_the_first_and_no_word_is_missing_from_the_draws() {
-        let text = made(write_zipf_text, 3_000_000);
+        let text = made(|out, bytes| write_zipf_text(out, bytes, |word| word), 3_000_000);
         let mut counts = BTreeMap::new();
         for word in text.split_ascii_whitespace() {
             *counts.entry(word).or_insert(0_u32) += 1;

@@ -48,6 +48,10 @@ pub enum Name {
     HotKey,
     /// A word count of one word.
     EqualKeys,
+    /// A word count of words that differ only behind their first 64 bytes.
+    LateKeys,
+    /// A word count of words that somebody has chosen so that they have one hash, if the seed is 0.
+    CraftedKeys,
 }
 
 /// How Synod and a program beside it are compared.
@@ -96,6 +100,8 @@ impl Maker<'_> {
             Name::SortEqual => (Input::EqualRecords, Form::Differs),
             Name::HotKey => (Input::HotWord, Form::Differs),
             Name::EqualKeys => (Input::OneWord, Form::Differs),
+            Name::LateKeys => (Input::LateWords, Form::Differs),
+            Name::CraftedKeys => (Input::CraftedWords, Form::Differs),
         };
         let input = input.file(&self.work.kept, self.options.input_mb * 1_000_000)?;
         let mut work = Work {
@@ -157,7 +163,7 @@ impl Maker<'_> {
                 work.ratio = Ratio::Time;
                 self.beside_even("sort", &input, Input::MixedRecords)?
             }
-            Name::HotKey | Name::EqualKeys => {
+            Name::HotKey | Name::EqualKeys | Name::LateKeys | Name::CraftedKeys => {
                 work.ratio = Ratio::Time;
                 self.beside_even("wordcount", &input, Input::ZipfText)?
             }
