@@ -148,6 +148,7 @@ mod tests {
         assert_eq!(size(both, None, 100, 1), 60);
         assert_eq!(size(SplitBounds { least_bytes: 0, ..both }, None, 100, 1), 40);
     }
+
     #[test]
     fn a_spec_without_bounds_says_nothing_of_them_and_one_with_some_is_read_again() {
         let mut spec = JobSpec::new("wordcount", ["/in"], "/out");

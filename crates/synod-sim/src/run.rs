@@ -36,6 +36,10 @@ use watchers::Watcher;
 /// How long after healing everything must work again and be equal.
 const HEALING: u64 = 15_000 * MILLIS;
 
+/// A worker leaves a task that it has failed to others for two minutes, after each of at most four failures
+/// anew, if these have room by the records: a run with jobs goes on for so long.
+const LEFT: u64 = 500_000 * MILLIS;
+
 /// Clients rest this long at the very end, so that everything under way ends.
 const REST: u64 = 9_000 * MILLIS;
 
@@ -153,7 +157,7 @@ impl Run {
             next_number: 0,
             next_stream: 0,
             heal_at,
-            stop_at: heal_at + HEALING,
+            stop_at: heal_at + HEALING + if kind == Kind::Jobs { LEFT } else { 0 },
             answered_after_healing: 0,
             rng,
         }

@@ -116,7 +116,8 @@ fn values_of_no_bytes_and_one_that_is_huge_pass_together() {
     let (said, good, most) = watched(folder.path(), command);
     assert!(good, "{said}");
     eprintln!("a value of {} MiB with --memory-mib {memory}: {most} MiB of memory", large >> 20);
-    // As docs/jobs-conformance.md says of records of a quarter of the memory; the program itself comes on top.
+    // As docs/jobs-conformance.md says of records of a quarter of the memory; the program itself comes on
+    // top.
     assert!(
         most <= memory * 5 / 2 + PROGRAM_MIB,
         "{most} MiB of memory with --memory-mib {memory}"

@@ -111,8 +111,8 @@ fn late(word: &[u8]) -> Vec<u8> {
     [&[b'k'; 64], word].concat()
 }
 
-/// A word of 16 bytes whose hash is 0 under seed 0, whatever its second half: the first half is what that seed
-/// mixes it with, see `TableHash` in `synod-jobs`.
+/// A word of 16 bytes whose hash is 0 under seed 0, whatever its second half: the first half is what that
+/// seed mixes it with, see `TableHash` in `synod-jobs`.
 fn crafted(word: &[u8]) -> Vec<u8> {
     const SEED_0: [u8; 8] = [0xaa, 0xa4, 0xb7, 0xab, 0x86, 0xed, 0x52, 0xe0];
     let mut crafted = [SEED_0, [b'.'; 8]].concat();
