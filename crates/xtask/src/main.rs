@@ -44,7 +44,8 @@ enum Command {
     Check(check::Arguments),
     /// Formats, and applies the lints' suggestions.
     Fix,
-    /// Builds the tests of jobs with each bug of crates/synod-jobs/planted, and demands that they find it.
+    /// Builds the tests of jobs with the bugs of crates/synod-jobs/planted, and demands that they find each
+    /// when it is switched on.
     PlantedJobs(PlantedJobs),
     /// Simulates clusters under faults, one per seed, and checks every promise.
     Sim(sim::Arguments),

@@ -27,7 +27,8 @@ pub struct Arguments {
     /// A line per seed.
     #[arg(long)]
     verbose: bool,
-    /// Build the workspace with each planted bug, and demand that the simulator finds it.
+    /// Build the workspace with the planted bugs, and demand that the simulator finds each when it is
+    /// switched on.
     #[arg(long, conflicts_with_all = ["seeds", "first", "jobs", "verbose"])]
     planted: bool,
     /// Only the planted bugs whose name contains this.

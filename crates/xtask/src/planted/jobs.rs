@@ -5,36 +5,59 @@
 //! tests: cluster::tests::slowness::two_ends_in_the_same_moment_are_one_win_and_one_loss, ..
 //! ```
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Header, cargo};
+use super::cargo;
+use super::patch::Patch;
 
-pub(super) fn judge_copy(copy: &Path, header: &Header<'_>) -> Result<String> {
-    let tests = header.list("tests")?;
-    let output = cargo(copy)
-        .args(["test", "--quiet", "--package", header.value("package")?, "--lib", "--"])
+/// With no bug switched on every test passes that the patches name.
+pub(super) fn control(copy: &Path, patches: &[&Patch]) -> Result<()> {
+    let mut packages: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for patch in patches {
+        packages.entry(patch.value("package")?).or_default().extend(patch.list("tests")?);
+    }
+    for (package, tests) in packages {
+        let tests: Vec<String> = tests.into_iter().collect();
+        all_end(&run(copy, None, package, &tests)?, &tests, "ok")?;
+    }
+    Ok(())
+}
+
+pub(super) fn judge_bug(copy: &Path, patch: &Patch) -> Result<String> {
+    let tests = patch.list("tests")?;
+    let printed = run(copy, Some(&patch.name), patch.value("package")?, &tests)?;
+    all_end(&printed, &tests, "FAILED")?;
+    Ok(format!("by {} tests", tests.len()))
+}
+
+/// What these tests print.
+fn run(copy: &Path, bug: Option<&str>, package: &str, tests: &[String]) -> Result<String> {
+    let output = cargo(copy, bug)
+        .args(["test", "--quiet", "--package", package, "--lib", "--"])
         .args(["--exact", "--format=pretty"])
-        .args(&tests)
+        .args(tests)
         .stderr(Stdio::inherit())
         .output()
         .context("cannot run cargo")?;
-    judge(&String::from_utf8_lossy(&output.stdout), &tests)
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn judge(printed: &str, tests: &[String]) -> Result<String> {
+/// Whether each of the tests ended in this way, `ok` or `FAILED`.
+fn all_end(printed: &str, tests: &[String], way: &str) -> Result<()> {
     if !printed.lines().any(|line| line.starts_with("test result: ")) {
         bail!("the tests did not come to their end; does it compile?");
     }
-    let has_failed =
-        |test: &&String| printed.lines().any(|line| *line == format!("test {test} ... FAILED"));
-    let (found, missed): (Vec<&String>, Vec<&String>) = tests.iter().partition(has_failed);
-    if !missed.is_empty() {
-        bail!("these did not fail: {missed:?}");
+    let ended =
+        |test: &&String| printed.lines().any(|line| line == format!("test {test} ... {way}"));
+    let others: Vec<&String> = tests.iter().filter(|test| !ended(test)).collect();
+    if !others.is_empty() {
+        bail!("these did not end with {way}: {others:?}");
     }
-    Ok(format!("by {} tests", found.len()))
+    Ok(())
 }
 
 #[cfg(test)]
@@ -44,12 +67,18 @@ mod tests {
     #[test]
     fn a_bug_counts_as_found_if_every_test_that_is_named_fails() {
         let printed = "test a::b ... FAILED\ntest a::c ... ok\ntest result: FAILED. 1 passed\n";
-        let named =
-            |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        assert_eq!(judge(printed, &named(&["a::b"])).unwrap(), "by 1 tests");
-        assert!(judge(printed, &named(&["a::b", "a::c"])).is_err());
-        assert!(judge(printed, &named(&["a::d"])).is_err(), "there is no such test");
-        assert!(judge("test a::b ... FAILED\n", &named(&["a::b"])).is_err(), "it was killed");
-        assert!(judge("", &named(&["a::b"])).is_err(), "it does not compile");
+        let judge = |printed: &str, names: &[&str], way: &str| {
+            let tests: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            all_end(printed, &tests, way)
+        };
+        judge(printed, &["a::b"], "FAILED").unwrap();
+        judge(printed, &["a::c"], "ok").unwrap();
+        assert!(judge(printed, &["a::b", "a::c"], "FAILED").is_err());
+        assert!(judge(printed, &["a::b", "a::c"], "ok").is_err(), "the control fails");
+        for way in ["FAILED", "ok"] {
+            assert!(judge(printed, &["a::d"], way).is_err(), "there is no such test");
+            assert!(judge("", &["a::b"], way).is_err(), "it does not compile");
+        }
+        assert!(judge("test a::b ... FAILED\n", &["a::b"], "FAILED").is_err(), "it was killed");
     }
 }

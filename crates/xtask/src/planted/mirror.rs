@@ -1,4 +1,4 @@
-//! A copy of the workspace.
+//! Copies of the workspace.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,13 +9,25 @@ use anyhow::{Context, Result};
 
 use crate::step::output;
 
-/// Makes `copy` hold exactly the tracked files, as they are in the work tree.
-pub(super) fn mirror(from: &Path, copy: &Path) -> Result<()> {
-    let listed = output(Command::new("git").args(["ls-files", "-z"]).current_dir(from))?;
+/// The tracked files of a work tree, as far as they are there.
+pub(super) fn tracked(root: &Path) -> Result<BTreeSet<String>> {
+    let listed = output(Command::new("git").args(["ls-files", "-z"]).current_dir(root))?;
     let listed = String::from_utf8(listed).context("a file's name is not UTF-8")?;
-    let wanted: BTreeSet<&str> =
-        listed.split('\0').filter(|path| !path.is_empty() && from.join(path).is_file()).collect();
-    for path in &wanted {
+    let there = listed.split('\0').filter(|path| !path.is_empty() && root.join(path).is_file());
+    Ok(there.map(str::to_owned).collect())
+}
+
+/// Every file below a folder.
+pub(super) fn files(folder: &Path) -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    collect(folder, folder, &mut found)?;
+    Ok(found)
+}
+
+/// Makes `copy` hold exactly these files of `from`. Only what differs is written: what is as it was need not
+/// be built again.
+pub(super) fn mirror(from: &Path, paths: &BTreeSet<String>, copy: &Path) -> Result<()> {
+    for path in paths {
         let bytes = fs::read(from.join(path)).with_context(|| format!("cannot read {path}"))?;
         let target = copy.join(path);
         if fs::read(&target).ok().as_ref() != Some(&bytes) {
@@ -23,19 +35,20 @@ pub(super) fn mirror(from: &Path, copy: &Path) -> Result<()> {
             fs::write(&target, bytes).with_context(|| format!("cannot write {path}"))?;
         }
     }
-    remove_others(copy, copy, &wanted)
+    for other in files(copy)?.difference(paths) {
+        fs::remove_file(copy.join(other)).with_context(|| format!("cannot remove {other}"))?;
+    }
+    Ok(())
 }
 
-fn remove_others(copy: &Path, folder: &Path, wanted: &BTreeSet<&str>) -> Result<()> {
+fn collect(top: &Path, folder: &Path, found: &mut BTreeSet<String>) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() {
-            remove_others(copy, &path, wanted)?;
+            collect(top, &path, found)?;
         } else {
-            let relative = path.strip_prefix(copy).expect("the walk stays inside");
-            if !wanted.contains(relative.to_string_lossy().as_ref()) {
-                fs::remove_file(&path)?;
-            }
+            let relative = path.strip_prefix(top).expect("the walk stays inside");
+            found.insert(relative.to_string_lossy().into_owned());
         }
     }
     Ok(())
@@ -53,11 +66,16 @@ mod tests {
         fs::create_dir_all(copy.join("old")).unwrap();
         fs::write(copy.join("old/file"), "left over").unwrap();
         fs::write(copy.join("Cargo.toml"), "patched").unwrap();
-        mirror(&root(), &copy).unwrap();
+        let tracked = tracked(&root()).unwrap();
+        mirror(&root(), &tracked, &copy).unwrap();
         let same =
             |path: &str| fs::read(copy.join(path)).unwrap() == fs::read(root().join(path)).unwrap();
         assert!(same("Cargo.toml") && same("crates/xtask/Cargo.toml"));
-        assert!(!copy.join("old/file").exists());
+        assert_eq!(files(&copy).unwrap(), tracked);
+        let written = |path: &str| fs::metadata(copy.join(path)).unwrap().modified().unwrap();
+        let before = written("Cargo.toml");
+        mirror(&root(), &tracked, &copy).unwrap();
+        assert_eq!(written("Cargo.toml"), before, "it was as it should be");
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -1,21 +1,27 @@
 //! Bugs that are planted to see whether they are noticed: by the simulator (`simulator.rs`), or by the
-//! tests of jobs (`jobs.rs`). Each patch in a folder plants one bug in a copy of the workspace.
+//! tests of jobs (`jobs.rs`). Each patch in a folder (`patch.rs`) plants one, behind a switch (`switch.rs`):
 //!
-//! A patch begins with lines `key: value`, before its first `diff`: what must be found. The copy lies in
-//! `target/planted/src`. Only files that differ are written, so that each patch rebuilds what it touches
-//! and no more.
+//! ```text
+//! if synod_base::planted("two-winners") { .. }
+//! ```
+//!
+//! All of a folder are planted in one copy of the workspace, which is built once, and run with one of them
+//! switched on at a time. First it is run with none: whoever would find something there finds nothing out
+//! about the bugs.
 
 mod jobs;
 mod mirror;
+mod patch;
 mod simulator;
+mod switch;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::step::{output, root};
+use crate::step::root;
+use patch::Patch;
 
 /// Who is to notice.
 #[derive(Clone, Copy)]
@@ -34,97 +40,79 @@ impl Noticing {
         }
     }
 
-    /// What was found in the copy with this patch.
-    fn judge(self, copy: &Path, header: &Header<'_>) -> Result<String> {
+    /// Fails if anything is noticed in the copy while no bug is switched on.
+    fn control(self, copy: &Path, patches: &[&Patch]) -> Result<()> {
         match self {
-            Noticing::Simulator => simulator::judge_copy(copy, header),
-            Noticing::JobTests => jobs::judge_copy(copy, header),
+            Noticing::Simulator => simulator::control(copy),
+            Noticing::JobTests => jobs::control(copy, patches),
+        }
+    }
+
+    /// What is noticed of this bug.
+    fn judge(self, copy: &Path, patch: &Patch) -> Result<String> {
+        match self {
+            Noticing::Simulator => simulator::judge_bug(copy, patch),
+            Noticing::JobTests => jobs::judge_bug(copy, patch),
         }
     }
 }
 
-/// Plants every bug whose name contains `only`, and prints a table of what was found.
+/// Plants the bugs, switches on every one whose name contains `only`, and prints a table of what was found.
 pub fn planted(noticing: Noticing, only: Option<&str>) -> Result<()> {
-    let folder = root().join(noticing.folder());
-    let mut patches: Vec<PathBuf> = fs::read_dir(&folder)
-        .with_context(|| format!("cannot read {}", folder.display()))?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<_, _>>()?;
-    patches.retain(|path| path.extension().is_some_and(|extension| extension == "patch"));
-    patches.retain(|path| only.is_none_or(|only| name(path).contains(only)));
-    patches.sort();
-    if patches.is_empty() {
-        bail!("no patch in {} has such a name", folder.display());
+    let patches = Patch::all(&root().join(noticing.folder()))?;
+    let is_wanted = |patch: &&Patch| only.is_none_or(|only| patch.name.contains(only));
+    let wanted: Vec<&Patch> = patches.iter().filter(is_wanted).collect();
+    if wanted.is_empty() {
+        bail!("no patch in {} has such a name", noticing.folder());
     }
+    println!("xtask: planting {} bugs, all switched off", patches.len());
+    let copy = plant(&root().join("target/planted"), &patches)?;
+    noticing.control(&copy, &wanted).context("with no bug switched on")?;
     let mut table = Vec::new();
     let mut missed = 0;
-    for patch in &patches {
-        println!("xtask: planting {}", name(patch));
-        let line = match plant(noticing, patch) {
-            Ok(found) => format!("{:<32} found   {found}", name(patch)),
+    for patch in &wanted {
+        let name = &patch.name;
+        println!("xtask: switching on {name}");
+        let line = match noticing.judge(&copy, patch) {
+            Ok(found) => format!("{name:<36} found   {found}"),
             Err(error) => {
                 missed += 1;
-                format!("{:<32} MISSED  {error:#}", name(patch))
+                format!("{name:<36} MISSED  {error:#}")
             }
         };
         println!("{line}");
         table.push(line);
     }
-    println!("\nplanted bugs: {} of {} found", patches.len() - missed, patches.len());
+    println!("\nplanted bugs: {} of {} found", wanted.len() - missed, wanted.len());
     table.iter().for_each(|line| println!("  {line}"));
     if missed > 0 {
-        bail!("{missed} of {} planted bugs were not found", patches.len());
+        bail!("{missed} of {} planted bugs were not found", wanted.len());
     }
     Ok(())
 }
 
-fn plant(noticing: Noticing, patch: &Path) -> Result<String> {
-    let text = fs::read_to_string(patch)?;
-    let copy = root().join("target/planted/src");
-    mirror::mirror(&root(), &copy)?;
-    // Outside any repository git would take the folder's own; inside ours it would skip the files.
-    let apply = ["apply", "--verbose", "--whitespace=nowarn"];
-    let ceiling = copy.parent().expect("the copy lies in target/planted");
-    output(
-        Command::new("git")
-            .args(apply)
-            .arg(patch)
-            .current_dir(&copy)
-            .env("GIT_CEILING_DIRECTORIES", ceiling),
-    )
-    .context("the patch does not apply any more")?;
-    noticing.judge(&copy, &Header { patch: &text })
-}
-
-/// The lines before a patch's first `diff`.
-struct Header<'a> {
-    patch: &'a str,
-}
-
-impl<'a> Header<'a> {
-    fn value(&self, key: &str) -> Result<&'a str> {
-        let lines = self.patch.lines().take_while(|line| !line.starts_with("diff "));
-        let mut fields = lines.filter_map(|line| line.split_once(':'));
-        let (_, value) = fields
-            .find(|(name, _)| *name == key)
-            .with_context(|| format!("the patch has no line '{key}:'"))?;
-        Ok(value.trim())
+/// The folder's `src` becomes the workspace with all these bugs. They are planted beside it, so that what
+/// has not changed since the last time is not written, and not built, again.
+fn plant(folder: &Path, patches: &[Patch]) -> Result<PathBuf> {
+    let (patched, copy) = (folder.join("patched"), folder.join("src"));
+    mirror::mirror(&root(), &mirror::tracked(&root())?, &patched)?;
+    switch::install(&patched)?;
+    for patch in patches {
+        patch.apply(&patched)?;
     }
-
-    /// Values that are apart by commas.
-    fn list(&self, key: &str) -> Result<Vec<String>> {
-        Ok(self.value(key)?.split(',').map(|item| item.trim().to_owned()).collect())
-    }
+    mirror::mirror(&patched, &mirror::files(&patched)?, &copy)?;
+    Ok(copy)
 }
 
-/// `cargo`, in the copy.
-fn cargo(copy: &Path) -> Command {
+/// `cargo`, in the copy, with one bug or none switched on.
+fn cargo(copy: &Path, bug: Option<&str>) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // Our own target folder: the dependencies are built already, the crates are told apart by path.
+    // Our own target folder: the dependencies are built already. Our crates are told apart by a feature.
     cargo.current_dir(copy).env("CARGO_TARGET_DIR", target_folder());
-    // Each is built for one short run: less of the compiler's time for our crates, with the same
+    // It is built for a few short runs: less of the compiler's time for our crates, with the same
     // dependencies.
     cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
+    switch::turn(&mut cargo, bug);
     cargo
 }
 
@@ -132,6 +120,39 @@ fn target_folder() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-fn name(patch: &Path) -> String {
-    patch.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        root().join(format!("target/planted/{name}-test-{}", std::process::id()))
+    }
+
+    #[test]
+    fn the_patches_apply_one_after_another() {
+        let folder = folder("plant");
+        for noticing in [Noticing::Simulator, Noticing::JobTests] {
+            let patches = Patch::all(&root().join(noticing.folder())).unwrap();
+            let copy = plant(&folder, &patches).unwrap();
+            assert!(patches.len() > 5 && mirror::files(&copy).is_ok(), "{}", noticing.folder());
+            let base = fs::read_to_string(copy.join("crates/synod-base/src/lib.rs")).unwrap();
+            assert!(base.contains("pub fn planted("));
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_patch_that_does_not_apply_is_named() {
+        let folder = folder("misfit");
+        fs::create_dir_all(&folder).unwrap();
+        let text = "diff --git a/LICENSE b/LICENSE\n--- a/LICENSE\n+++ b/LICENSE\n@@ -1 +1 @@\n\
+                    -not in there\n+synod_base::planted(\"misfit\")\n";
+        let path = folder.join("misfit.patch");
+        fs::write(&path, text).unwrap();
+        let error = plant(&folder, &[Patch::new(path, text.to_owned())]).unwrap_err();
+        assert!(format!("{error:#}").starts_with("misfit.patch does not apply"), "{error:#}");
+        fs::remove_dir_all(folder).unwrap();
+    }
 }
