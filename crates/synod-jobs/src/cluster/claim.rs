@@ -4,9 +4,10 @@
 //! record, the task's record and the absence of a claim on that seat. The claim hangs on the worker's
 //! lease: if the worker is lost its tasks wait again without anybody's doing.
 //!
-//! The job with the highest priority goes first, of several the oldest; maps before reduces. A reduce goes to
-//! a machine that holds most of its input, if such a one has a free slot; that is waited for a moment only.
-//! What the coordinator has found to be slow is run a second time when nothing waits.
+//! The job with the highest priority goes first, of several the oldest; maps before reduces. Each worker begins
+//! with the reduces of its own share of the partitions, of which it has fetched much already. Those of others it
+//! leaves to them for a moment, unless it holds most of their input itself. What the coordinator has found to
+//! be slow is run a second time when nothing waits.
 
 use crate::cluster::change::Change;
 use crate::cluster::names::{JobId, JobKey, TaskId, TaskKind, WorkerId};
@@ -23,12 +24,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use synod_base::Revision;
 
-/// How long a reduce waits for a machine that holds its input.
+/// How long a worker that has no reduces of its own share leaves those of others to them.
 const LOCALITY_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a worker leaves a task to others, after each failure anew: who has room by the records may take
 /// nothing all the same.
 const LEFT_PATIENCE: Duration = Duration::from_mins(2);
-/// Reduces that are looked at for one that is near.
+/// Reduces of others' shares that are looked at for one that may be taken.
 const NEAR_LOOKS: usize = 32;
 
 /// A task that the worker may try to claim.
@@ -65,11 +66,11 @@ pub struct Asking<'a> {
     pub unix_ms: u64,
 }
 
-/// Chooses for one worker. It remembers since when the reduces of a job may be claimed, and since when a task
-/// is left to others.
+/// Chooses for one worker. It remembers since when no reduce of its share of a job is to be claimed, and since
+/// when a task is left to others.
 #[derive(Debug, Clone, Default)]
 pub struct Chooser {
-    open_since: BTreeMap<JobId, Duration>,
+    without_own_since: BTreeMap<JobId, Duration>,
     /// And after how many failures.
     left_since: BTreeMap<(JobId, TaskId), (usize, Duration)>,
 }
@@ -77,8 +78,9 @@ pub struct Chooser {
 impl Chooser {
     /// The next task to claim.
     pub fn next(&mut self, view: &View, ask: Asking<'_>) -> Option<Claim> {
-        self.open_since.retain(|id, _| view.jobs.contains_key(id));
-        self.left_since.retain(|(id, _), _| view.jobs.contains_key(id));
+        let Chooser { without_own_since, left_since } = self;
+        without_own_since.retain(|id, _| view.jobs.contains_key(id));
+        left_since.retain(|(id, _), _| view.jobs.contains_key(id));
         for Open { id, job_view, job, room } in open_to(view, ask) {
             let kind = if job_view.waiting(TaskKind::Map).next().is_some() {
                 TaskKind::Map
@@ -91,18 +93,34 @@ impl Chooser {
                 !ask.busy.contains(&(id.clone(), *task))
                     && may_succeed(job_view, *task, &job.record)
             };
-            let near = match kind {
-                TaskKind::Map => None,
-                TaskKind::Reduce => self.neighbourhood(view, id, job_view, &room, ask),
-            };
             // Nothing is left to those that are busy, for who knows how long.
             let others: Vec<_> = room.workers().filter(|other| **other != ask.me.id).collect();
             let mut is_left = |task: &TaskId| {
                 is_better_made_elsewhere(view, job_view, *task, ask.me, &others)
-                    && self.leaves(id, job_view, *task, ask.now)
+                    && leaves(left_since, id, job_view, *task, ask.now)
             };
-            let (near, suits) = (near.as_ref(), |task: &TaskId| free(task) && !is_left(task));
-            if let Some(task) = pick(view, job_view, kind, near, (ask.me, suits)) {
+            let mut first = |queue: Vec<TaskId>| {
+                let suiting = queue.into_iter().filter(|task| free(task) && !is_left(task));
+                first_not_failed(job_view, suiting, ask.me)
+            };
+            let task = match kind {
+                TaskKind::Map => first(queue_of_maps(view, job_view, ask.me)),
+                TaskKind::Reduce => {
+                    let share = view.share_of(job_view, &ask.me.id);
+                    let waiting = job_view.waiting(TaskKind::Reduce);
+                    let (own, others) = waiting.partition(|task| share.contains(&task.number));
+                    let own = first(own);
+                    if own.is_some() {
+                        without_own_since.remove(id);
+                    }
+                    own.or_else(|| {
+                        let since = *without_own_since.entry(id.clone()).or_insert(ask.now);
+                        let waited = ask.now.saturating_sub(since);
+                        first(open_of_others(view, job_view, &room, others, waited, ask))
+                    })
+                }
+            };
+            if let Some(task) = task {
                 return claim(id, job, job_view, task, Seat::First, ask);
             }
         }
@@ -111,33 +129,23 @@ impl Chooser {
             claim(id, job, job_view, task, seat, ask)
         })
     }
+}
 
-    /// Whether it is not too long ago that the task was left to others for the first time.
-    fn leaves(&mut self, id: &JobId, job: &JobView, task: TaskId, now: Duration) -> bool {
-        let record = job.tasks.get(&task).map(|task| &task.record);
-        let failures = record.map_or(0, |record| record.failures.len() + record.lost_at.len());
-        let since = self.left_since.entry((id.clone(), task)).or_insert((failures, now));
-        if since.0 != failures {
-            *since = (failures, now);
-        }
-        now.saturating_sub(since.1) < LEFT_PATIENCE
+/// Whether it is not too long ago that the task was left to others for the first time.
+fn leaves(
+    left_since: &mut BTreeMap<(JobId, TaskId), (usize, Duration)>,
+    id: &JobId,
+    job: &JobView,
+    task: TaskId,
+    now: Duration,
+) -> bool {
+    let record = job.tasks.get(&task).map(|task| &task.record);
+    let failures = record.map_or(0, |record| record.failures.len() + record.lost_at.len());
+    let since = left_since.entry((id.clone(), task)).or_insert((failures, now));
+    if since.0 != failures {
+        *since = (failures, now);
     }
-
-    /// Where the map outputs are, if it matters and there is still time to wait for it.
-    fn neighbourhood<'v>(
-        &mut self,
-        view: &'v View,
-        id: &JobId,
-        job: &'v JobView,
-        room: &Room<'v>,
-        ask: Asking<'_>,
-    ) -> Option<Neighbourhood<'v>> {
-        let since = *self.open_since.entry(id.clone()).or_insert(ask.now);
-        if ask.now.saturating_sub(since) >= LOCALITY_PATIENCE {
-            return None;
-        }
-        Neighbourhood::of(view, job, room, &ask.mine.host)
-    }
+    now.saturating_sub(since.1) < LEFT_PATIENCE
 }
 
 /// A job that a worker may take tasks of.
@@ -169,27 +177,34 @@ fn may_succeed(view: &JobView, task: TaskId, job: &JobRecord) -> bool {
     task.is_some_and(|task| task.fatal_failure(job.attempts).is_none())
 }
 
-/// One of the waiting tasks that suit. Workers start at different places of the queue, so they seldom want
-/// the same one. Those that are nearer to others are not taken. Of ten thousand that wait only the first few
-/// are looked at closely.
-fn pick(
+/// The maps that wait. Workers start at different places of the queue, so they seldom want the same one.
+fn queue_of_maps(view: &View, job: &JobView, me: &Identity) -> Vec<TaskId> {
+    let mut queue: Vec<TaskId> = job.waiting(TaskKind::Map).collect();
+    let rank = view.workers.keys().position(|worker| *worker == me.id).unwrap_or(0);
+    let start = rank * queue.len() / view.workers.len().max(1);
+    queue.rotate_left(start);
+    queue
+}
+
+/// Of the reduces of others' shares those that may be taken now, from the back: their owners come to these last.
+/// `waited` is how long the worker has had none of its own. Of ten thousand only the first few are looked at
+/// closely.
+fn open_of_others(
     view: &View,
     job: &JobView,
-    kind: TaskKind,
-    near: Option<&Neighbourhood<'_>>,
-    (me, mut suits): (&Identity, impl FnMut(&TaskId) -> bool),
-) -> Option<TaskId> {
-    let rank = view.workers.keys().position(|worker| *worker == me.id).unwrap_or(0);
-    let waiting = || job.waiting(kind);
-    let start = rank * waiting().count() / view.workers.len().max(1);
-    let queue = waiting().skip(start).chain(waiting().take(start)).filter(|task| suits(task));
-    match near {
-        None => first_not_failed(job, queue, me),
-        Some(near) => {
-            let mut looked_at = queue.take(NEAR_LOOKS);
-            looked_at.find(|task| near.suits(job, task.number))
-        }
-    }
+    room: &Room<'_>,
+    others: Vec<TaskId>,
+    waited: Duration,
+    ask: Asking<'_>,
+) -> Vec<TaskId> {
+    let others = others.into_iter().rev();
+    let whereabouts = Whereabouts::of(view, job, &ask.mine.host);
+    let Some(whereabouts) = whereabouts.filter(|_| waited < LOCALITY_PATIENCE) else {
+        return others.collect();
+    };
+    let is_left = |partition| room.owner_is_at_it(job, partition);
+    let is_open = |task: &TaskId| whereabouts.has_most_of(task.number) || !is_left(task.number);
+    others.take(NEAR_LOOKS).filter(is_open).collect()
 }
 
 /// What every worker has failed comes last.
@@ -275,64 +290,38 @@ fn is_slow_worker(job: &JobView, kind: TaskKind, worker: &WorkerId) -> bool {
     ahead >= 1 && ahead >= spent.len() - spent.len() / 4
 }
 
-/// Bytes of each partition by machine, looked up when needed.
-struct Neighbourhood<'v> {
-    /// Finished maps' sections, and whether the machine that has them is this worker's; others by number.
-    outputs: Vec<(usize, &'v TaskOutput)>,
-    /// Whether a machine has a free slot for the job.
-    has_room: Vec<bool>,
-    mine: usize,
+/// Where the map outputs of a job are.
+struct Whereabouts<'v> {
+    /// Of each output whether it is on this worker's machine.
+    outputs: Vec<(bool, &'v TaskOutput)>,
 }
 
-impl<'v> Neighbourhood<'v> {
+impl<'v> Whereabouts<'v> {
     /// `None` if all outputs are on one machine, or the worker does not know where it is.
-    fn of(
-        view: &'v View,
-        job: &'v JobView,
-        room: &Room<'v>,
-        host: &str,
-    ) -> Option<Neighbourhood<'v>> {
+    fn of(view: &'v View, job: &'v JobView, host: &str) -> Option<Whereabouts<'v>> {
         if host.is_empty() {
             return None;
         }
-        let mut hosts = vec![host];
-        let mut number_of = |host: &'v str| match hosts.iter().position(|known| *known == host) {
-            Some(number) => number,
-            None => {
-                hosts.push(host);
-                hosts.len() - 1
-            }
-        };
+        let mut hosts = BTreeSet::new();
         let mut outputs = Vec::new();
         for (worker, maps) in job.outputs() {
-            let number = number_of(&view.workers.get(worker)?.record.host);
+            let its_host = view.workers.get(worker)?.record.host.as_str();
+            hosts.insert(its_host);
             let done = maps.iter().filter_map(|map| job.tasks.get(map)?.record.done.as_ref());
-            outputs.extend(done.map(|done| (number, &done.output)));
+            outputs.extend(done.map(|done| (its_host == host, &done.output)));
         }
-        if outputs.iter().all(|(number, _)| *number == outputs[0].0) {
-            return None;
-        }
-        let mut has_room = vec![false; hosts.len()];
-        for worker in room.workers() {
-            let Some(found) = view.workers.get(worker) else { continue };
-            let number = hosts.iter().position(|host| *host == found.record.host);
-            if let Some(number) = number {
-                has_room[number] = true;
-            }
-        }
-        Some(Neighbourhood { outputs, has_room, mine: 0 })
+        (hosts.len() > 1).then_some(Whereabouts { outputs })
     }
 
-    /// Whether this worker should take a partition: no machine with room has more of it.
-    fn suits(&self, job: &JobView, partition: u32) -> bool {
-        debug_assert!(!job.outputs().is_empty(), "there are outputs");
-        let mut bytes = vec![0u64; self.has_room.len()];
-        for (host, output) in &self.outputs {
-            bytes[*host] += output.section_bytes(partition);
+    /// Whether so much of a partition is on this machine that it need not matter who has fetched the rest.
+    fn has_most_of(&self, partition: u32) -> bool {
+        let (mut mine, mut all) = (0, 0);
+        for (is_mine, output) in &self.outputs {
+            let bytes = output.section_bytes(partition);
+            all += bytes;
+            mine += if *is_mine { bytes } else { 0 };
         }
-        let mine = bytes[self.mine];
-        let better = |(host, bytes): (usize, &u64)| *bytes > mine && self.has_room[host];
-        !bytes.iter().enumerate().any(better)
+        mine > all / 4 * 3
     }
 }
 

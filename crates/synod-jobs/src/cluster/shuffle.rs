@@ -1,7 +1,8 @@
 //! How a reduce comes by its partition of every map output, in the order of the map tasks.
 //!
 //! Outputs of this worker, and of others on the same machine whose files it can open, are read where they
-//! are. The others are fetched first, into memory or, beyond the attempt's share, into local files: so
+//! are. Of the others the worker may have fetched a part ahead of the reduce, which is waited for if it is on
+//! its way; what is left is fetched first, into memory or, beyond the attempt's share, into local files: so
 //! connections are short, and an output that cannot be read is found early. How bytes come from another
 //! machine is behind [`Fetch`]. Whatever is read, each block's checksum is verified before it is used.
 
@@ -52,6 +53,19 @@ pub trait Fetch: Sync {
         from: &MapLocation,
         into: &mut dyn Write,
     ) -> Result<(), FetchError>;
+
+    /// A local file that has the section already, and where in it; waits for one that is on its way, as long
+    /// as the attempt goes on. `None`: it is to be fetched.
+    fn ahead(
+        &self,
+        job: &JobId,
+        partition: u32,
+        from: &MapLocation,
+        progress: &Progress,
+    ) -> Option<(PathBuf, Section)> {
+        let _ = (job, partition, from, progress);
+        None
+    }
 }
 
 /// Why a section could not be had.
@@ -111,9 +125,9 @@ impl Shuffle<'_> {
         for from in wanted() {
             self.progress.check_cancelled()?;
             let bytes = from.section.bytes;
-            let inner: Box<dyn RunSource> = if let Some(path) = self.here(from) {
+            let inner: Box<dyn RunSource> = if let Some((path, section)) = self.here(from, fetch) {
                 self.work.add(bytes);
-                Box::new(self.lazy(path, from.section, false))
+                Box::new(self.lazy(path, section, false))
             } else if bytes <= room {
                 room -= bytes;
                 let mut fetched = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
@@ -129,13 +143,17 @@ impl Shuffle<'_> {
         Ok(Collected { sources, blame })
     }
 
-    /// The file of an output that can be read where it is.
-    fn here(&self, from: &MapLocation) -> Option<PathBuf> {
+    /// The file that a section can be read from where it is, and where in it.
+    fn here(&self, from: &MapLocation, fetch: &dyn Fetch) -> Option<(PathBuf, Section)> {
         if from.address.is_none() {
-            return Some(self.folder.join(map_file_name(from.map, from.attempt)));
+            return Some((self.folder.join(map_file_name(from.map, from.attempt)), from.section));
         }
         // Another worker's: whatever is wrong with it there, asking that worker says what.
-        from.file.clone().filter(|path| is_run_file(path, from.index_crc32c).is_ok_and(|is| is))
+        let is_it = |path: &PathBuf| is_run_file(path, from.index_crc32c).is_ok_and(|is| is);
+        match from.file.clone().filter(is_it) {
+            Some(path) => Some((path, from.section)),
+            None => fetch.ahead(self.job, self.partition, from, self.progress),
+        }
     }
 
     fn lazy(&self, path: PathBuf, section: Section, own: bool) -> LazySection {

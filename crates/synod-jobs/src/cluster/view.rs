@@ -15,6 +15,7 @@ use crate::progress::{Phase, Snapshot};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use synod_base::Revision;
 use synod_state::kv::{Event, EventKind, KeyValue};
 
@@ -149,6 +150,12 @@ impl View {
     /// Whether a worker that may take tasks of a job runs fewer than it could.
     pub fn has_room_for(&self, job: &JobView) -> bool {
         Room::of(self, job).workers().next().is_some()
+    }
+
+    /// The partitions of a job that a worker reduces first, see `room.rs`.
+    pub fn share_of(&self, job: &JobView, worker: &WorkerId) -> Range<u32> {
+        let partitions = job.job.as_ref().map_or(0, |job| job.record.totals.reduces);
+        Room::of(self, job).share_of(worker, partitions)
     }
 
     /// Workers that may take tasks of a job: the same program, not about to leave, and allowed to run what

@@ -6,19 +6,30 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use synod_jobs::Progress;
 use synod_jobs::cluster::JobId;
 use synod_jobs::cluster::shuffle::{Fetch, FetchError, MapLocation};
+use synod_jobs::run::writer::Section;
 
+use super::ahead::Ahead;
 use super::serve::path_of;
 
 type Connection = BufReader<TcpStream>;
 
-/// One attempt's connections, one per worker.
+/// What an attempt fetches with.
 #[derive(Debug, Default)]
 pub(super) struct HttpFetch {
+    connections: Connections,
+    ahead: Ahead,
+}
+
+/// Connections that can be used again, one per worker.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
     idle: Mutex<BTreeMap<String, Connection>>,
 }
 
@@ -32,6 +43,13 @@ enum TryError {
     Spoilt(FetchError),
 }
 
+impl HttpFetch {
+    /// With what the worker has fetched ahead.
+    pub(super) fn new(ahead: Ahead) -> HttpFetch {
+        HttpFetch { connections: Connections::default(), ahead }
+    }
+}
+
 impl Fetch for HttpFetch {
     fn fetch(
         &self,
@@ -41,14 +59,40 @@ impl Fetch for HttpFetch {
         into: &mut dyn Write,
     ) -> Result<(), FetchError> {
         let address = from.address.as_deref().unwrap_or_default();
-        let path = path_of(job, from.map, from.attempt, partition);
+        let path = path_of(job, from.map, from.attempt, partition..partition + 1);
+        self.connections.get(address, &path, from.section.bytes, into)
+    }
+
+    fn ahead(
+        &self,
+        job: &JobId,
+        partition: u32,
+        from: &MapLocation,
+        progress: &Progress,
+    ) -> Option<(PathBuf, Section)> {
+        let output = (from.map, from.attempt);
+        let (path, begin) = self.ahead.find(job, output, partition, progress)?;
+        let offset = from.section.offset.checked_sub(begin)?;
+        Some((path, Section { offset, ..from.section }))
+    }
+}
+
+impl Connections {
+    /// Writes what a worker has at a path to `into`: so many bytes, or none of use.
+    pub(super) fn get(
+        &self,
+        address: &str,
+        path: &str,
+        bytes: u64,
+        into: &mut dyn Write,
+    ) -> Result<(), FetchError> {
         let mut tries = 0;
         loop {
             let idle = lock(&self.idle).remove(address);
             let fresh = idle.is_none();
             let tried = idle
                 .map_or_else(|| connect(address), Ok)
-                .and_then(|connection| get(connection, &path, from.section.bytes, into));
+                .and_then(|connection| get(connection, path, bytes, into));
             match tried {
                 Ok(connection) => {
                     lock(&self.idle).insert(address.to_owned(), connection);
@@ -172,7 +216,6 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
     use synod_jobs::cluster::TaskId;
-    use synod_jobs::run::writer::Section;
 
     /// What fetching five bytes gives from a worker that answers with these texts, one after the other.
     fn fetched(answers: Vec<&'static str>) -> Result<Vec<u8>, String> {
@@ -183,7 +226,7 @@ mod tests {
                 let (mut stream, _) = listener.accept().unwrap();
                 let mut line = String::new();
                 BufReader::new(&stream).read_line(&mut line).unwrap();
-                assert_eq!(line, "GET /jobs/v1/a-1/map/m000004/2?partition=7 HTTP/1.1\r\n");
+                assert_eq!(line, "GET /jobs/v1/a-1/map/m000004/2?partitions=7-7 HTTP/1.1\r\n");
                 stream.write_all(answer.as_bytes()).unwrap();
             }
         });

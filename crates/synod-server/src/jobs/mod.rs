@@ -2,11 +2,12 @@
 //!
 //! What is decided, and what the records look like, is in `synod_jobs::cluster`. Here are the watch
 //! that feeds it (`service.rs`), the threads that tasks run on (`threads.rs`), the HTTP that map
-//! outputs travel by (`serve.rs`, `fetch.rs`), the client's side (`submit.rs`), and a worker that is
+//! outputs travel by (`serve.rs`, `fetch.rs`, `ahead.rs`), the client's side (`submit.rs`), and a worker that is
 //! a process of its own, without a node (`standalone.rs`, `port.rs`), what jobs read that is no
 //! file (`stores.rs`), and the files that come with a job (`sending.rs`, `at_hand.rs`). What people see is in
 //! `page/`.
 
+mod ahead;
 mod at_hand;
 mod fetch;
 mod folders;
@@ -71,6 +72,9 @@ pub struct JobsOptions {
     pub tell_interval: Duration,
     /// The coordinator's time limits.
     pub limits: Limits,
+    /// While maps run, each job may fill so much of what is free on the disk with what its reduces here
+    /// will want of maps on other machines, percent; 0: nothing is fetched ahead.
+    pub ahead_percent: u8,
 }
 
 impl Default for JobsOptions {
@@ -84,6 +88,7 @@ impl Default for JobsOptions {
             linger: Duration::from_secs(10),
             tell_interval: Duration::from_secs(2),
             limits: Limits::default(),
+            ahead_percent: 10,
         }
     }
 }

@@ -1,12 +1,13 @@
-//! Serves the map outputs of this worker: `GET /jobs/v1/<job>/map/<task>/<attempt>?partition=<n>`, and what
-//! its attempts have said: `GET /jobs/v1/<job>/log/<task>/<attempt>`.
+//! Serves the map outputs of this worker: `GET /jobs/v1/<job>/map/<task>/<attempt>?partitions=<first>-<last>`, and
+//! what its attempts have said: `GET /jobs/v1/<job>/log/<task>/<attempt>`.
 //!
 //! Job, task and attempt are names of ours or refused, so no path from outside reaches the file
 //! system. Files are read on blocking threads, a piece at a time: a slow reader holds no thread.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::ops::{Range, RangeInclusive};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,9 +36,10 @@ const READER_PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes read and sent at once.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// The path of one partition of a map output.
-pub(super) fn path_of(job: &JobId, map: TaskId, attempt: u32, partition: u32) -> String {
-    format!("{PREFIX}{job}/map/{map}/{attempt}?partition={partition}")
+/// The path of neighbouring partitions of a map output, of one at least.
+pub(super) fn path_of(job: &JobId, map: TaskId, attempt: u32, partitions: Range<u32>) -> String {
+    let (first, last) = (partitions.start, partitions.end.saturating_sub(1));
+    format!("{PREFIX}{job}/map/{map}/{attempt}?partitions={first}-{last}")
 }
 
 /// The map outputs of this worker. Cheap to clone.
@@ -50,7 +52,7 @@ pub(crate) struct JobFiles {
 /// What a path names.
 #[derive(Debug, PartialEq, Eq)]
 enum Wanted {
-    Output { job: JobId, map: TaskId, attempt: u32, partition: u32 },
+    Output { job: JobId, map: TaskId, attempt: u32, partitions: RangeInclusive<u32> },
     Log { job: JobId, task: TaskId, attempt: u32 },
 }
 
@@ -79,9 +81,9 @@ impl JobFiles {
             return refuse(StatusCode::SERVICE_UNAVAILABLE);
         };
         match wanted {
-            Wanted::Output { job, map, attempt, partition } => {
+            Wanted::Output { job, map, attempt, partitions } => {
                 let path = folder_of(&self.folder, &job).join(map_file_name(map, attempt));
-                answer_output(path, partition, permit).await
+                answer_output(path, partitions, permit).await
             }
             Wanted::Log { job, task, attempt } => {
                 answer_log(folder_of(&self.folder, &job), task, attempt).await
@@ -111,10 +113,10 @@ async fn answer_log(folder: PathBuf, task: TaskId, attempt: u32) -> Response<Bod
 
 async fn answer_output(
     path: PathBuf,
-    partition: u32,
+    partitions: RangeInclusive<u32>,
     permit: OwnedSemaphorePermit,
 ) -> Response<Body> {
-    let opened = tokio::task::spawn_blocking(move || open(&path, partition)).await;
+    let opened = tokio::task::spawn_blocking(move || open(&path, &partitions)).await;
     let (file, left) = match opened {
         Ok(Ok(Some(opened))) => opened,
         Ok(Ok(None)) => return refuse(StatusCode::NOT_FOUND),
@@ -155,17 +157,20 @@ impl Pieces {
     }
 }
 
-/// The file at a partition's section; `None` if there is no such file or partition.
-fn open(path: &std::path::Path, partition: u32) -> Result<Option<(File, u64)>, JobError> {
+/// The file at the sections of these partitions, and their bytes, which lie together; `None` if there is no such
+/// file, or partition.
+fn open(path: &Path, partitions: &RangeInclusive<u32>) -> Result<Option<(File, u64)>, JobError> {
     if !path.is_file() {
         return Ok(None);
     }
     let index = read_index(path)?;
-    let Some(section) = index.sections.get(partition as usize) else { return Ok(None) };
+    let (first, last) = (*partitions.start() as usize, *partitions.end() as usize);
+    let Some(sections) = index.sections.get(first..=last) else { return Ok(None) };
+    let Some(begin) = sections.first().map(|section| section.offset) else { return Ok(None) };
     let io = |error| JobError::io("open", path, error);
     let mut file = File::open(path).map_err(io)?;
-    file.seek(SeekFrom::Start(section.offset)).map_err(io)?;
-    Ok(Some((file, section.bytes)))
+    file.seek(SeekFrom::Start(begin)).map_err(io)?;
+    Ok(Some((file, sections.iter().map(|section| section.bytes).sum())))
 }
 
 fn parse(path: &str, query: &str) -> Option<Wanted> {
@@ -179,8 +184,10 @@ fn parse(path: &str, query: &str) -> Option<Wanted> {
     }
     match what {
         "map" if task.kind == TaskKind::Map => {
-            let partition = number(query.strip_prefix("partition=")?)?;
-            Some(Wanted::Output { job, map: task, attempt, partition })
+            let (first, last) = query.strip_prefix("partitions=")?.split_once('-')?;
+            let partitions = number(first)?..=number(last)?;
+            let is_some = !partitions.is_empty() && *partitions.end() < u32::MAX;
+            is_some.then_some(Wanted::Output { job, map: task, attempt, partitions })
         }
         "log" if query.is_empty() => Some(Wanted::Log { job, task, attempt }),
         _ => None,
@@ -205,25 +212,28 @@ mod tests {
     #[test]
     fn only_well_formed_names_are_looked_up() {
         let job: JobId = "ab-1".parse().unwrap();
-        let path = path_of(&job, TaskId::map(3), 2, 9);
+        let path = path_of(&job, TaskId::map(3), 2, 9..12);
         let (path, query) = path.split_once('?').unwrap();
         let (map, reduce) = (TaskId::map(3), TaskId::reduce(3));
-        let output = Wanted::Output { job: job.clone(), map, attempt: 2, partition: 9 };
+        let output = Wanted::Output { job: job.clone(), map, attempt: 2, partitions: 9..=11 };
         assert_eq!(parse(path, query), Some(output));
         let log = Wanted::Log { job, task: reduce, attempt: 2 };
         assert_eq!(parse("/jobs/v1/ab-1/log/r000003/2", ""), Some(log));
         for (path, query) in [
-            ("/jobs/v1/../map/m000003/2", "partition=9"),
-            ("/jobs/v1/%2e%2e/map/m000003/2", "partition=9"),
-            ("/jobs/v1/ab-1/map/r000003/2", "partition=9"),
-            ("/jobs/v1/ab-1/map/../2", "partition=9"),
-            ("/jobs/v1/ab-1/map/m000003/+2", "partition=9"),
-            ("/jobs/v1/ab-1/map/m000003/2/3", "partition=9"),
-            ("/jobs/v1/ab-1/map/m000003/2", "partition=-9"),
-            ("/jobs/v1/ab-1/map/m000003/2", "partition=99999999999"),
+            ("/jobs/v1/../map/m000003/2", "partitions=9-9"),
+            ("/jobs/v1/%2e%2e/map/m000003/2", "partitions=9-9"),
+            ("/jobs/v1/ab-1/map/r000003/2", "partitions=9-9"),
+            ("/jobs/v1/ab-1/map/../2", "partitions=9-9"),
+            ("/jobs/v1/ab-1/map/m000003/+2", "partitions=9-9"),
+            ("/jobs/v1/ab-1/map/m000003/2/3", "partitions=9-9"),
+            ("/jobs/v1/ab-1/map/m000003/2", "partitions=-9-9"),
+            ("/jobs/v1/ab-1/map/m000003/2", "partitions=9"),
+            ("/jobs/v1/ab-1/map/m000003/2", "partitions=9-8"),
+            ("/jobs/v1/ab-1/map/m000003/2", "partitions=9-4294967295"),
+            ("/jobs/v1/ab-1/map/m000003/2", "partitions=9-99999999999"),
             ("/jobs/v1/ab-1/map/m000003/2", ""),
-            ("/jobs/v1/", "partition=9"),
-            ("/jobs/v1/ab-1/log/r000003/2", "partition=9"),
+            ("/jobs/v1/", "partitions=9-9"),
+            ("/jobs/v1/ab-1/log/r000003/2", "partitions=9-9"),
             ("/jobs/v1/ab-1/log/../2", ""),
             ("/jobs/v1/ab-1/log/r000003/2/..", ""),
             ("/jobs/v1/ab-1/other/r000003/2", ""),

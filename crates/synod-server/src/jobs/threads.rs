@@ -22,6 +22,7 @@ use synod_jobs::commit::Manifest;
 use synod_jobs::{JobError, JobPlan, JobSpec, Jobs, PlannedJob, Progress, Stores, TaskLog};
 use tokio::sync::mpsc;
 
+use super::ahead::Ahead;
 use super::at_hand::AtHand;
 use super::fetch::HttpFetch;
 use super::moments::Moments;
@@ -167,6 +168,8 @@ pub(super) struct AttemptTask {
     pub work: Arc<WorkMeter>,
     /// The files that came with the job.
     pub at_hand: Option<Arc<AtHand>>,
+    /// What the worker has fetched of map outputs already.
+    pub ahead: Ahead,
     pub moments: Moments,
 }
 
@@ -225,7 +228,7 @@ impl AttemptTask {
             progress: &self.progress,
             work: &self.work,
         };
-        attempt.run_with(&self.jobs, &HttpFetch::default())
+        attempt.run_with(&self.jobs, &HttpFetch::new(self.ahead.clone()))
     }
 }
 

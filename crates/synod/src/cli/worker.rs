@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use synod::server::{WorkerOptions, WorkerReady, run_worker};
+use synod::server::{JobsOptions, WorkerOptions, WorkerReady, run_worker};
 
 use super::failure::Failure;
 use super::server::{start_log, stop_when_stdin_ends};
@@ -52,6 +52,11 @@ pub struct Worker {
     /// Whether jobs may run programs with its rights [default: only if it listens on loopback]
     #[arg(long, value_name = "BOOL")]
     job_commands: Option<bool>,
+    /// How much of the free disk each job may fill with what its reduces will want of maps on other machines,
+    /// fetched while maps run; 0 fetches nothing before it is needed
+    #[arg(long, value_name = "PERCENT", default_value_t = JobsOptions::default().ahead_percent)]
+    #[arg(value_parser = clap::value_parser!(u8).range(..=100))]
+    job_ahead_percent: u8,
     /// How long it goes on serving results when it is told to stop
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse::duration)]
     drain_limit: Duration,
@@ -84,6 +89,7 @@ impl Worker {
         options.drain_limit = self.drain_limit;
         options.jobs.slots = self.slots;
         options.jobs.commands = self.job_commands;
+        options.jobs.ahead_percent = self.job_ahead_percent;
         run_worker(options, |ready| print_ready(&ready))?;
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! one after the other, because a machine's speed drifts; what is compared and how durable each side is,
 //! docs/BENCHMARKS.md says.
 
+mod apart;
 mod kills;
 mod kv;
 pub mod mapreduce;
@@ -29,6 +30,7 @@ use serde_json::{Map, Value};
     cargo xtask bench kv --only synod --json FILE    Synod alone, figures to a file\n  \
     cargo xtask bench mapreduce                      jobs beside other engines, a few minutes\n  \
     cargo xtask bench kills --kill-at phases         the coordinator's node, in each phase\n  \
+    cargo xtask bench apart                          workers with a network between them, as root\n  \
     cargo xtask bench mapreduce --works sort --input-mb 1000 --runs 5 --python venv/bin/python")]
 pub struct Arguments {
     /// Which part; all if left out.
@@ -39,6 +41,8 @@ pub struct Arguments {
     mapreduce: mapreduce::JobOptions,
     #[command(flatten)]
     kills: kills::KillOptions,
+    #[command(flatten)]
+    apart: apart::ApartOptions,
     /// This program instead of building `synod` for release.
     #[arg(long, value_name = "PATH")]
     synod_bin: Option<PathBuf>,
@@ -58,6 +62,8 @@ enum What {
     Mapreduce,
     /// Jobs of which a worker or the coordinator is killed, beside themselves.
     Kills,
+    /// A sort by workers with a network between them; needs the right to make network namespaces.
+    Apart,
 }
 
 /// Measures, and prints the tables.
@@ -83,6 +89,16 @@ pub fn bench(arguments: &Arguments) -> Result<()> {
     }
     if wanted(What::Kills) {
         figures.insert("kills".into(), kills::run(&arguments.kills, &synod, &work)?);
+    }
+    match apart::impossible() {
+        Some(why) if arguments.what == Some(What::Apart) => bail!("machines apart: {why}"),
+        Some(why) if wanted(What::Apart) => {
+            println!("bench: machines apart are not measured: {why}")
+        }
+        None if wanted(What::Apart) => {
+            figures.insert("apart".into(), apart::run(&arguments.apart, &synod, &work)?);
+        }
+        _ => {}
     }
     if let Some(path) = &arguments.json {
         let text = serde_json::to_string_pretty(&Value::Object(figures))?;

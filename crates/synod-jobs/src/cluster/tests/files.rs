@@ -16,7 +16,7 @@ use crate::stores::Stores;
 use crate::task::{NoLog, TaskContext, TaskKind};
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 /// Fetches from folders instead of from workers.
@@ -271,6 +271,89 @@ fn an_output_on_the_same_machine_is_read_where_it_is_if_it_is_the_one_of_the_rec
     bytes[14] ^= 1;
     fs::write(&file, bytes).unwrap();
     match reduce(&there) {
+        Err(AttemptError::Unreadable(map, report)) => {
+            assert_eq!(map, TaskId::map(0));
+            assert!(report.message.contains("checksum"), "{}", report.message);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Has a file with what lies in an output from some offset on, and gives nothing else.
+struct Ahead<'a> {
+    file: &'a Path,
+    begin: u64,
+}
+
+impl Fetch for Ahead<'_> {
+    fn fetch(
+        &self,
+        job: &JobId,
+        partition: u32,
+        from: &MapLocation,
+        into: &mut dyn Write,
+    ) -> Result<(), FetchError> {
+        FromNowhere.fetch(job, partition, from, into)
+    }
+
+    fn ahead(
+        &self,
+        _: &JobId,
+        partition: u32,
+        from: &MapLocation,
+        _: &Progress,
+    ) -> Option<(PathBuf, Section)> {
+        let offset = from.section.offset.checked_sub(self.begin)?;
+        (partition == 1).then(|| (self.file.to_owned(), Section { offset, ..from.section }))
+    }
+}
+
+#[test]
+fn what_was_fetched_ahead_is_read_and_not_fetched_and_damage_to_it_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let words: Vec<String> = ('a'..='z').map(String::from).collect();
+    fs::write(path("in"), words.join("\n")).unwrap();
+    let spec = JobSpec { reduces: Some(3), ..JobSpec::new("wordcount", [path("in")], path("out")) };
+    let plan = plan_of(&spec);
+    let id: JobId = "01".parse().unwrap();
+    output::create(&spec.output, &id).unwrap();
+    fs::create_dir(path("theirs")).unwrap();
+    fs::create_dir(path("mine")).unwrap();
+    let map = attempt(&spec, &plan, TaskId::map(0), &path("theirs"), &[]).unwrap();
+    let bytes = fs::read(path("theirs/m000000-0.run")).unwrap();
+    let reduce = |partition: u32, fetch: &dyn Fetch| {
+        let there = MapLocation {
+            map: TaskId::map(0),
+            attempt: 0,
+            worker: "w2".parse().unwrap(),
+            address: Some("elsewhere".to_owned()),
+            file: None,
+            section: map.section(partition).unwrap(),
+            index_crc32c: map.index_crc32c(),
+        };
+        let task = TaskId::reduce(partition);
+        attempt_from(&spec, &plan, task, &path("mine"), std::slice::from_ref(&there), fetch)
+    };
+    let section = map.section(1).unwrap();
+    assert!(section.offset > 0 && section.pairs > 0, "a section that others stand around");
+    // The file begins with the section before it.
+    let begin = section.offset - map.section(0).unwrap().bytes;
+    fs::write(path("ahead"), &bytes[begin as usize..]).unwrap();
+    let ahead = Ahead { file: &path("ahead"), begin };
+    reduce(1, &ahead).unwrap();
+    let part = output::attempt_path(&spec.output, &id, TaskId::reduce(1), 0).join("part-00001");
+    let lines = fs::read_to_string(part).unwrap();
+    assert_eq!(lines.lines().count() as u64, section.pairs);
+    let asked = match reduce(2, &ahead) {
+        Err(AttemptError::Unreadable(_, report)) => report.message,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(asked, "asked for m000000");
+    let mut damaged = bytes[begin as usize..].to_vec();
+    damaged[(section.offset - begin) as usize + 14] ^= 1;
+    fs::write(path("ahead"), damaged).unwrap();
+    match reduce(1, &ahead) {
         Err(AttemptError::Unreadable(map, report)) => {
             assert_eq!(map, TaskId::map(0));
             assert!(report.message.contains("checksum"), "{}", report.message);

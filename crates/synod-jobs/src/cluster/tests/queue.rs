@@ -256,6 +256,45 @@ fn a_reduce_does_not_wait_for_a_machine_without_room_nor_longer_than_a_second() 
 }
 
 #[test]
+fn a_reduce_is_left_to_the_worker_whose_share_it_is_in_for_a_second_while_that_one_is_at_it() {
+    let started = || {
+        let mut desk = Desk::running(2, 4, 0);
+        for (number, host) in [(1, "a"), (2, "b")] {
+            let record = WorkerRecord { host: host.to_owned(), ..registration(number, BUILD) };
+            desk.register_as(number, record);
+        }
+        for number in [1, 2] {
+            let held = desk.claim(number).unwrap();
+            let made = Made { output: map_output(vec![(50, 5); 4]), ended_ms: 0, work: 1 };
+            let change =
+                worker::done(&held, &identity(number), &desk.job().tasks[&held.task], made);
+            assert!(desk.store.apply(change));
+        }
+        for reduce in [0, 1] {
+            assert_eq!(desk.claim(1).unwrap().task, TaskId::reduce(reduce));
+        }
+        desk
+    };
+    let mut desk = started();
+    assert!(desk.claim(1).is_none(), "worker 2 has room");
+    assert_eq!(desk.claim(2).unwrap().task, TaskId::reduce(2));
+    desk.now += Duration::from_millis(999);
+    assert!(desk.claim(1).is_none());
+    desk.now += Duration::from_millis(1);
+    assert_eq!(desk.claim(1).unwrap().task, TaskId::reduce(3));
+
+    // It has no room, but works on one: the next one is soon its turn.
+    let mut desk = started();
+    assert!(desk.claim(2).is_some());
+    assert!(desk.claim(1).is_none());
+
+    // It is busy with something else.
+    let mut desk = started();
+    occupy(&mut desk, 2);
+    assert_eq!(desk.claim(1).unwrap().task, TaskId::reduce(3));
+}
+
+#[test]
 fn what_a_worker_has_failed_waits_for_one_that_has_not() {
     let mut desk = Desk::running(1, 1, 2);
     let held = desk.claim(1).unwrap();

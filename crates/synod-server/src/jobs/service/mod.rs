@@ -4,10 +4,11 @@
 //! untouched. With the first job it takes a lease, registers, and stands for election; some seconds
 //! after the last one it leaves. Everything decided here comes from the view; after a change of its
 //! own the service waits until the view has it. Joining and leaving is in `membership.rs`, the
-//! coordinator's part in `coordinating.rs`, the worker's in `working.rs`, minding the next worker in
-//! `neighbour.rs`.
+//! coordinator's part in `coordinating.rs`, the worker's in `working.rs`, what it fetches before it needs it in
+//! `fetching_ahead.rs`, minding the next worker in `neighbour.rs`.
 
 mod coordinating;
+mod fetching_ahead;
 mod membership;
 mod neighbour;
 mod overseeing;
@@ -29,6 +30,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::ahead::Ahead;
 use super::at_hand::AtHand;
 use super::folders::{folder_of, keep_logs_only, remove_folder, strip_all};
 use super::host::build_of_this_program;
@@ -87,6 +89,9 @@ pub(crate) struct JobService<K: Kv> {
     at_hand: BTreeMap<JobId, Arc<AtHand>>,
     /// Jobs that this worker has nothing of but logs.
     logs: BTreeSet<JobId>,
+    /// What it has fetched of map outputs for reduces to come, and when it looked for more.
+    ahead: Ahead,
+    looked_ahead: Option<Instant>,
     /// What the coordinator does on the files of jobs, how much of that it has begun, and failed commits.
     working: BTreeMap<JobId, Working>,
     works_begun: u64,
@@ -145,6 +150,8 @@ impl<K: Kv> JobService<K> {
             folders: BTreeMap::new(),
             at_hand: BTreeMap::new(),
             logs: BTreeSet::new(),
+            ahead: Ahead::default(),
+            looked_ahead: None,
             working: BTreeMap::new(),
             works_begun: 0,
             stood_aside: None,
@@ -194,6 +201,7 @@ impl<K: Kv> JobService<K> {
             running.progress.cancel();
         }
         self.stop_work();
+        self.ahead.retain(|_| false);
         if let Some(member) = self.member.take() {
             // Others need not wait for the lease to end. If this takes long, they do.
             drop(tokio::time::timeout(LEAVE_TIMEOUT, member.session.close()).await);
@@ -338,6 +346,7 @@ impl<K: Kv> JobService<K> {
         self.coordinate().await;
         self.report_ended().await;
         self.mind_running().await;
+        self.look_ahead();
         self.claim().await;
     }
 
@@ -376,6 +385,7 @@ impl<K: Kv> JobService<K> {
         });
         let (jobs, folders) = (&self.view.jobs, &self.folders);
         self.at_hand.retain(|id, _| folders.contains_key(id));
+        self.ahead.retain(|id| active.contains(id));
         self.logs.retain(|id| {
             let known = jobs.contains_key(id);
             if !known && !folders.contains_key(id) {

@@ -179,7 +179,7 @@ impl<K: Kv> JobService<K> {
     }
 
     /// Where the outputs of a worker are for this one.
-    fn place_of(&self, worker: &WorkerId, job: &JobId) -> Place {
+    pub(super) fn place_of(&self, worker: &WorkerId, job: &JobId) -> Place {
         if *worker == self.id {
             return Place::default();
         }
@@ -204,6 +204,10 @@ impl<K: Kv> JobService<K> {
     }
 
     fn start(&mut self, held: Held) -> std::io::Result<()> {
+        if held.task.kind == TaskKind::Reduce {
+            // What is on its way it need not fetch itself.
+            self.fetch_ahead(&held.job);
+        }
         let Some(view) = self.view.jobs.get(&held.job) else { return Ok(()) };
         let Some(job) = &view.job else { return Ok(()) };
         let maps = match held.task.kind {
@@ -229,6 +233,7 @@ impl<K: Kv> JobService<K> {
             progress: progress.clone(),
             work: work.clone(),
             at_hand,
+            ahead: self.ahead.clone(),
             moments: self.facts.moments.clone(),
         };
         task.start(&self.pool, self.sender.clone())?;

@@ -39,6 +39,8 @@ pub struct Kind {
     pub moments: Moments,
     pub limits: Limits,
     pub lease_seconds: i64,
+    /// See [`JobsOptions::ahead_percent`].
+    pub ahead_percent: u8,
 }
 
 impl Default for Kind {
@@ -55,6 +57,7 @@ impl Default for Kind {
             moments: Moments::default(),
             limits,
             lease_seconds: 2,
+            ahead_percent: 10,
         }
     }
 }
@@ -140,6 +143,7 @@ impl Bench {
             lease_seconds: kind.lease_seconds,
             tell_interval: Duration::from_millis(50),
             limits: kind.limits,
+            ahead_percent: kind.ahead_percent,
             ..JobsOptions::default()
         };
         let (stop, stopped) = watch::channel(false);

@@ -1,5 +1,6 @@
 //! Jobs on workers of this process, with everything that can go wrong between them.
 
+mod ahead;
 mod bench;
 mod bounds;
 mod cable;

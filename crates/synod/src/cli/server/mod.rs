@@ -88,6 +88,10 @@ pub struct Flags {
     /// Whether jobs may run programs with its rights [default: only if it listens on loopback alone]
     #[arg(long, value_name = "BOOL")]
     job_commands: Option<bool>,
+    /// How much of the free disk each job may fill with what its reduces will want of maps on other machines,
+    /// fetched while maps run; 0 fetches nothing before it is needed [default: 10]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(..=100))]
+    job_ahead_percent: Option<u8>,
     /// Listen beyond loopback although nothing is encrypted and nobody is asked who they are
     #[arg(long)]
     insecure: bool,
@@ -196,6 +200,7 @@ impl Settings {
             jobs: flags.jobs.or(self.jobs),
             job_slots: flags.job_slots.or(self.job_slots),
             job_commands: flags.job_commands.or(self.job_commands),
+            job_ahead_percent: flags.job_ahead_percent.or(self.job_ahead_percent),
             insecure: Some(flags.insecure || self.insecure.unwrap_or(false)),
         }
     }
@@ -231,6 +236,12 @@ impl Settings {
         }
         options.jobs.slots = self.job_slots;
         options.jobs.commands = self.job_commands;
+        if let Some(percent) = self.job_ahead_percent {
+            if percent > 100 {
+                return Err(Failure::WrongUse("job_ahead_percent is more than 100".into()));
+            }
+            options.jobs.ahead_percent = percent;
+        }
         options.insecure = self.insecure.unwrap_or(false);
         Ok(options)
     }
@@ -271,6 +282,11 @@ mod tests {
         let jobs = options(file, flags).ok().unwrap();
         assert_eq!((jobs.enabled, jobs.slots, jobs.commands), (false, Some(3), Some(false)));
         assert!(options("job_slots = 0\n", Flags::default()).is_err());
+        let ahead =
+            |file: &str| options(file, Flags::default()).ok().map(|jobs| jobs.ahead_percent);
+        assert_eq!(ahead(""), Some(10));
+        assert_eq!(ahead("job_ahead_percent = 0\n"), Some(0));
+        assert_eq!(ahead("job_ahead_percent = 101\n"), None);
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub struct Settings {
     pub jobs: Option<bool>,
     pub job_slots: Option<u32>,
     pub job_commands: Option<bool>,
+    pub job_ahead_percent: Option<u8>,
     pub insecure: Option<bool>,
 }
 
