@@ -10,7 +10,7 @@ use crate::cluster::output;
 use crate::cluster::records::{
     AttemptFailure, BadRecord, Span, TaskOutput, UnreadableRecord, shortened,
 };
-use crate::cluster::shuffle::{Collected, Fetch, MapLocation, Shuffle, map_file_name};
+use crate::cluster::shuffle::{Collected, Culprit, Fetch, MapLocation, Shuffle, map_file_name};
 use crate::cluster::worker::{Held, Identity};
 use crate::commit::Naming;
 use crate::error::JobError;
@@ -105,6 +105,9 @@ pub enum AttemptError {
     Failed(JobError),
     /// A map output could not be read.
     Unreadable(TaskId, UnreadableRecord),
+    /// What was fetched ahead of a map output could not be read. The output may be good: the next attempt
+    /// here fetches it itself.
+    AheadUnreadable(TaskId),
 }
 
 impl From<JobError> for AttemptError {
@@ -268,7 +271,13 @@ impl Attempt<'_> {
         // Damage that only the merge has found is the map output's fault, too.
         match (reduced, blame.take()) {
             (Ok(output), _) => Ok(TaskOutput::Reduce(output)),
-            (Err(_), Some((map, report))) => Err(AttemptError::Unreadable(map, report)),
+            (Err(_), Some(Culprit::Output(map, report))) => {
+                Err(AttemptError::Unreadable(map, report))
+            }
+            (Err(_), Some(Culprit::Ahead(from))) => {
+                fetch.forget(self.job, &from);
+                Err(AttemptError::AheadUnreadable(from.map))
+            }
             (Err(error), None) => Err(error.into()),
         }
     }

@@ -4,10 +4,10 @@
 //! record, the task's record and the absence of a claim on that seat. The claim hangs on the worker's
 //! lease: if the worker is lost its tasks wait again without anybody's doing.
 //!
-//! The job with the highest priority goes first, of several the oldest; maps before reduces. Each worker begins
-//! with the reduces of its own share of the partitions, of which it has fetched much already. Those of others it
-//! leaves to them for a moment, unless it holds most of their input itself. What the coordinator has found to
-//! be slow is run a second time when nothing waits.
+//! The job with the highest priority goes first, of several the oldest; maps before reduces. Each worker
+//! begins with the reduces of its own share of the partitions, of which it has fetched much already. Those
+//! of others it leaves to them for a moment, unless it holds most of their input itself. What the
+//! coordinator has found to be slow is run a second time when nothing waits.
 
 use crate::cluster::change::Change;
 use crate::cluster::names::{JobId, JobKey, TaskId, TaskKind, WorkerId};
@@ -16,6 +16,7 @@ use crate::cluster::records::{
 };
 use crate::cluster::room::Room;
 use crate::cluster::seat::Seat;
+use crate::cluster::shares::Shares;
 use crate::cluster::view::{JobView, Stamped, View};
 use crate::cluster::worker::Identity;
 use crate::task::MAX_ATTEMPTS;
@@ -66,8 +67,8 @@ pub struct Asking<'a> {
     pub unix_ms: u64,
 }
 
-/// Chooses for one worker. It remembers since when no reduce of its share of a job is to be claimed, and since
-/// when a task is left to others.
+/// Chooses for one worker. It remembers since when no reduce of its share of a job is to be claimed, and
+/// since when a task is left to others.
 #[derive(Debug, Clone, Default)]
 pub struct Chooser {
     without_own_since: BTreeMap<JobId, Duration>,
@@ -106,7 +107,8 @@ impl Chooser {
             let task = match kind {
                 TaskKind::Map => first(queue_of_maps(view, job_view, ask.me)),
                 TaskKind::Reduce => {
-                    let share = view.share_of(job_view, &ask.me.id);
+                    let shares = room.shares(job_view);
+                    let share = shares.of(&ask.me.id);
                     let waiting = job_view.waiting(TaskKind::Reduce);
                     let (own, others) = waiting.partition(|task| share.contains(&task.number));
                     let own = first(own);
@@ -116,7 +118,11 @@ impl Chooser {
                     own.or_else(|| {
                         let since = *without_own_since.entry(id.clone()).or_insert(ask.now);
                         let waited = ask.now.saturating_sub(since);
-                        first(open_of_others(view, job_view, &room, others, waited, ask))
+                        let others = from_the_back(others, share.start);
+                        match waited < LOCALITY_PATIENCE {
+                            true => first(not_left(view, job_view, &room, &shares, others, ask)),
+                            false => first(others),
+                        }
                     })
                 }
             };
@@ -186,25 +192,31 @@ fn queue_of_maps(view: &View, job: &JobView, me: &Identity) -> Vec<TaskId> {
     queue
 }
 
-/// Of the reduces of others' shares those that may be taken now, from the back: their owners come to these last.
-/// `waited` is how long the worker has had none of its own. Of ten thousand only the first few are looked at
-/// closely.
-fn open_of_others(
+/// Reduces of others in the order in which a worker whose share begins here tries them: of the share before
+/// its own the last one first, as its owner comes to that last, and so on around. So everybody begins
+/// elsewhere.
+fn from_the_back(mut others: Vec<TaskId>, share_begins: u32) -> Vec<TaskId> {
+    let before = others.partition_point(|task| task.number < share_begins);
+    others[..before].reverse();
+    others[before..].reverse();
+    others
+}
+
+/// Of the first of these reduces those that need not be left to their owners: these do something else, or
+/// this worker holds most of their input.
+fn not_left(
     view: &View,
     job: &JobView,
     room: &Room<'_>,
+    shares: &Shares<'_>,
     others: Vec<TaskId>,
-    waited: Duration,
     ask: Asking<'_>,
 ) -> Vec<TaskId> {
-    let others = others.into_iter().rev();
-    let whereabouts = Whereabouts::of(view, job, &ask.mine.host);
-    let Some(whereabouts) = whereabouts.filter(|_| waited < LOCALITY_PATIENCE) else {
-        return others.collect();
-    };
-    let is_left = |partition| room.owner_is_at_it(job, partition);
-    let is_open = |task: &TaskId| whereabouts.has_most_of(task.number) || !is_left(task.number);
-    others.take(NEAR_LOOKS).filter(is_open).collect()
+    let Some(whereabouts) = Whereabouts::of(view, job, &ask.mine.host) else { return others };
+    let reducing = room.reducing(job);
+    let is_left = |partition| shares.owner(partition).is_some_and(|owner| reducing.contains(owner));
+    let is_open = |task: &TaskId| !is_left(task.number) || whereabouts.has_most_of(task.number);
+    others.into_iter().take(NEAR_LOOKS).filter(is_open).collect()
 }
 
 /// What every worker has failed comes last.

@@ -18,6 +18,7 @@ pub mod report;
 pub mod room;
 pub mod seat;
 pub mod sent;
+pub mod shares;
 pub mod shown;
 pub mod shuffle;
 pub mod view;

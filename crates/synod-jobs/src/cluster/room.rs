@@ -4,15 +4,12 @@
 //! shares the cores of its machine with all such workers there: each has its part of them, rounded up. More
 //! tasks than that only take caches from each other. The part is fixed as long as these workers are there:
 //! none has all outputs of a job, and when one dies the others need not hear of it to keep the cores busy.
-//!
-//! By the same room each worker has its share of a job's partitions, which it reduces first: so it can fetch
-//! what it will need of them while maps still run.
 
-use crate::cluster::names::{TaskId, TaskKind, WorkerId};
+use crate::cluster::names::{TaskKind, WorkerId};
 use crate::cluster::records::WorkerRecord;
+use crate::cluster::shares::Shares;
 use crate::cluster::view::{JobView, View};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 
 /// The room of all workers for tasks of one job.
 #[derive(Debug)]
@@ -51,31 +48,18 @@ impl<'v> Room<'v> {
         self.eligible.iter().copied().filter(|worker| self.left(worker) > 0)
     }
 
-    /// The partitions of the job, of so many, that a worker reduces first: neighbours in their order, as
-    /// many as it has of the room. Every partition is in the share of one worker, if there is any.
-    pub(super) fn share_of(&self, worker: &WorkerId, partitions: u32) -> Range<u32> {
-        let parts = || self.eligible.iter().map(|id| (*id, u64::from(self.part_of(id))));
-        let all: u64 = parts().map(|(_, part)| part).sum();
-        let before: u64 = parts().take_while(|(id, _)| *id < worker).map(|(_, part)| part).sum();
-        let end = before + u64::from(self.part_of(worker));
-        // No more than there are partitions.
-        let cut = |at: u64| (u64::from(partitions) * at / all.max(1)) as u32;
-        cut(before)..cut(end)
+    /// Who reduces which of the job's partitions first, by the tasks that each may run at a time.
+    pub(super) fn shares(&self, job: &JobView) -> Shares<'v> {
+        let partitions = job.job.as_ref().map_or(0, |job| job.record.totals.reduces);
+        Shares::new(self.eligible.iter().map(|id| (*id, self.part_of(id))), partitions)
     }
 
-    /// Whether the worker that has a partition in its share can be expected to reduce it soon: it works on
-    /// reduces of the job, or has room for them.
-    pub(super) fn owner_is_at_it(&self, job: &JobView, partition: u32) -> bool {
-        let partitions = job.job.as_ref().map_or(0, |job| job.record.totals.reduces);
-        let mut eligible = self.eligible.iter().copied();
-        let owner = eligible.find(|id| self.share_of(id, partitions).contains(&partition));
-        owner.is_some_and(|owner| {
-            let mut attempts = job.attempts();
-            let is_its_reduce =
-                |task: TaskId, worker: &WorkerId| task.kind == TaskKind::Reduce && worker == owner;
-            self.left(owner) > 0
-                || attempts.any(|(task, _, claim)| is_its_reduce(task, &claim.record.worker))
-        })
+    /// Workers that can be expected to reduce more of the job soon: they work on reduces of it, or have room
+    /// for them.
+    pub(super) fn reducing(&self, job: &'v JobView) -> BTreeSet<&'v WorkerId> {
+        let reduces = job.attempts().filter(|(task, ..)| task.kind == TaskKind::Reduce);
+        let working = reduces.map(|(_, _, claim)| &claim.record.worker);
+        working.chain(self.workers()).collect()
     }
 
     /// Tasks of the job that a worker may run at a time.

@@ -66,6 +66,11 @@ pub trait Fetch: Sync {
         let _ = (job, partition, from, progress);
         None
     }
+
+    /// What [`ahead`](Self::ahead) has given of this output cannot be read: it gives no more of it.
+    fn forget(&self, job: &JobId, from: &MapLocation) {
+        let _ = (job, from);
+    }
 }
 
 /// Why a section could not be had.
@@ -77,18 +82,27 @@ pub enum FetchError {
     Local(std::io::Error),
 }
 
-/// The map output that broke a merge, if one did.
+/// What broke a merge.
+#[derive(Debug, Clone)]
+pub(super) enum Culprit {
+    /// A map output.
+    Output(TaskId, UnreadableRecord),
+    /// What this worker had fetched of one ahead.
+    Ahead(MapLocation),
+}
+
+/// The culprit, if there is one.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Blame(Arc<Mutex<Option<(TaskId, UnreadableRecord)>>>);
+pub(super) struct Blame(Arc<Mutex<Option<Culprit>>>);
 
 impl Blame {
-    pub(super) fn take(&self) -> Option<(TaskId, UnreadableRecord)> {
+    pub(super) fn take(&self) -> Option<Culprit> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn put(&self, map: TaskId, report: UnreadableRecord) {
+    fn put(&self, culprit: impl FnOnce() -> Culprit) {
         // The first one: the others may follow from it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert((map, report));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(culprit);
     }
 }
 
@@ -125,7 +139,14 @@ impl Shuffle<'_> {
         for from in wanted() {
             self.progress.check_cancelled()?;
             let bytes = from.section.bytes;
-            let inner: Box<dyn RunSource> = if let Some((path, section)) = self.here(from, fetch) {
+            let mut is_ahead = false;
+            let inner: Box<dyn RunSource> = if let Some(path) = self.here(from) {
+                self.work.add(bytes);
+                Box::new(self.lazy(path, from.section, false))
+            } else if let Some((path, section)) =
+                fetch.ahead(self.job, self.partition, from, self.progress)
+            {
+                is_ahead = true;
                 self.work.add(bytes);
                 Box::new(self.lazy(path, section, false))
             } else if bytes <= room {
@@ -138,22 +159,18 @@ impl Shuffle<'_> {
                 Box::new(self.fetch_to_file(fetch, from)?)
             };
             let blame = blame.clone();
-            sources.push(Box::new(BlamedSource { inner, from: from.clone(), blame }));
+            sources.push(Box::new(BlamedSource { inner, from: from.clone(), is_ahead, blame }));
         }
         Ok(Collected { sources, blame })
     }
 
-    /// The file that a section can be read from where it is, and where in it.
-    fn here(&self, from: &MapLocation, fetch: &dyn Fetch) -> Option<(PathBuf, Section)> {
+    /// The file of an output that can be read where it is.
+    fn here(&self, from: &MapLocation) -> Option<PathBuf> {
         if from.address.is_none() {
-            return Some((self.folder.join(map_file_name(from.map, from.attempt)), from.section));
+            return Some(self.folder.join(map_file_name(from.map, from.attempt)));
         }
         // Another worker's: whatever is wrong with it there, asking that worker says what.
-        let is_it = |path: &PathBuf| is_run_file(path, from.index_crc32c).is_ok_and(|is| is);
-        match from.file.clone().filter(is_it) {
-            Some(path) => Some((path, from.section)),
-            None => fetch.ahead(self.job, self.partition, from, self.progress),
-        }
+        from.file.clone().filter(|path| is_run_file(path, from.index_crc32c).is_ok_and(|is| is))
     }
 
     fn lazy(&self, path: PathBuf, section: Section, own: bool) -> LazySection {
@@ -249,12 +266,16 @@ impl MapLocation {
 struct BlamedSource {
     inner: Box<dyn RunSource>,
     from: MapLocation,
+    is_ahead: bool,
     blame: Blame,
 }
 
 impl BlamedSource {
     fn blame(&self, error: &JobError) {
-        self.blame.put(self.from.map, self.from.report(&error.to_string()));
+        self.blame.put(|| match self.is_ahead {
+            true => Culprit::Ahead(self.from.clone()),
+            false => Culprit::Output(self.from.map, self.from.report(&error.to_string())),
+        });
     }
 }
 

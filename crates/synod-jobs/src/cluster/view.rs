@@ -10,12 +10,12 @@ use crate::cluster::records::{
 };
 use crate::cluster::report::JobReport;
 use crate::cluster::room::Room;
+use crate::cluster::shares::Shares;
 use crate::given_up::{GivenUp, kept};
 use crate::progress::{Phase, Snapshot};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use synod_base::Revision;
 use synod_state::kv::{Event, EventKind, KeyValue};
 
@@ -152,10 +152,9 @@ impl View {
         Room::of(self, job).workers().next().is_some()
     }
 
-    /// The partitions of a job that a worker reduces first, see `room.rs`.
-    pub fn share_of(&self, job: &JobView, worker: &WorkerId) -> Range<u32> {
-        let partitions = job.job.as_ref().map_or(0, |job| job.record.totals.reduces);
-        Room::of(self, job).share_of(worker, partitions)
+    /// Who reduces which of a job's partitions first.
+    pub fn shares(&self, job: &JobView) -> Shares<'_> {
+        Room::of(self, job).shares(job)
     }
 
     /// Workers that may take tasks of a job: the same program, not about to leave, and allowed to run what

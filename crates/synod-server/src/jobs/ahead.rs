@@ -1,11 +1,12 @@
 //! Fetches parts of map outputs ahead of the reduces that will want them, while maps still run.
 //!
-//! Of a map output on another machine the partitions that this worker reduces first come in one piece, into a
-//! file in the worker's folder for the job; they go with that folder. Nobody relies on it: what is not here
-//! the reduce fetches itself, and what cannot be had it finds out itself, and reports. So trouble here is
-//! not told to anybody, and not tried again. A few threads do it, no two of them at the same worker, and of
-//! the disk no more than the service allows is taken. From a worker that gives so fast that nobody would wait for
-//! it nothing more is fetched ahead: what that costs the maps is more than it saves the reduces. Which pieces
+//! Of a map output on another machine the partitions that this worker reduces first come in one piece, into
+//! a file in the worker's folder for the job; they go with that folder. Nobody relies on it: what is not
+//! here, or does not move, the reduce fetches itself, and what cannot be had it finds out itself, and
+//! reports. So trouble here is not told to anybody, and a worker that a piece could not be had from is asked
+//! for no more of that job. A few threads do it, no two of them at the same worker, and of the disk no more
+//! than the service allows is taken. From a worker that gives so fast that nobody would wait for it nothing
+//! more is fetched ahead, either: what that costs the maps is more than it saves the reduces. Which pieces
 //! are wanted the service knows (`service/fetching_ahead.rs`).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -14,7 +15,7 @@ use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,12 +28,14 @@ use super::serve::path_of;
 
 /// Threads that fetch ahead, at most.
 const THREADS: usize = 4;
-/// A piece of which fewer than so many bytes come in this time is given up: the reduces wait for it.
+/// A piece of which fewer than so many bytes come in this time is given up.
 const STEADY: (u64, Duration) = (64 << 10, Duration::from_secs(10));
-/// A worker that gives a piece of at least so many bytes at such a rate, bytes per second, is fast: more than a
-/// gigabit per second lets through.
+/// A worker that has given so many bytes at such a rate, bytes per second, is fast: more than a gigabit per
+/// second lets through.
 const FAST: (u64, f64) = (1 << 20, 2e8);
-/// How often one who waits for a piece sees whether it is still wanted.
+/// How long a reduce waits for a piece of which nothing comes.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often one who waits looks.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Neighbouring partitions of a map output.
@@ -47,6 +50,9 @@ pub(super) struct Piece {
     pub offset: u64,
     pub bytes: u64,
 }
+
+/// A map output, by task and attempt.
+type Output = (TaskId, u32);
 
 /// What a worker has fetched ahead, and what is on its way. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -73,19 +79,30 @@ struct State {
 #[derive(Debug)]
 struct OfJob {
     folder: PathBuf,
-    pieces: BTreeMap<(TaskId, u32), Found>,
+    /// Tells its files from those of another life of this worker, whose threads may not have ended yet.
+    life: u32,
+    pieces: BTreeMap<Output, Found>,
     /// What of the disk may still be taken.
     room_bytes: u64,
-    /// Workers that give fast.
-    fast: BTreeSet<String>,
+    /// What each worker has given, and in how many seconds.
+    given: BTreeMap<String, (u64, f64)>,
+    /// Workers that are asked for no more: they give fast, or not at all.
+    left_alone: BTreeSet<String>,
     /// The job is over, or the disk is in trouble.
     stopped: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
 enum Found {
-    Coming,
-    Here { partitions: Range<u32>, offset: u64 },
+    /// It is in the queue, or so many bytes of it have come.
+    Coming {
+        partitions: Range<u32>,
+        arrived: Arc<AtomicU64>,
+    },
+    Here {
+        partitions: Range<u32>,
+        offset: u64,
+    },
     Missing,
 }
 
@@ -95,16 +112,17 @@ struct Order {
     job: JobId,
     piece: Piece,
     path: PathBuf,
+    arrived: Arc<AtomicU64>,
     stopped: Arc<AtomicBool>,
 }
 
 impl Ahead {
-    /// Those of these map outputs, by task and attempt, that were not asked for yet.
+    /// Those of these map outputs that were not asked for yet.
     pub(super) fn unasked(
         &self,
         job: &JobId,
-        outputs: impl Iterator<Item = (TaskId, u32)>,
-    ) -> Vec<(TaskId, u32)> {
+        outputs: impl Iterator<Item = Output>,
+    ) -> Vec<Output> {
         let state = self.shared.state();
         let pieces = state.jobs.get(job).map(|of_job| &of_job.pieces);
         let is_asked = |output: &_| pieces.is_some_and(|pieces| pieces.contains_key(output));
@@ -125,21 +143,27 @@ impl Ahead {
         let State { jobs, queue, threads, .. } = &mut *state;
         let of_job = jobs.entry(job.clone()).or_insert_with(|| OfJob {
             folder: folder(),
+            life: fastrand::u32(..),
             pieces: BTreeMap::new(),
             room_bytes: room_bytes(),
-            fast: BTreeSet::new(),
+            given: BTreeMap::new(),
+            left_alone: BTreeSet::new(),
             stopped: Arc::default(),
         });
         for piece in pieces {
-            let key = (piece.map, piece.attempt);
-            let fits = piece.bytes <= of_job.room_bytes && !of_job.stopped.load(Relaxed);
-            let wanted = fits && !of_job.fast.contains(&piece.address);
-            of_job.pieces.insert(key, if wanted { Found::Coming } else { Found::Missing });
-            if wanted {
-                of_job.room_bytes -= piece.bytes;
-                let (path, stopped) = (of_job.path(key), Arc::clone(&of_job.stopped));
-                queue.push_back(Order { job: job.clone(), piece, path, stopped });
+            let output = (piece.map, piece.attempt);
+            let wanted = (1..=of_job.room_bytes).contains(&piece.bytes)
+                && !of_job.stopped.load(Relaxed)
+                && !of_job.left_alone.contains(&piece.address);
+            if !wanted {
+                of_job.pieces.insert(output, Found::Missing);
+                continue;
             }
+            of_job.room_bytes -= piece.bytes;
+            let (partitions, arrived) = (piece.partitions.clone(), Arc::<AtomicU64>::default());
+            of_job.pieces.insert(output, Found::Coming { partitions, arrived: arrived.clone() });
+            let (path, stopped) = (of_job.path(output), Arc::clone(&of_job.stopped));
+            queue.push_back(Order { job: job.clone(), piece, path, arrived, stopped });
         }
         let more = THREADS.min(queue.len()).saturating_sub(*threads);
         *threads += more;
@@ -155,15 +179,7 @@ impl Ahead {
             let fetched = fetched.unwrap_or_else(|_| {
                 Err(FetchError::Unreadable("it panicked; the log says where".to_owned()))
             });
-            let (least, rate) = FAST;
-            let bytes = order.piece.bytes;
-            let is_fast = bytes >= least
-                && bytes as f64 > rate * began.elapsed().as_secs_f64()
-                && fetched.is_ok();
-            if is_fast {
-                self.shared.is_fast(&order);
-            }
-            self.shared.ended(order, fetched);
+            self.shared.ended(order, fetched, began.elapsed());
         }
     }
 
@@ -174,15 +190,17 @@ impl Ahead {
     }
 
     /// A file with this partition of a map output, and the offset in the output at which the file begins.
-    /// Waits for one that is coming, unless the attempt is cancelled.
+    /// One that is in the queue goes to its front. Waits as long as it comes and the attempt goes on.
     pub(super) fn find(
         &self,
         job: &JobId,
-        output: (TaskId, u32),
+        output: Output,
         partition: u32,
         progress: &Progress,
     ) -> Option<(PathBuf, u64)> {
         let mut state = self.shared.state();
+        state.hurry(job, output);
+        let mut seen = (0, Instant::now());
         loop {
             let of_job = state.jobs.get(job)?;
             match of_job.pieces.get(&output)? {
@@ -191,13 +209,28 @@ impl Ahead {
                     return has_it.then(|| (of_job.path(output), *offset));
                 }
                 Found::Missing => return None,
-                Found::Coming if state.threads == 0 => return None,
-                Found::Coming if progress.check_cancelled().is_err() => return None,
-                Found::Coming => {
-                    let waited = self.shared.changed.wait_timeout(state, LOOK);
-                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                Found::Coming { partitions, arrived } => {
+                    let arrived = arrived.load(Relaxed);
+                    if arrived > seen.0 {
+                        seen = (arrived, Instant::now());
+                        progress.note_move();
+                    }
+                    let is_hopeless = state.threads == 0 || seen.1.elapsed() >= PATIENCE;
+                    let is_of_use = partitions.contains(&partition);
+                    if is_hopeless || !is_of_use || progress.check_cancelled().is_err() {
+                        return None;
+                    }
                 }
             }
+            let waited = self.shared.changed.wait_timeout(state, LOOK);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// What is here of a map output is of no use.
+    pub(super) fn forget(&self, job: &JobId, output: Output) {
+        if let Some(of_job) = self.shared.state().jobs.get_mut(job) {
+            of_job.pieces.insert(output, Found::Missing);
         }
     }
 
@@ -219,8 +252,45 @@ impl Ahead {
 }
 
 impl OfJob {
-    fn path(&self, (map, attempt): (TaskId, u32)) -> PathBuf {
-        self.folder.join(format!("ahead-{map}-{attempt}.run"))
+    fn path(&self, (map, attempt): Output) -> PathBuf {
+        self.folder.join(format!("ahead-{map}-{attempt}-{:08x}.run", self.life))
+    }
+
+    /// Notes what a worker has given in this time, and whether it is fast.
+    fn is_fast(&mut self, address: &str, bytes: u64, time: Duration) -> bool {
+        let (all_bytes, seconds) = self.given.entry(address.to_owned()).or_default();
+        *all_bytes += bytes;
+        *seconds += time.as_secs_f64();
+        let (least, rate) = FAST;
+        *all_bytes >= least && *all_bytes as f64 > rate * *seconds
+    }
+}
+
+impl State {
+    /// Moves an order to the front of the queue.
+    fn hurry(&mut self, job: &JobId, output: Output) {
+        let is_it =
+            |order: &Order| order.job == *job && (order.piece.map, order.piece.attempt) == output;
+        let at = self.queue.iter().position(is_it);
+        if let Some(order) = at.and_then(|at| self.queue.remove(at)) {
+            self.queue.push_front(order);
+        }
+    }
+
+    /// Asks a worker for no more of a job.
+    fn leave_alone(&mut self, job: &JobId, address: &str) {
+        let State { jobs, queue, .. } = self;
+        let Some(of_job) = jobs.get_mut(job) else { return };
+        of_job.left_alone.insert(address.to_owned());
+        queue.retain(|order| {
+            let is_its = order.job == *job && order.piece.address == address;
+            if is_its {
+                let Piece { map, attempt, bytes, .. } = order.piece;
+                of_job.pieces.insert((map, attempt), Found::Missing);
+                of_job.room_bytes += bytes;
+            }
+            !is_its
+        });
     }
 }
 
@@ -229,8 +299,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next order at a worker that nobody asks now. Without one the thread ends: who asks that worker goes
-    /// on with the next order there.
+    /// The next order at a worker that nobody asks now. Without one the thread ends: who asks that worker
+    /// goes on with the next order there.
     fn next(&self) -> Option<Order> {
         let mut state = self.state();
         let State { queue, asked, threads, .. } = &mut *state;
@@ -249,56 +319,46 @@ impl Shared {
         }
     }
 
-    /// Nothing more is fetched ahead from the giver of this piece.
-    fn is_fast(&self, Order { job, piece, .. }: &Order) {
-        let mut state = self.state();
-        let State { jobs, queue, .. } = &mut *state;
-        let Some(of_job) = jobs.get_mut(job) else { return };
-        of_job.fast.insert(piece.address.clone());
-        queue.retain(|order| {
-            let is_its = order.job == *job && order.piece.address == piece.address;
-            if is_its {
-                let Piece { map, attempt, bytes, .. } = order.piece;
-                of_job.pieces.insert((map, attempt), Found::Missing);
-                of_job.room_bytes += bytes;
-            }
-            !is_its
-        });
-    }
-
-    fn ended(&self, order: Order, fetched: Result<(), FetchError>) {
+    fn ended(&self, order: Order, fetched: Result<(), FetchError>, took: Duration) {
+        let Order { job, piece, path, .. } = &order;
         if fetched.is_err() {
             // It goes with the folder otherwise.
             let _ = fs::remove_file(order.coming());
         }
         let mut state = self.state();
-        let Order {
-            job, piece: Piece { map, attempt, address, partitions, offset, bytes }, ..
-        } = &order;
-        state.asked.remove(address);
-        let is_here = fetched.is_ok();
+        state.asked.remove(&piece.address);
+        let mut is_needed = false;
+        let mut leave_alone = false;
         if let Some(of_job) = state.jobs.get_mut(job) {
-            let (partitions, offset) = (partitions.clone(), *offset);
-            let here = Found::Here { partitions, offset };
-            of_job.pieces.insert((*map, *attempt), if is_here { here } else { Found::Missing });
-            if !is_here {
-                of_job.room_bytes += bytes;
+            is_needed = true;
+            let found = match &fetched {
+                Ok(()) => {
+                    leave_alone = of_job.is_fast(&piece.address, piece.bytes, took);
+                    Found::Here { partitions: piece.partitions.clone(), offset: piece.offset }
+                }
+                Err(FetchError::Unreadable(why)) => {
+                    tracing::debug!("jobs: {} gives nothing ahead: {why}", piece.address);
+                    leave_alone = true;
+                    Found::Missing
+                }
+                Err(FetchError::Local(error)) => {
+                    tracing::debug!("jobs: no more is fetched ahead for job {job}: {error}");
+                    of_job.stopped.store(true, Relaxed);
+                    Found::Missing
+                }
+            };
+            if matches!(found, Found::Missing) {
+                of_job.room_bytes += piece.bytes;
             }
-            if let Err(FetchError::Local(_)) = &fetched {
-                of_job.stopped.store(true, Relaxed);
-            }
+            of_job.pieces.insert((piece.map, piece.attempt), found);
         }
-        let is_needed = state.jobs.contains_key(job);
+        if leave_alone {
+            state.leave_alone(job, &piece.address);
+        }
         drop(state);
         self.changed.notify_all();
-        if let Err(FetchError::Unreadable(why)) = &fetched {
-            tracing::debug!("jobs: not fetched ahead, of task {map} of job {job}: {why}");
-        }
-        if let Err(FetchError::Local(error)) = &fetched {
-            tracing::debug!("jobs: no more is fetched ahead for job {job}: {error}");
-        }
-        if is_here && !is_needed {
-            let _ = fs::remove_file(&order.path);
+        if fetched.is_ok() && !is_needed {
+            let _ = fs::remove_file(path);
         }
     }
 }
@@ -316,8 +376,7 @@ impl Order {
         }
         let coming = self.coming();
         let file = BufWriter::new(File::create(&coming).map_err(FetchError::Local)?);
-        let (began, untold) = (Instant::now(), 0);
-        let mut arriving = Arriving { file, stopped: &self.stopped, began, untold };
+        let mut arriving = Arriving { file, order: self, since: None };
         let path = path_of(&self.job, *map, *attempt, partitions.clone());
         match connections.get(address, &path, *bytes, &mut arriving) {
             // Not the disk's fault.
@@ -336,26 +395,28 @@ impl Order {
 /// A piece on its way to its file. It breaks off when it is not wanted any more, or comes too slowly.
 struct Arriving<'a> {
     file: BufWriter<File>,
-    stopped: &'a AtomicBool,
-    /// Since when fewer bytes came than must come in that time, and how many.
-    began: Instant,
-    untold: u64,
+    order: &'a Order,
+    /// When it was seen to be steady, and how much had arrived then.
+    since: Option<(Instant, u64)>,
 }
 
 impl Write for Arriving<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Order { arrived, stopped, .. } = self.order;
         let (least, time) = STEADY;
-        if self.stopped.load(Relaxed) || self.untold < least && self.began.elapsed() > time {
+        let all = arrived.load(Relaxed);
+        let since = self.since.get_or_insert_with(|| (Instant::now(), all));
+        if all - since.1 >= least {
+            *since = (Instant::now(), all);
+        }
+        if stopped.load(Relaxed) || since.0.elapsed() > time {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
                 "too slow, or not wanted any more",
             ));
         }
         let written = self.file.write(bytes)?;
-        self.untold += written as u64;
-        if self.untold >= least {
-            (self.began, self.untold) = (Instant::now(), 0);
-        }
+        arrived.fetch_add(written as u64, Relaxed);
         Ok(written)
     }
 
@@ -441,7 +502,8 @@ mod tests {
         assert_eq!(find(&ahead, 1, 4), None, "this partition is not in it");
         assert_eq!(find(&ahead, 2, 2), None);
         telling.join().unwrap();
-        assert_eq!(names(&folder), ["ahead-m000001-0.run"]);
+        let names = names(&folder);
+        assert!(names.len() == 1 && names[0].starts_with("ahead-m000001-0-"), "{names:?}");
     }
 
     #[test]
@@ -489,23 +551,64 @@ mod tests {
         assert_eq!(find(&ahead, 2, 2), None, "it has failed once");
     }
 
+    /// Maps whose pieces are in the queue, in its order.
+    fn queued(ahead: &Ahead) -> Vec<u32> {
+        ahead.shared.state().queue.iter().map(|order| order.piece.map.number).collect()
+    }
+
     #[test]
-    fn from_a_worker_that_gives_fast_no_more_is_fetched_ahead() {
+    fn a_worker_that_gives_fast_or_not_at_all_is_asked_for_no_more_of_the_job() {
+        type End = (Result<(), FetchError>, Duration);
+        let slow = Duration::from_secs(1);
+        let ends: [(End, bool); 4] = [
+            ((Ok(()), slow), true),
+            ((Ok(()), Duration::from_millis(1)), false),
+            ((Err(FetchError::Unreadable("gone".to_owned())), slow), false),
+            ((Err(FetchError::Local(io::ErrorKind::StorageFull.into())), slow), true),
+        ];
+        for ((end, took), is_asked) in ends {
+            let (ahead, folder) = (Ahead::default(), TempDir::new().unwrap());
+            let fetch = |pieces: &[(u32, &str)], room: u64| {
+                let large = |(map, address)| Piece { bytes: 2 << 20, ..piece(map, address) };
+                let pieces = pieces.iter().copied().map(large).collect();
+                ahead.fetch(&job(), pieces, || folder.path().to_owned(), || room)
+            };
+            assert_eq!(fetch(&[(1, "it:1"), (2, "other:1"), (3, "it:1")], 7 << 20), 3);
+            let order = ahead.shared.next().unwrap();
+            ahead.shared.ended(order, end, took);
+            assert_eq!(queued(&ahead) == [2, 3], is_asked);
+            if is_asked {
+                continue;
+            }
+            assert_eq!(find(&ahead, 3, 2), None);
+            // What was set aside for it is there for others.
+            fetch(&[(4, "it:1"), (5, "other:1")], 0);
+            assert_eq!(queued(&ahead), [2, 5]);
+        }
+    }
+
+    #[test]
+    fn who_wants_a_piece_has_it_moved_to_the_front_and_waits_only_if_it_can_be_of_use() {
         let (ahead, folder) = (Ahead::default(), TempDir::new().unwrap());
-        let path = || folder.path().to_owned();
-        let pieces = ["fast:1", "slow:1", "fast:1"];
-        let pieces = (1..).zip(pieces).map(|(map, address)| piece(map, address)).collect();
-        assert_eq!(ahead.fetch(&job(), pieces, path, || 3 * BYTES), 3);
-        let fast = ahead.shared.next().unwrap();
-        ahead.shared.is_fast(&fast);
+        let pieces = (1..4).map(|map| piece(map, "it:1")).collect();
+        assert_eq!(ahead.fetch(&job(), pieces, || folder.path().to_owned(), || 100), 3);
+        assert_eq!(find(&ahead, 2, 4), None, "this partition will not be in it");
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| find(&ahead, 3, 2));
+            let began = Instant::now();
+            while queued(&ahead) != [3, 2, 1] {
+                assert!(began.elapsed() < Duration::from_secs(60));
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let order = ahead.shared.next().unwrap();
+            ahead.shared.ended(order, Ok(()), Duration::from_secs(1));
+            assert_eq!(waiting.join().unwrap().unwrap().1, 100);
+        });
+        // What turns out to be of no use is not given again.
+        ahead.forget(&job(), (TaskId::map(3), 0));
         assert_eq!(find(&ahead, 3, 2), None);
-        // What was set aside for it is there for others.
-        assert_eq!(ahead.fetch(&job(), vec![piece(4, "fast:1")], path, || 0), 0);
-        assert_eq!(ahead.fetch(&job(), vec![piece(5, "slow:1")], path, || 0), 0);
-        assert_eq!(find(&ahead, 4, 2), None);
-        let state = ahead.shared.state();
-        let queued: Vec<u32> = state.queue.iter().map(|order| order.piece.map.number).collect();
-        assert_eq!(queued, [2, 5]);
+        // Nothing comes of the others.
+        assert_eq!(find(&ahead, 1, 2), None);
     }
 
     #[test]

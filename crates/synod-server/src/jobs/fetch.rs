@@ -75,6 +75,10 @@ impl Fetch for HttpFetch {
         let offset = from.section.offset.checked_sub(begin)?;
         Some((path, Section { offset, ..from.section }))
     }
+
+    fn forget(&self, job: &JobId, from: &MapLocation) {
+        self.ahead.forget(job, (from.map, from.attempt));
+    }
 }
 
 impl Connections {

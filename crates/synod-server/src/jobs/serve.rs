@@ -1,5 +1,6 @@
-//! Serves the map outputs of this worker: `GET /jobs/v1/<job>/map/<task>/<attempt>?partitions=<first>-<last>`, and
-//! what its attempts have said: `GET /jobs/v1/<job>/log/<task>/<attempt>`.
+//! Serves the map outputs of this worker, and what its attempts have said:
+//! `GET /jobs/v1/<job>/map/<task>/<attempt>?partitions=<first>-<last>` and
+//! `GET /jobs/v1/<job>/log/<task>/<attempt>`.
 //!
 //! Job, task and attempt are names of ours or refused, so no path from outside reaches the file
 //! system. Files are read on blocking threads, a piece at a time: a slow reader holds no thread.
@@ -31,6 +32,8 @@ use super::task_log::read_log;
 const PREFIX: &str = "/jobs/v1/";
 /// Outputs that are read at once; more wait, then are told to come back.
 const MAX_READERS: usize = 64;
+/// Of many partitions at once, for which no reduce waits yet: they keep no reduce from its one.
+const MAX_AHEAD_READERS: usize = 32;
 /// How long they wait: less than the other side does.
 const READER_PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes read and sent at once.
@@ -47,6 +50,7 @@ pub(super) fn path_of(job: &JobId, map: TaskId, attempt: u32, partitions: Range<
 pub(crate) struct JobFiles {
     folder: Arc<PathBuf>,
     readers: Arc<Semaphore>,
+    ahead_readers: Arc<Semaphore>,
 }
 
 /// What a path names.
@@ -59,7 +63,9 @@ enum Wanted {
 impl JobFiles {
     /// Those in this folder, which holds a folder for each job.
     pub(crate) fn new(folder: PathBuf) -> Self {
-        JobFiles { folder: Arc::new(folder), readers: Arc::new(Semaphore::new(MAX_READERS)) }
+        let [readers, ahead_readers] =
+            [MAX_READERS, MAX_AHEAD_READERS].map(|most| Arc::new(Semaphore::new(most)));
+        JobFiles { folder: Arc::new(folder), readers, ahead_readers }
     }
 
     /// Whether a request is for here.
@@ -76,7 +82,13 @@ impl JobFiles {
         let Some(wanted) = parse(request.uri.path(), query) else {
             return refuse(StatusCode::BAD_REQUEST);
         };
-        let permit = tokio::time::timeout(READER_PATIENCE, self.readers.clone().acquire_owned());
+        let readers = match &wanted {
+            Wanted::Output { partitions, .. } if partitions.start() < partitions.end() => {
+                &self.ahead_readers
+            }
+            _ => &self.readers,
+        };
+        let permit = tokio::time::timeout(READER_PATIENCE, readers.clone().acquire_owned());
         let Ok(Ok(permit)) = permit.await else {
             return refuse(StatusCode::SERVICE_UNAVAILABLE);
         };
@@ -157,8 +169,8 @@ impl Pieces {
     }
 }
 
-/// The file at the sections of these partitions, and their bytes, which lie together; `None` if there is no such
-/// file, or partition.
+/// The file at the sections of these partitions, and their bytes, which lie together; `None` if there is no
+/// such file, or partition.
 fn open(path: &Path, partitions: &RangeInclusive<u32>) -> Result<Option<(File, u64)>, JobError> {
     if !path.is_file() {
         return Ok(None);

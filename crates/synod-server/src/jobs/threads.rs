@@ -205,6 +205,10 @@ impl AttemptTask {
                 let why = format!("the output of task {map} is unreadable: {}", report.message);
                 log.line(why.as_bytes());
             }
+            Err(AttemptError::AheadUnreadable(map)) => {
+                let why = format!("what was fetched of task {map} ahead is unreadable: once more");
+                log.line(why.as_bytes());
+            }
         }
         result
     }

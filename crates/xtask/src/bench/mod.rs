@@ -30,7 +30,7 @@ use serde_json::{Map, Value};
     cargo xtask bench kv --only synod --json FILE    Synod alone, figures to a file\n  \
     cargo xtask bench mapreduce                      jobs beside other engines, a few minutes\n  \
     cargo xtask bench kills --kill-at phases         the coordinator's node, in each phase\n  \
-    cargo xtask bench apart                          workers with a network between them, as root\n  \
+    cargo xtask bench apart                          a network between workers, as root\n  \
     cargo xtask bench mapreduce --works sort --input-mb 1000 --runs 5 --python venv/bin/python")]
 pub struct Arguments {
     /// Which part; all if left out.

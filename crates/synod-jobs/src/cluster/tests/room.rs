@@ -1,7 +1,8 @@
 //! Workers of one machine, and its cores.
 
 use super::*;
-use crate::cluster::room::{Room, slots_together};
+use crate::cluster::room::slots_together;
+use crate::cluster::shares::Shares;
 use std::ops::Range;
 
 const CORES: u32 = 2;
@@ -84,35 +85,51 @@ fn a_record_of_an_older_program_has_slots_of_its_own() {
     assert!(!decode::<WorkerRecord>(old.as_bytes()).unwrap().shares_cores);
 }
 
-/// The shares of these workers of so many partitions.
-fn shares(desk: &Desk, workers: &[i64], partitions: u32) -> Vec<Range<u32>> {
-    let room = Room::of(&desk.store.view, desk.job());
-    workers.iter().map(|number| room.share_of(&identity(*number).id, partitions)).collect()
+/// The shares of these workers, of six partitions.
+fn shares(desk: &Desk, workers: &[i64]) -> Vec<Range<u32>> {
+    let shares = desk.store.view.shares(desk.job());
+    workers.iter().map(|number| shares.of(&identity(*number).id)).collect()
 }
 
 #[test]
-fn every_partition_is_in_the_share_of_one_worker_and_who_has_more_room_has_more() {
-    let mut desk = desk(&["a", "b", "c"]);
-    assert_eq!(shares(&desk, &[1, 2, 3], 6), [0..2, 2..4, 4..6]);
-    assert_eq!(shares(&desk, &[1, 2, 3], 1), [0..0, 0..0, 0..1]);
-    let large = WorkerRecord { slots: 6, shares_cores: false, ..sharing(2, "b") };
-    desk.register_as(2, large);
-    assert_eq!(shares(&desk, &[1, 2, 3], 10), [0..2, 2..8, 8..10]);
-    for partitions in [0, 1, 2, 3, 7, 10_000, u32::MAX] {
-        let shares = shares(&desk, &[1, 2, 3], partitions);
-        let mut end = 0;
-        for share in shares {
-            assert_eq!(share.start, end);
-            end = share.end;
-        }
-        assert_eq!(end, partitions);
+fn who_has_more_room_has_more_of_the_partitions_and_who_takes_no_tasks_has_none() {
+    let mut desk = Desk::running(20, 6, 3);
+    for (number, host) in (1..).zip(["a", "b", "c"]) {
+        desk.register_as(number, sharing(number, host));
     }
-    // Who takes no tasks of the job has no share, and the others have all of it.
+    assert_eq!(shares(&desk, &[1, 2, 3]), [0..2, 2..4, 4..6]);
+    desk.register_as(2, WorkerRecord { slots: 8, ..sharing(2, "b") });
+    assert_eq!(shares(&desk, &[1, 2, 3]), [0..1, 1..5, 5..6]);
     desk.register_as(1, WorkerRecord { draining: true, ..sharing(1, "a") });
-    assert_eq!(shares(&desk, &[1, 2, 3], 8), [0..0, 0..6, 6..8]);
+    assert_eq!(shares(&desk, &[1, 2, 3]), [0..0, 0..4, 4..6]);
     desk.register_as(3, WorkerRecord { build: "other".to_owned(), ..sharing(3, "c") });
-    assert_eq!(shares(&desk, &[2, 3], 8)[0], 0..8);
-    assert!(shares(&desk, &[3], 8)[0].is_empty());
+    assert_eq!(shares(&desk, &[1, 2, 3]), [0..0, 0..6, 0..0]);
+}
+
+#[test]
+fn every_partition_is_in_the_share_of_one_worker() {
+    let workers: Vec<_> = (1..=4).map(|number| identity(number).id).collect();
+    for weights in [[1, 1, 1, 1], [0, 1, 0, 0], [5, 0, 1, 3], [u32::MAX; 4]] {
+        for partitions in [0, 1, 2, 3, 7, 10_000, u32::MAX] {
+            let shares = Shares::new(workers.iter().zip(weights), partitions);
+            let mut end = 0;
+            for worker in &workers {
+                let share = shares.of(worker);
+                assert_eq!(share.start, end);
+                end = share.end;
+                for partition in [share.start, share.end.saturating_sub(1)] {
+                    if share.contains(&partition) {
+                        assert_eq!(shares.owner(partition), Some(worker));
+                    }
+                }
+            }
+            assert_eq!(end, partitions);
+            assert_eq!(shares.owner(partitions), None);
+        }
+    }
+    let nobody = Shares::new(workers.iter().map(|worker| (worker, 0)), 5);
+    assert_eq!((nobody.of(&workers[0]), nobody.owner(2)), (0..0, None));
+    assert!(Shares::new(workers.iter().take(1).zip([1]), 5).of(&workers[1]).is_empty());
 }
 
 #[test]
@@ -125,6 +142,6 @@ fn a_worker_begins_with_its_share_and_comes_to_those_of_others_from_behind() {
         assert!(desk.finish(number, &held));
     }
     let mut reduces = |number: i64| desk.claim(number).map(|held| held.task.number);
-    assert_eq!([1, 2, 1, 2].map(&mut reduces), [Some(0), Some(3), Some(1), Some(4)]);
-    assert_eq!([1, 1, 1].map(&mut reduces), [Some(2), Some(5), None]);
+    assert_eq!([1, 2, 2, 2].map(&mut reduces), [Some(0), Some(3), Some(4), Some(5)]);
+    assert_eq!([2, 1, 1].map(&mut reduces), [Some(2), Some(1), None]);
 }

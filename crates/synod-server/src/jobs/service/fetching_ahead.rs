@@ -1,6 +1,6 @@
 //! What a worker fetches of map outputs before its reduces need it: its share of the partitions, of each map
-//! as soon as that is done. How is in `jobs/ahead.rs`; that each worker begins with its share, in `claim.rs` of
-//! `synod-jobs`.
+//! as soon as that is done. How is in `jobs/ahead.rs`; that each worker begins with its share, in `claim.rs`
+//! of `synod-jobs`.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use synod_client::Kv;
 use synod_jobs::cluster::records::TaskOutput;
 use synod_jobs::cluster::view::JobView;
-use synod_jobs::cluster::{JobId, JobState, TaskId, TaskKind};
+use synod_jobs::cluster::{JobId, JobState, TaskId, TaskKind, WorkerId};
 use tokio::time::Instant;
 
 use super::JobService;
@@ -66,7 +66,7 @@ impl<K: Kv> JobService<K> {
     /// What was not asked for yet of the outputs of other machines, in the order of the maps.
     fn pieces_of(&self, id: &JobId) -> Option<Vec<Piece>> {
         let job = self.view.jobs.get(id)?;
-        let partitions = still_to_reduce(job, self.view.share_of(job, &self.id))?;
+        let partitions = still_to_reduce(job, self.view.shares(job).of(&self.id), &self.id)?;
         let mut pieces = Vec::new();
         for (worker, maps) in job.outputs() {
             let place = self.place_of(worker, id);
@@ -88,21 +88,23 @@ impl<K: Kv> JobService<K> {
     }
 }
 
-/// The part of a share from its first partition that is not reduced to its last.
-fn still_to_reduce(job: &JobView, share: Range<u32>) -> Option<Range<u32>> {
-    let is_open = |partition: &u32| {
-        let task = job.tasks.get(&TaskId::reduce(*partition));
-        task.is_some_and(|task| task.record.done.is_none())
+/// The part of a worker's share from its first partition that it may have to reduce to its last.
+fn still_to_reduce(job: &JobView, share: Range<u32>, me: &WorkerId) -> Option<Range<u32>> {
+    let is_mine = |partition: &u32| {
+        let task = TaskId::reduce(*partition);
+        let record = job.tasks.get(&task).map(|task| &task.record);
+        let is_open = record.is_some_and(|task| task.done.is_none() && task.given_up.is_none());
+        let claim = job.claims.get(&task).map(|claim| &claim.record.worker);
+        is_open && claim.is_none_or(|worker| worker == me)
     };
-    let first = share.clone().find(is_open)?;
-    let last = share.rev().find(is_open)?;
+    let first = share.clone().find(is_mine)?;
+    let last = share.rev().find(is_mine)?;
     Some(first..last + 1)
 }
 
-/// Where these partitions begin in a map output, and their bytes; `None` if there is nothing in them.
+/// Where these partitions begin in a map output, and their bytes.
 fn place_in(output: &TaskOutput, partitions: &Range<u32>) -> Option<(u64, u64)> {
     let offset = output.section(partitions.start)?.offset;
     let last = output.section(partitions.end - 1)?;
-    let bytes = last.offset + last.bytes - offset;
-    (bytes > 0).then_some((offset, bytes))
+    Some((offset, last.offset + last.bytes - offset))
 }

@@ -1,11 +1,11 @@
 //! The service of one node: follows the records, and acts on them as worker and, if elected, as coordinator.
 //!
-//! While there is no job the node only watches: it writes nothing, so an unused cluster stays
-//! untouched. With the first job it takes a lease, registers, and stands for election; some seconds
-//! after the last one it leaves. Everything decided here comes from the view; after a change of its
-//! own the service waits until the view has it. Joining and leaving is in `membership.rs`, the
-//! coordinator's part in `coordinating.rs`, the worker's in `working.rs`, what it fetches before it needs it in
-//! `fetching_ahead.rs`, minding the next worker in `neighbour.rs`.
+//! While there is no job the node only watches: it writes nothing, so an unused cluster stays untouched.
+//! With the first job it takes a lease, registers, and stands for election; some seconds after the last one
+//! it leaves. Everything decided here comes from the view; after a change of its own the service waits until
+//! the view has it. Joining and leaving is in `membership.rs`, the coordinator's part in `coordinating.rs`,
+//! the worker's in `working.rs`, what it fetches before it needs it in `fetching_ahead.rs`, minding the next
+//! worker in `neighbour.rs`.
 
 mod coordinating;
 mod fetching_ahead;
@@ -371,6 +371,8 @@ impl<K: Kv> JobService<K> {
     /// Removes what was kept for jobs that need it no longer.
     fn forget_old_jobs(&mut self) {
         let active: BTreeSet<JobId> = self.view.active().map(|(id, ..)| id.clone()).collect();
+        // Before their folders go.
+        self.ahead.retain(|id| active.contains(id));
         self.warned.retain(|id| active.contains(id));
         self.plans.retain(|id, _| active.contains(id));
         let busy: BTreeSet<&JobId> = self.running.keys().map(|(id, _)| id).collect();
@@ -385,7 +387,6 @@ impl<K: Kv> JobService<K> {
         });
         let (jobs, folders) = (&self.view.jobs, &self.folders);
         self.at_hand.retain(|id, _| folders.contains_key(id));
-        self.ahead.retain(|id| active.contains(id));
         self.logs.retain(|id| {
             let known = jobs.contains_key(id);
             if !known && !folders.contains_key(id) {

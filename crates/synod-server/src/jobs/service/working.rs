@@ -80,6 +80,13 @@ impl<K: Kv> JobService<K> {
                 worker::done(held, me, now, Made { output, ended_ms, work })
             }
             Err(AttemptError::Failed(JobError::Cancelled)) => worker::given_back(held, now),
+            Err(AttemptError::AheadUnreadable(map)) => {
+                let job = &held.job;
+                tracing::warn!(
+                    "jobs: what was fetched ahead of task {map} of job {job} is unreadable"
+                );
+                worker::given_back(held, now)
+            }
             Err(AttemptError::Failed(error)) => {
                 let Held { job, task, .. } = held;
                 tracing::warn!("jobs: task {task} of job {job} failed: {error}");

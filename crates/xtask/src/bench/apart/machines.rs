@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
@@ -14,10 +14,6 @@ use crate::bench::workplace::{Workplace, installed};
 /// The nodes' numbers, and the client's.
 const NODES: [usize; 3] = [1, 2, 3];
 const CLIENT: usize = 4;
-/// How often a namespace that still has processes in it is asked to go, and how long apart.
-const TRIES: u32 = 50;
-const PAUSE: Duration = Duration::from_millis(100);
-
 /// Why there can be no such machines here, if there can be none.
 pub fn impossible() -> Option<&'static str> {
     if installed("ip").is_none() || installed("tc").is_none() {
@@ -139,17 +135,9 @@ impl Network {
 impl Drop for Network {
     fn drop(&mut self) {
         for number in NODES.into_iter().chain([CLIENT]) {
-            let space = self.space(number);
-            // The link goes with the namespace, as soon as the processes in it are gone.
-            drop(ip(&["netns", "del", &space]));
-            let link = format!("{}{number}", self.name);
-            let is_there = || Path::new("/sys/class/net").join(&link).exists();
-            for _ in 0..TRIES {
-                if !is_there() {
-                    break;
-                }
-                std::thread::sleep(PAUSE);
-            }
+            // A namespace that still has dying processes in it goes later, and takes nothing along by then.
+            drop(ip(&["link", "del", &format!("{}{number}", self.name)]));
+            drop(ip(&["netns", "del", &self.space(number)]));
         }
         drop(ip(&["link", "del", &self.bridge()]));
     }

@@ -24,7 +24,8 @@ pub use self::machines::impossible;
 #[derive(clap::Args)]
 pub struct ApartOptions {
     /// Size of what is sorted, in millions of bytes.
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(10..=100_000))]
+    #[arg(long, default_value_t = 1_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(10..=100_000))]
     apart_input_mb: u64,
     /// Pairs of runs per rate.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
