@@ -62,6 +62,16 @@ fn pieces(bench: &Bench, number: usize) -> usize {
     files.map(name).filter(|name| name.starts_with("ahead-") && name.ends_with(".run")).count()
 }
 
+async fn a_reduce_at_each(bench: &Bench, id: &JobId) {
+    bench
+        .wait("a reduce at each worker", |view| {
+            let reduces = view.jobs.get(id)?.attempts();
+            let reduces = reduces.filter(|(task, ..)| task.kind == TaskKind::Reduce);
+            (reduces.count() == 3).then_some(())
+        })
+        .await;
+}
+
 async fn until(what: &str, is_so: impl Fn() -> bool) {
     let began = Instant::now();
     while !is_so() {
@@ -93,13 +103,7 @@ async fn cut_off_before_the_last_map(ahead_percent: u8) -> JobReport {
         worker.cable.damage(Damage::Refuse);
     }
     first_map.open();
-    bench
-        .wait("a reduce at each worker", |view| {
-            let reduces = view.jobs.get(&id)?.attempts();
-            let reduces = reduces.filter(|(task, ..)| task.kind == TaskKind::Reduce);
-            (reduces.count() == 3).then_some(())
-        })
-        .await;
+    a_reduce_at_each(&bench, &id).await;
     reduces.open();
     bench.finish(&id).await.unwrap();
     assert!(parts(&bench.path("out")) == parts(&bench.path("local")));
@@ -121,13 +125,7 @@ async fn a_piece_that_breaks_off_or_has_a_turned_bit_changes_no_byte() {
     for damage in [Damage::Refuse, Damage::CutAfter(50), Damage::Flip(20), Damage::Flip(300)] {
         let Three { bench, id, first_map, reduces } = three(10, damage).await;
         first_map.open();
-        bench
-            .wait("a reduce at each worker", |view| {
-                let reduces = view.jobs.get(&id)?.attempts();
-                let reduces = reduces.filter(|(task, ..)| task.kind == TaskKind::Reduce);
-                (reduces.count() == 3).then_some(())
-            })
-            .await;
+        a_reduce_at_each(&bench, &id).await;
         let harmed = || bench.workers.iter().map(|worker| worker.cable.harmed()).sum::<u64>();
         let came = || (0..3).any(|number| pieces(&bench, number) > 0);
         match damage {

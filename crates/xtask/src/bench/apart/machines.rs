@@ -14,6 +14,7 @@ use crate::bench::workplace::{Workplace, installed};
 /// The nodes' numbers, and the client's.
 const NODES: [usize; 3] = [1, 2, 3];
 const CLIENT: usize = 4;
+
 /// Why there can be no such machines here, if there can be none.
 pub fn impossible() -> Option<&'static str> {
     if installed("ip").is_none() || installed("tc").is_none() {
