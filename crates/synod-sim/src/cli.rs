@@ -1,6 +1,12 @@
 //! `cargo xtask sim`: runs seeds, prints what broke and how to see it again, and one summary line.
+//!
+//! A seed runs on one thread and shares nothing with others, so each processor runs one at a time; what is
+//! printed comes in the order of the seeds.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc;
+use std::thread;
 
 use crate::history::Violation;
 use crate::run::{Kind, Report, run};
@@ -39,8 +45,7 @@ pub fn run_seeds(args: &SimArgs) -> i32 {
     if !is_deterministic(args.kind, args.first) {
         violations += 1;
     }
-    for seed in args.first..args.first + args.seeds {
-        let report = run_or_panic(args.kind, seed);
+    in_order(args, |report| {
         simulated += report.simulated as f64 / HOUR;
         for (name, count) in &report.counters {
             *counters.entry(name).or_default() += count;
@@ -48,10 +53,8 @@ pub fn run_seeds(args: &SimArgs) -> i32 {
         violations += report.violations.len();
         show(args, &report);
         seeds += 1;
-        if args.until_failure && violations > 0 {
-            break;
-        }
-    }
+        !(args.until_failure && violations > 0)
+    });
     if seeds >= ENOUGH_FOR_ALL {
         for (name, _) in counters.iter().filter(|(_, count)| **count == 0) {
             println!("sim: in {seeds} seeds there was not one {name}: nothing was learnt about it");
@@ -64,6 +67,41 @@ pub fn run_seeds(args: &SimArgs) -> i32 {
         counters.join(" ")
     );
     i32::from(violations > 0)
+}
+
+/// Runs the seeds, as many at a time as there are processors, and tells of each in their order until the
+/// answer is that no more are wanted.
+fn in_order(args: &SimArgs, mut tell: impl FnMut(Report) -> bool) {
+    let SimArgs { kind, first, seeds, .. } = *args;
+    let next = AtomicU64::new(first);
+    let threads = thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
+    thread::scope(|scope| {
+        let (ended, reports) = mpsc::channel();
+        for _ in 0..threads.min(seeds) {
+            let (next, ended) = (&next, ended.clone());
+            scope.spawn(move || {
+                let seeds =
+                    || Some(next.fetch_add(1, Relaxed)).filter(|seed| *seed < first + seeds);
+                while let Some(seed) = seeds() {
+                    if ended.send(run_or_panic(kind, seed)).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(ended);
+        let mut early = BTreeMap::new();
+        let mut due = first;
+        for report in reports {
+            early.insert(report.seed, report);
+            while let Some(report) = early.remove(&due) {
+                if !tell(report) {
+                    return;
+                }
+                due += 1;
+            }
+        }
+    });
 }
 
 /// Runs a seed; a panic in it is a broken promise, as any other, and does not end the seeds after it.
@@ -79,7 +117,10 @@ fn run_or_panic(kind: Kind, seed: u64) -> Report {
 
 /// Runs one seed twice: every event at the same time, in the same order, or nothing here is worth much.
 fn is_deterministic(kind: Kind, seed: u64) -> bool {
-    let (first, second) = (run_or_panic(kind, seed), run_or_panic(kind, seed));
+    let (first, second) = thread::scope(|scope| {
+        let first = scope.spawn(|| run_or_panic(kind, seed));
+        (run_or_panic(kind, seed), first.join().expect("a panic is a report"))
+    });
     let same = first.trace == second.trace && first.counters == second.counters;
     if same {
         println!("sim: seed {seed} twice: same trace {:08x}", first.trace);
