@@ -15,6 +15,7 @@ mod patch;
 mod simulator;
 mod switch;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -109,10 +110,13 @@ fn cargo(copy: &Path, bug: Option<&str>) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // Our own target folder: the dependencies are built already. Our crates are told apart by a feature.
     cargo.current_dir(copy).env("CARGO_TARGET_DIR", target_folder());
+    switch::turn(&mut cargo, bug);
     // It is built for a few short runs: less of the compiler's time for our crates, with the same
     // dependencies.
-    cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
-    switch::turn(&mut cargo, bug);
+    for own in fs::read_dir(copy.join("crates")).into_iter().flatten().flatten() {
+        let own = own.file_name().to_string_lossy().into_owned();
+        cargo.arg("--config").arg(format!("profile.release.package.{own}.opt-level=1"));
+    }
     cargo
 }
 
