@@ -2,18 +2,20 @@
 //!
 //! With a combiner pairs go to the combine table, unless the table turns out to absorb less than a
 //! fifth of them: then they are appended like those of a job without one. When a buffer reaches
-//! the task's share of the memory it is sorted and becomes a run. A failure to keep a run is
-//! remembered and ends the task after the current block. Without reduce tasks pairs are not kept at
-//! all: the job writes them to a part file as they come.
+//! the task's share of the memory it is sorted and becomes a run, and is combined then if the job combines
+//! whole runs (`combine.rs`). A failure to keep a run is remembered and ends the task after the current
+//! block. Without reduce tasks pairs are not kept at all: the job writes them to a part file as they come.
 
 use crate::buffer::pairs::Pairs;
 use crate::buffer::table::{CombineTable, Upsert};
+use crate::combine::{Sources, combine_runs};
 use crate::counters::Counters;
 use crate::error::JobError;
 use crate::hash::{Head, head_of, head_within};
 use crate::job::Job;
+use crate::local::fan_in;
 use crate::progress::Progress;
-use crate::reduce_input::ReduceInput;
+use crate::run::RunSource;
 use crate::run::memory::MemoryRun;
 use crate::run::record;
 use crate::run::store::{Run, RunStore};
@@ -27,6 +29,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// Pairs that a table must have seen before it is judged.
 const BYPASS_AFTER_PAIRS: u64 = 1 << 16;
+
+/// So many runs are worth another pass of the combiner, as in Hadoop (`combine.minspills`).
+const AGAIN_FROM_RUNS: usize = 3;
 
 const ONE_LENGTH: &str = "every value of a job with a combiner has its length";
 
@@ -79,7 +84,7 @@ enum Mode {
 const SAMPLED_KEY_BYTES: usize = 256;
 
 impl<'t, J: Job> Emitter<'t, J> {
-    /// For a map task: buffers hold at most `limit_bytes`, runs go to `store`.
+    /// For a map task: buffers hold at most `limit_bytes`, all together; runs go to `store`.
     pub(crate) fn new(
         job: &'t J,
         partitions: u32,
@@ -89,6 +94,8 @@ impl<'t, J: Job> Emitter<'t, J> {
         keeping: (&'t TaskContext<'t>, &'t RunStore),
     ) -> Emitter<'t, J> {
         let mode = if J::COMBINED_VALUE_BYTES.is_some() { Mode::Combine } else { Mode::Append };
+        // While one buffer is combined, what comes of it fills another one.
+        let buffers = if job.combines_runs() { 2 } else { 1 };
         Emitter {
             job,
             partitions,
@@ -96,7 +103,7 @@ impl<'t, J: Job> Emitter<'t, J> {
             mode,
             table: CombineTable::new(J::COMBINED_VALUE_BYTES.unwrap_or(0), table_seed),
             pairs: Pairs::new(partitions),
-            limit_bytes,
+            limit_bytes: limit_bytes / buffers,
             total_order: job.total_order(),
             keeping: Some(keeping),
             progress: Some(keeping.0.progress),
@@ -319,7 +326,15 @@ impl<'t, J: Job> Emitter<'t, J> {
         }
         if self.pairs.count() > 0 {
             let run = self.pairs.seal();
-            if job.combines_runs() { self.combine(run) } else { self.keep(run) }
+            if job.combines_runs() {
+                let run = Arc::new(run);
+                let of = |partition| Box::new(run.source(partition)) as Box<dyn RunSource>;
+                self.combine(|partition| {
+                    (run.pairs(partition) > 0).then(|| of(partition)).into_iter().collect()
+                });
+            } else {
+                self.keep(run);
+            }
         }
         self.sealing = false;
     }
@@ -329,33 +344,49 @@ impl<'t, J: Job> Emitter<'t, J> {
         self.sealing
     }
 
-    /// Has the job combine a run, partition by partition, and keeps what it gives.
-    fn combine(&mut self, run: MemoryRun) {
-        let Some((task, _)) = self.keeping else { return };
-        let run = Arc::new(run);
-        let mut pairs = Pairs::new(self.partitions);
+    /// Has the job combine what these sources hold, and keeps what it gives.
+    fn combine(&mut self, sources: impl Fn(u32) -> Sources) {
+        let Some((task, _)) = self.keeping.filter(|_| self.mode != Mode::Discard) else { return };
+        let (job, size) = (self.job, (self.partitions, self.limit_bytes));
         let mut counters = Counters::default();
-        for partition in 0..self.partitions {
-            if run.pairs(partition) == 0 || self.mode == Mode::Discard {
-                continue;
-            }
-            let combined =
-                ReduceInput::new(self.job, task.progress, vec![Box::new(run.source(partition))])
-                    .and_then(|mut input| {
-                        let (job, limit_bytes) = (self.job, self.limit_bytes);
-                        let keep: &mut dyn FnMut(MemoryRun) = &mut |run| self.keep(run);
-                        let (pairs, counters) = (&mut pairs, &mut counters);
-                        let mut out = PairSink { pairs, partition, limit_bytes, keep, counters };
-                        job.combine_run(task, &mut input, &mut out)
-                    });
-            if let Err(failure) = combined {
-                self.fail(failure);
-            }
-        }
+        let combined =
+            combine_runs(job, task, size, sources, &mut counters, &mut |run| self.try_keep(run));
         self.counters.add(&counters);
-        if pairs.count() > 0 {
-            self.keep(pairs.seal());
+        if let Err(failure) = combined {
+            self.fail(failure);
         }
+    }
+
+    /// At the end of a task whose output goes to other processes: combines neighbouring runs that were
+    /// combined each for itself, if there are several of them and that has made less of their pairs.
+    pub(crate) fn combine_again(&mut self) {
+        if !self.job.combines_runs() {
+            return;
+        }
+        self.seal();
+        let pairs_out = self.pairs_in_runs();
+        if self.runs.len() < AGAIN_FROM_RUNS || pairs_out * 5 > self.counters.map_pairs_out * 4 {
+            return;
+        }
+        let mut runs = std::mem::take(&mut self.runs).into_iter();
+        let fan_in = fan_in(self.limit_bytes as u64);
+        loop {
+            let group: Vec<Run> = runs.by_ref().take(fan_in).collect();
+            match group.len() {
+                0 => break,
+                1 => self.runs.extend(group),
+                _ => self.combine(|partition| {
+                    let runs = group.iter().filter(|run| run.pairs(partition) > 0);
+                    runs.map(|run| run.source(partition)).collect()
+                }),
+            }
+        }
+    }
+
+    fn pairs_in_runs(&self) -> u64 {
+        let of_run =
+            |run: &Run| (0..self.partitions).map(|partition| run.pairs(partition)).sum::<u64>();
+        self.runs.iter().map(of_run).sum()
     }
 
     fn fail(&mut self, failure: JobError) {
@@ -364,21 +395,21 @@ impl<'t, J: Job> Emitter<'t, J> {
     }
 
     fn keep(&mut self, run: MemoryRun) {
-        let Some((task, store)) = self.keeping else { return };
-        if self.mode == Mode::Discard {
-            return;
+        if self.mode != Mode::Discard
+            && let Err(failure) = self.try_keep(run)
+        {
+            self.fail(failure);
         }
-        match store.keep(self.job, run, task.progress) {
-            Ok(run) => {
-                self.counters.combined_pairs_out +=
-                    (0..self.partitions).map(|partition| run.pairs(partition)).sum::<u64>();
-                self.counters.runs_written += u64::from(run.disk_bytes() > 0);
-                self.counters.run_bytes_written += run.disk_bytes();
-                task.progress.bytes_spilled.fetch_add(run.disk_bytes(), Relaxed);
-                self.runs.push(run);
-            }
-            Err(failure) => self.fail(failure),
-        }
+    }
+
+    fn try_keep(&mut self, run: MemoryRun) -> Result<(), JobError> {
+        let Some((task, store)) = self.keeping else { return Ok(()) };
+        let run = store.keep(self.job, run, task.progress)?;
+        self.counters.runs_written += u64::from(run.disk_bytes() > 0);
+        self.counters.run_bytes_written += run.disk_bytes();
+        task.progress.bytes_spilled.fetch_add(run.disk_bytes(), Relaxed);
+        self.runs.push(run);
+        Ok(())
     }
 
     /// Fails if a run could not be kept.
@@ -398,42 +429,13 @@ impl<'t, J: Job> Emitter<'t, J> {
     pub(crate) fn finish(mut self) -> Result<(Vec<Run>, Counters), JobError> {
         self.seal();
         self.check()?;
+        self.counters.combined_pairs_out += self.pairs_in_runs();
         Ok((self.runs, self.counters))
     }
 
     /// The sampled keys.
     pub(crate) fn into_samples(self) -> Vec<Vec<u8>> {
         self.samples
-    }
-}
-
-/// Takes the pairs of a combiner that runs over a whole run.
-pub struct PairSink<'a> {
-    pairs: &'a mut Pairs,
-    partition: u32,
-    limit_bytes: usize,
-    keep: &'a mut dyn FnMut(MemoryRun),
-    counters: &'a mut Counters,
-}
-
-impl PairSink<'_> {
-    /// Adds to a counter of the job's own.
-    pub fn count(&mut self, name: &str, amount: u64) {
-        self.counters.count(name, amount);
-    }
-
-    /// Takes a pair. Its order among the others does not matter.
-    pub fn push(&mut self, key: &[u8], value: &[u8]) -> Result<(), JobError> {
-        if !self.pairs.push(self.partition, key, value) {
-            let need = record::encoded_len(key.len(), value.len());
-            if !self.pairs.grow(need, self.limit_bytes) {
-                // The combiner gives more than it got.
-                (self.keep)(self.pairs.seal());
-                assert!(self.pairs.grow(need, self.limit_bytes), "an empty buffer takes any pair");
-            }
-            assert!(self.pairs.push(self.partition, key, value), "room was made");
-        }
-        Ok(())
     }
 }
 

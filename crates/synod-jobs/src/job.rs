@@ -4,7 +4,8 @@
 //! does it. Every call is monomorphised for the job. Functions must be deterministic, then a job
 //! gives byte-identical output whatever the number of threads, splits, spills and failures.
 
-use crate::emit::{Emitter, PairSink};
+use crate::combine::PairSink;
+use crate::emit::Emitter;
 use crate::error::JobError;
 use crate::hash::partition_of;
 use crate::map_input::MapInput;
@@ -104,8 +105,9 @@ pub trait Job: Send + Sync + Sized {
         let _ = (total, value);
     }
 
-    /// Combines one partition of a sorted run: reads all its pairs and gives others, in any order, with
-    /// keys of the same partition. It may run once for each run, or never.
+    /// Combines one partition of sorted runs: reads all its pairs and gives others, in any order, with
+    /// keys of the same partition. It may run on the pairs of one run, again on what it gave for several, or
+    /// never.
     fn combine_run(
         &self,
         task: &TaskContext<'_>,

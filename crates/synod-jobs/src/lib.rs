@@ -11,6 +11,7 @@
 
 pub mod builtin;
 pub mod cluster;
+pub mod combine;
 pub mod commit;
 pub mod counters;
 pub mod emit;
@@ -55,8 +56,9 @@ mod survey;
 pub use builtin::options::{JobInfo, JobOption, NamedJob, Options};
 pub use builtin::passes::run_passes;
 pub use builtin::{BUILT_IN, JobVisitor, run_built_in, run_built_in_with, with_job};
+pub use combine::PairSink;
 pub use counters::Counters;
-pub use emit::{Emitter, PairSink};
+pub use emit::Emitter;
 pub use error::JobError;
 pub use framing::{Framing, InputFormat, LongRecords};
 pub use job::Job;

@@ -89,6 +89,15 @@ pub fn run_map_task<J: Job>(
     context: &MapContext<'_, J>,
     next_split: &mut dyn FnMut() -> Option<usize>,
 ) -> Result<MapRuns, JobError> {
+    map_to_runs(context, next_split, false)
+}
+
+/// With `again`, a combiner that runs over whole runs does so over several of them, too.
+fn map_to_runs<J: Job>(
+    context: &MapContext<'_, J>,
+    next_split: &mut dyn FnMut() -> Option<usize>,
+    again: bool,
+) -> Result<MapRuns, JobError> {
     let plan = context.plan;
     let mut emitter = Emitter::new(
         context.job,
@@ -101,6 +110,9 @@ pub fn run_map_task<J: Job>(
     let mut told = Told::default();
     let result = without_panic(|| {
         map_splits(context, next_split, &mut emitter, &mut told)?;
+        if again {
+            emitter.combine_again();
+        }
         let (runs, counters) = emitter.finish()?;
         Ok(MapRuns { runs, counters, side_files: side_files(context.task.side_path())? })
     });
@@ -174,7 +186,8 @@ pub fn run_map_task_to_file<J: Job>(
     fan_in: usize,
 ) -> Result<MapOutput, JobError> {
     let mut once = Some(split);
-    let MapRuns { runs, mut counters, side_files } = run_map_task(context, &mut || once.take())?;
+    let mapped = map_to_runs(context, &mut || once.take(), true)?;
+    let MapRuns { runs, mut counters, side_files } = mapped;
     let progress = context.task.progress;
     let sources = |partition| {
         let sources = runs.iter().map(|run| run.source(partition)).collect();

@@ -1,5 +1,5 @@
 //! Every way to cut an input into records, compressed inputs, outputs without reduce tasks, files
-//! beside the part files, combiners over runs: through whole jobs, against a naive reading.
+//! beside the part files: through whole jobs, against a naive reading.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -9,13 +9,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use support::{Bench, joined, parts, run, sorted_lines, zipf_text};
+use support::{Bench, joined, parts, run, zipf_text};
 use synod_jobs::framing::pair_into;
 use synod_jobs::input::codec::Codec;
 use synod_jobs::local::{LocalOptions, run_local_with};
 use synod_jobs::{
-    Emitter, Framing, Job, JobError, JobSpec, LongRecords, NoLog, PairSink, Progress, Record,
-    ReduceInput, Sink, Stores, TaskContext, Values, run_local,
+    Emitter, Framing, Job, JobError, JobSpec, LongRecords, NoLog, Progress, Record, ReduceInput,
+    Sink, Stores, TaskContext, Values, run_local,
 };
 
 /// Writes every record as `offset<TAB>hex of the key<TAB>hex of the content`, in input order.
@@ -374,81 +374,6 @@ fn a_job_that_writes_no_pairs_is_refused_without_reduce_tasks() {
     let error = run(&job).unwrap_err();
     assert!(error.to_string().contains("at least one reduce task"), "{error}");
     assert!(!job.output.exists());
-}
-
-/// Emits the numbers of a line; keeps what `limit` says of a run's values for each key.
-struct Largest;
-
-impl Job for Largest {
-    const COMBINES_RUNS: bool = true;
-
-    fn map(&self, record: Record<'_>, out: &mut Emitter<'_, Self>) {
-        let mut words = record.bytes.split(|&byte| byte == b' ');
-        let key = words.next().unwrap();
-        words.for_each(|word| out.emit(key, word));
-    }
-
-    fn combine_run(
-        &self,
-        _: &TaskContext<'_>,
-        input: &mut ReduceInput<'_, Self>,
-        out: &mut PairSink<'_>,
-    ) -> Result<(), JobError> {
-        let mut held: Option<(Vec<u8>, Vec<u8>)> = None;
-        while let Some((key, value)) = input.next_pair()? {
-            match &mut held {
-                Some((last, largest)) if last == key => {
-                    if value > &largest[..] {
-                        *largest = value.to_vec();
-                    }
-                }
-                _ => {
-                    if let Some((key, value)) = held.replace((key.to_vec(), value.to_vec())) {
-                        out.push(&key, &value)?;
-                    }
-                }
-            }
-        }
-        held.map_or(Ok(()), |(key, value)| out.push(&key, &value))
-    }
-
-    fn reduce(&self, key: &[u8], values: &mut Values<'_, Self>, out: &mut Sink) {
-        let mut largest = Vec::new();
-        while let Some(value) = values.next() {
-            if value > &largest[..] {
-                largest = value.to_vec();
-            }
-        }
-        self.write_pair(key, &largest, out);
-    }
-}
-
-#[test]
-fn a_combiner_over_runs_leaves_the_answer_and_fewer_pairs() {
-    let bench = Bench::new();
-    let mut random = fastrand::Rng::with_seed(43);
-    let mut text = String::new();
-    let mut expected = std::collections::BTreeMap::new();
-    for _ in 0..20_000 {
-        let (key, value) = (format!("k{}", random.u8(..50)), format!("v{}", random.u16(..)));
-        text.push_str(&format!("{key} {value}\n"));
-        let largest: &mut String = expected.entry(key).or_default();
-        *largest = value.clone().max(std::mem::take(largest));
-    }
-    let path = bench.file("in", text.as_bytes());
-    let mut job = bench.spec("largest", &[&path]);
-    job.reduces = Some(3);
-    for memory in [1 << 18, 1 << 24] {
-        job.memory_bytes = memory;
-        let summary = run_local(&job, &Largest, &Progress::new()).unwrap();
-        let lines: Vec<Vec<u8>> =
-            expected.iter().map(|(key, value)| format!("{key}\t{value}").into_bytes()).collect();
-        assert_eq!(sorted_lines(&joined(&job.output)), lines);
-        let counters = summary.manifest.counters;
-        assert_eq!(counters.map_pairs_out, 20_000);
-        assert!(counters.combined_pairs_out < 5_000, "{counters:?}");
-        fs::remove_dir_all(&job.output).unwrap();
-    }
 }
 
 /// Writes a side file in every task; if `name` says so, always the same.

@@ -8,7 +8,7 @@ use super::settings::Worker;
 use super::skip;
 use super::stage::Stage;
 use super::wire::writer::PairWriter;
-use crate::emit::PairSink;
+use crate::combine::PairSink;
 use crate::error::JobError;
 use crate::reduce_input::ReduceInput;
 use crate::sink::Sink;
