@@ -62,6 +62,9 @@ struct PlantedJobs {
     /// Only those whose name contains this.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
+    /// Features to build with: those of the last `cargo test`, and little is built again.
+    #[arg(long, value_name = "FEATURES", default_value = "")]
+    features: String,
 }
 
 fn main() -> ExitCode {
@@ -70,8 +73,8 @@ fn main() -> ExitCode {
         Command::ByHand(arguments) => bench::mapreduce::handwritten::run(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Fix => check::fix(),
-        Command::PlantedJobs(PlantedJobs { only }) => {
-            planted::planted(planted::Noticing::JobTests, only.as_deref())
+        Command::PlantedJobs(PlantedJobs { only, features }) => {
+            planted::planted(planted::Noticing::JobTests { features: &features }, only.as_deref())
         }
         Command::Sim(arguments) => sim::sim(&arguments),
         Command::Tidy => tidy::tidy(&step::root()),

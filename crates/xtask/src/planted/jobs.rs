@@ -14,8 +14,11 @@ use anyhow::{Context, Result, bail};
 use super::cargo;
 use super::patch::Patch;
 
+/// The copy of the workspace, and the features that it is built with.
+type Copy<'a> = (&'a Path, &'a str);
+
 /// With no bug switched on every test passes that the patches name.
-pub(super) fn control(copy: &Path, patches: &[&Patch]) -> Result<()> {
+pub(super) fn control(copy: Copy<'_>, patches: &[&Patch]) -> Result<()> {
     let mut packages: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for patch in patches {
         packages.entry(patch.value("package")?).or_default().extend(patch.list("tests")?);
@@ -27,7 +30,7 @@ pub(super) fn control(copy: &Path, patches: &[&Patch]) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn judge_bug(copy: &Path, patch: &Patch) -> Result<String> {
+pub(super) fn judge_bug(copy: Copy<'_>, patch: &Patch) -> Result<String> {
     let tests = patch.list("tests")?;
     let printed = run(copy, Some(&patch.name), patch.value("package")?, &tests)?;
     all_end(&printed, &tests, "FAILED")?;
@@ -35,9 +38,16 @@ pub(super) fn judge_bug(copy: &Path, patch: &Patch) -> Result<String> {
 }
 
 /// What these tests print.
-fn run(copy: &Path, bug: Option<&str>, package: &str, tests: &[String]) -> Result<String> {
+fn run(
+    (copy, features): Copy<'_>,
+    bug: Option<&str>,
+    package: &str,
+    tests: &[String],
+) -> Result<String> {
+    // With the package `synod`, whose tests are filtered out: its features decide on those of dependencies.
     let output = cargo(copy, bug)
-        .args(["test", "--quiet", "--package", package, "--lib", "--"])
+        .args(["test", "--quiet", "--features", features, "--package", "synod"])
+        .args(["--package", package, "--lib", "--"])
         .args(["--exact", "--format=pretty"])
         .args(tests)
         .stderr(Stdio::inherit())

@@ -26,18 +26,21 @@ use patch::Patch;
 
 /// Who is to notice.
 #[derive(Clone, Copy)]
-pub enum Noticing {
+pub enum Noticing<'a> {
     /// The simulator, the bugs of `crates/synod-sim/planted`.
     Simulator,
     /// The tests of jobs, the bugs of `crates/synod-jobs/planted`.
-    JobTests,
+    JobTests {
+        /// That all is built with.
+        features: &'a str,
+    },
 }
 
-impl Noticing {
+impl Noticing<'_> {
     fn folder(self) -> &'static str {
         match self {
             Noticing::Simulator => "crates/synod-sim/planted",
-            Noticing::JobTests => "crates/synod-jobs/planted",
+            Noticing::JobTests { .. } => "crates/synod-jobs/planted",
         }
     }
 
@@ -45,7 +48,7 @@ impl Noticing {
     fn control(self, copy: &Path, patches: &[&Patch]) -> Result<()> {
         match self {
             Noticing::Simulator => simulator::control(copy),
-            Noticing::JobTests => jobs::control(copy, patches),
+            Noticing::JobTests { features } => jobs::control((copy, features), patches),
         }
     }
 
@@ -53,13 +56,13 @@ impl Noticing {
     fn judge(self, copy: &Path, patch: &Patch) -> Result<String> {
         match self {
             Noticing::Simulator => simulator::judge_bug(copy, patch),
-            Noticing::JobTests => jobs::judge_bug(copy, patch),
+            Noticing::JobTests { features } => jobs::judge_bug((copy, features), patch),
         }
     }
 }
 
 /// Plants the bugs, switches on every one whose name contains `only`, and prints a table of what was found.
-pub fn planted(noticing: Noticing, only: Option<&str>) -> Result<()> {
+pub fn planted(noticing: Noticing<'_>, only: Option<&str>) -> Result<()> {
     let patches = Patch::all(&root().join(noticing.folder()))?;
     let is_wanted = |patch: &&Patch| only.is_none_or(|only| patch.name.contains(only));
     let wanted: Vec<&Patch> = patches.iter().filter(is_wanted).collect();
@@ -137,7 +140,7 @@ mod tests {
     #[test]
     fn the_patches_apply_one_after_another() {
         let folder = folder("plant");
-        for noticing in [Noticing::Simulator, Noticing::JobTests] {
+        for noticing in [Noticing::Simulator, Noticing::JobTests { features: "" }] {
             let patches = Patch::all(&root().join(noticing.folder())).unwrap();
             let copy = plant(&folder, &patches).unwrap();
             assert!(patches.len() > 5 && mirror::files(&copy).is_ok(), "{}", noticing.folder());

@@ -184,6 +184,7 @@ const EXCUSES: &[(&str, &[&str], &str)] = &[
     ("crates/synod-jobs/src/wasm/compilers.rs", &["threads"], "compiles users' modules"),
     ("crates/synod-jobs/src/wasm/module.rs", &["files"], "reads users' modules; workers only"),
     ("crates/synod-jobs/src/wasm/ticker.rs", &["threads"], "ends modules that take too long"),
+    ("crates/synod-sim/src/cli.rs", &["threads"], "many simulations at a time, each on one thread"),
     (
         "crates/xtask/src/tidy/rules.rs",
         &["TODO", "FIXME", "todo!", "unimplemented!", "#[ignore"],
