@@ -84,6 +84,15 @@ pub enum JobError {
         /// The path as given.
         path: PathBuf,
     },
+    /// A name that is not UTF-8 would have to be kept in the records of a cluster.
+    #[error(
+        "{path:?}: this name is not UTF-8, and a cluster keeps names as text: rename it, or run the job \
+         without a cluster"
+    )]
+    NameNotUtf8 {
+        /// The file or folder.
+        path: PathBuf,
+    },
     /// A pattern matched no file.
     #[error("no file matches {}: check the pattern", .pattern.display())]
     NothingMatches {
@@ -305,6 +314,7 @@ impl JobError {
                 | JobError::BadCompression { .. }
                 | JobError::Malformed { .. }
                 | JobError::InputIsLinkToFolder { .. }
+                | JobError::NameNotUtf8 { .. }
                 | JobError::Task { permanent: true, .. }
                 | JobError::Store { permanent: true, .. }
         )

@@ -16,7 +16,7 @@ use crate::cluster::sent::OwnFile;
 use crate::error::JobError;
 use crate::job::Job;
 use crate::local::{JobSummary, LocalOptions, run_local_with};
-use crate::plan::{JobPlan, plan};
+use crate::plan::{JobPlan, plan_for_records};
 use crate::progress::Progress;
 use crate::spec::JobSpec;
 use crate::stores::Stores;
@@ -99,7 +99,7 @@ impl Jobs {
         }
     }
 
-    /// Freezes and splits the inputs of a job, see [`plan`].
+    /// Freezes and splits the inputs of a job for the records of a cluster, see [`plan`](crate::plan::plan).
     pub fn plan(
         &self,
         spec: &JobSpec,
@@ -287,7 +287,7 @@ impl JobVisitor for MakePlan<'_> {
     type Output = Result<PlannedJob, JobError>;
 
     fn visit<J: Job>(self, job: &J) -> Self::Output {
-        let plan = plan(job, self.spec, self.slots, self.stores, self.progress)?;
+        let plan = plan_for_records(job, self.spec, self.slots, self.stores, self.progress)?;
         let attempts = job.attempts_on_cluster();
         Ok(PlannedJob { plan, runs_commands: J::RUNS_COMMANDS, attempts })
     }

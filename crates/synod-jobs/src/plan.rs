@@ -6,8 +6,8 @@
 
 use crate::error::JobError;
 use crate::framing::{Framing, InputFormat};
-use crate::input::InputFile;
 use crate::input::codec::{Codec, codec_named};
+use crate::input::{InputFile, check_name};
 use crate::job::Job;
 use crate::progress::Progress;
 use crate::reader::SplitReader;
@@ -67,6 +67,30 @@ pub fn plan<J: Job>(
     stores: &Stores,
     progress: &Progress,
 ) -> Result<JobPlan, JobError> {
+    plan_with(job, spec, slots, stores, progress, |_| Ok(()))
+}
+
+/// The same for the records of a cluster, which hold text: every file must have a name that is UTF-8.
+pub(crate) fn plan_for_records<J: Job>(
+    job: &J,
+    spec: &JobSpec,
+    slots: u32,
+    stores: &Stores,
+    progress: &Progress,
+) -> Result<JobPlan, JobError> {
+    let check = |inputs: &[InputFile]| inputs.iter().try_for_each(|input| check_name(&input.path));
+    plan_with(job, spec, slots, stores, progress, check)
+}
+
+/// `check` is asked as soon as the inputs are known, before any of them is read.
+fn plan_with<J: Job>(
+    job: &J,
+    spec: &JobSpec,
+    slots: u32,
+    stores: &Stores,
+    progress: &Progress,
+    check: impl Fn(&[InputFile]) -> Result<(), JobError>,
+) -> Result<JobPlan, JobError> {
     spec.check()?;
     if spec.reduces == Some(0) && !J::WRITES_PAIRS {
         let what = format!("job `{}` needs at least one reduce task", spec.job);
@@ -74,6 +98,7 @@ pub fn plan<J: Job>(
     }
     let format = stores.format_of(&spec.inputs, &spec.format)?;
     let inputs = stores.expand(&spec.inputs, &format, progress)?;
+    check(&inputs)?;
     let total: u64 = inputs.iter().map(|input| input.bytes).sum();
     let split_bytes = split_bytes(spec, total, slots);
     let max_record_bytes = spec.max_record();

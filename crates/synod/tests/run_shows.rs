@@ -5,6 +5,9 @@
 
 mod support;
 
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -118,4 +121,25 @@ fn the_json_of_a_job_is_its_manifest_and_the_report_of_its_tasks() {
     assert_eq!(tasks.as_array().unwrap().len() as u64, splits + 2);
     assert!(tasks[0]["e"].as_u64() >= tasks[0]["s"].as_u64());
     assert_eq!((&done["name"], &done["id"]), (&Value::from("wordcount"), &Value::Null));
+}
+
+#[test]
+fn files_and_folders_whose_names_are_no_text_are_read_and_written_and_shown_as_far_as_they_are_text()
+ {
+    let folder = TempDir::new().unwrap();
+    let odd = |name: &[u8]| folder.path().join(OsStr::from_bytes(name));
+    fs::create_dir(odd(b"in")).unwrap();
+    fs::write(odd(b"in/w\xff"), "to be\n").unwrap();
+    for (output, more) in [(&b"o\xff"[..], &["--json"][..]), (b"p\xff", &[])] {
+        let mut run = synod(&["run", "wordcount", "--reduces", "1"]);
+        run.args(more).arg(odd(b"in/*")).arg("--output").arg(odd(output));
+        let ran = run.stdin(Stdio::null()).output().unwrap();
+        let (said, shown) = (String::from_utf8_lossy(&ran.stderr), ran.stdout);
+        assert!(ran.status.success(), "{said}");
+        let shown = String::from_utf8(shown).unwrap();
+        let name =
+            output[..1].iter().map(|&byte| char::from(byte)).collect::<String>() + "\u{fffd}";
+        assert!(shown.contains(&name), "{shown}");
+        assert_eq!(fs::read(odd(output).join("part-00000")).unwrap(), b"be\t1\nto\t1\n");
+    }
 }

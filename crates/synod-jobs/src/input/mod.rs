@@ -17,10 +17,13 @@ use crate::framing::{Framing, InputFormat};
 use crate::progress::Progress;
 use codec::Codec;
 pub(crate) use local::LocalFiles;
+use memchr::memmem;
 pub use names::unfold;
 use serde::{Deserialize, Serialize};
+use std::ffi::OsStr;
 use std::io::Read;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// One input file as it was when the job was planned.
@@ -68,17 +71,47 @@ pub trait InputStore: Send + Sync {
     }
 }
 
-/// The scheme of a name like `s3://bucket/key`; `None` for a path.
+/// The scheme of a name like `s3://bucket/key`; `None` for a path. What follows it may be any bytes.
 pub fn scheme_of(name: &Path) -> Option<&str> {
-    let (scheme, _) = name.to_str()?.split_once("://")?;
-    let letters = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'-';
-    (!scheme.is_empty() && scheme.bytes().all(letters)).then_some(scheme)
+    let name = name.as_os_str().as_bytes();
+    let scheme = &name[..memmem::find(name, b"://")?];
+    let letters = |&byte: &u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'-';
+    let is_scheme = !scheme.is_empty() && scheme.iter().all(letters);
+    is_scheme.then(|| std::str::from_utf8(scheme).ok()).flatten()
 }
 
 /// The path that a name without scheme, or with `file://`, stands for.
 pub fn local_path(name: &Path) -> &Path {
-    match name.to_str().and_then(|text| text.strip_prefix("file://")) {
-        Some(path) => Path::new(path),
+    match name.as_os_str().as_bytes().strip_prefix(b"file://") {
+        Some(path) => Path::new(OsStr::from_bytes(path)),
         None => name,
+    }
+}
+
+/// Refuses a name that records of a cluster cannot hold: they are JSON.
+pub fn check_name(name: &Path) -> Result<(), JobError> {
+    match name.to_str() {
+        Some(_) => Ok(()),
+        None => Err(JobError::NameNotUtf8 { path: name.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scheme_of_a_name_does_not_depend_on_what_follows_it() {
+        for (name, scheme, path) in [
+            (&b"kv://a\xff"[..], Some("kv"), &b"kv://a\xff"[..]),
+            (b"file:///a\xff", Some("file"), b"/a\xff"),
+            (b"/a\xff", None, b"/a\xff"),
+            (b"\xff://a", None, b"\xff://a"),
+            (b"://a", None, b"://a"),
+        ] {
+            let name = Path::new(OsStr::from_bytes(name));
+            assert_eq!(scheme_of(name), scheme, "{name:?}");
+            assert_eq!(local_path(name), Path::new(OsStr::from_bytes(path)));
+        }
     }
 }

@@ -7,6 +7,10 @@
 use super::local::unreadable;
 use crate::error::JobError;
 use crate::progress::Progress;
+use std::ffi::OsString;
+use std::fs::DirEntry;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Alternatives that braces in one pattern may unfold to.
@@ -19,8 +23,8 @@ pub(super) fn files_of(
     progress: &Progress,
 ) -> Result<Vec<PathBuf>, JobError> {
     let mut found = Vec::new();
-    let is_pattern =
-        !name.exists() && name.to_str().is_some_and(|text| text.contains(['*', '?', '[', '{']));
+    let is_special = |byte: &u8| matches!(byte, b'*' | b'?' | b'[' | b'{');
+    let is_pattern = !name.exists() && name.as_os_str().as_bytes().iter().any(is_special);
     if !is_pattern {
         add(name, (recursive, true), progress, &mut found)?;
         return Ok(found);
@@ -82,24 +86,71 @@ fn matches(pattern: &Path, progress: &Progress) -> Result<Vec<PathBuf>, JobError
     let text = pattern.to_str().ok_or_else(|| bad("it is not UTF-8".to_owned()))?;
     let mut found = Vec::new();
     for alternative in unfold(text).map_err(&bad)? {
-        let options =
-            glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::default() };
-        let paths =
-            glob::glob_with(&alternative, options).map_err(|error| bad(error.to_string()))?;
-        for path in paths {
-            progress.step()?;
-            let path = path.map_err(|error| {
-                let path = error.path().to_owned();
-                unreadable(&path, error.into())
-            })?;
-            if !is_hidden(&path) {
-                found.push(path);
-            }
+        for part in alternative.split('/') {
+            glob::Pattern::new(part).map_err(|error| bad(error.to_string()))?;
         }
+        found.extend(fitting(&alternative, progress)?);
     }
+    found.retain(|path| !is_hidden(path));
     found.sort();
     found.dedup();
     Ok(found)
+}
+
+/// What a pattern without braces fits, part by part of its path. Bytes of a name that are no text fit what
+/// any letter does: no file is left out for how it is called.
+fn fitting(pattern: &str, progress: &Progress) -> Result<Vec<PathBuf>, JobError> {
+    let mut found = vec![PathBuf::from(if pattern.starts_with('/') { "/" } else { "" })];
+    for part in pattern.split('/').filter(|part| !matches!(*part, "" | ".")) {
+        let mut next = Vec::new();
+        for folder in found {
+            if part == "**" {
+                add_folders(folder, progress, &mut next)?;
+            } else if part.contains(['*', '?', '[']) {
+                let fits = glob::Pattern::new(part).expect("each part was seen to be one");
+                let names = entries(&folder, progress)?;
+                let names = names.iter().filter(|name| fits.matches(&name.to_string_lossy()));
+                next.extend(names.map(|name| folder.join(name)));
+            } else {
+                let path = folder.join(part);
+                next.extend(path.symlink_metadata().is_ok().then_some(path));
+            }
+        }
+        found = next;
+    }
+    if pattern.ends_with('/') {
+        found.retain(|path| path.is_dir());
+    }
+    Ok(found)
+}
+
+/// Adds a folder and all below it.
+fn add_folders(
+    folder: PathBuf,
+    progress: &Progress,
+    found: &mut Vec<PathBuf>,
+) -> Result<(), JobError> {
+    let mut left = vec![folder];
+    while let Some(folder) = left.pop() {
+        let below = entries(&folder, progress)?.into_iter().map(|name| folder.join(name));
+        left.extend(below.filter(|path| path.is_dir()));
+        found.push(folder);
+    }
+    Ok(())
+}
+
+/// The names in a folder; none in what is no folder.
+fn entries(folder: &Path, progress: &Progress) -> Result<Vec<OsString>, JobError> {
+    let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    if !here.is_dir() {
+        return Ok(Vec::new());
+    }
+    let failed = |error| unreadable(here, error);
+    let name = |entry: io::Result<DirEntry>| {
+        progress.step()?;
+        Ok(entry.map_err(failed)?.file_name())
+    };
+    std::fs::read_dir(here).map_err(failed)?.map(name).collect()
 }
 
 /// The patterns that one with `{a,b}` stands for; why it stands for none.
@@ -141,6 +192,59 @@ fn is_hidden(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::OsStr;
+    use std::fs;
+
+    /// A folder with these files, whose names need not be text.
+    fn with_files(names: &[&[u8]]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            let path = folder.path().join(OsStr::from_bytes(name));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
+        }
+        folder
+    }
+
+    fn found(folder: &Path, pattern: &str) -> Vec<Vec<u8>> {
+        let files = files_of(&folder.join(pattern), false, &Progress::new()).unwrap();
+        let below = files.iter().map(|file| file.strip_prefix(folder).unwrap());
+        below.map(|path| path.as_os_str().as_bytes().to_vec()).collect()
+    }
+
+    #[test]
+    fn a_pattern_leaves_out_no_file_for_bytes_that_are_no_text() {
+        let names: [&[u8]; 5] =
+            [b"a.log", b"b\xff.log", b"d\xff/c.log", b"d\xff/e/f.log", b"g.txt"];
+        let folder = with_files(&names);
+        for (pattern, fit) in [
+            ("*.log", &[0, 1][..]),
+            ("?.log", &[0]),
+            ("b?.log", &[1]),
+            ("*/*.log", &[2]),
+            ("d?/c.log", &[2]),
+            ("**/*.log", &[0, 1, 2, 3]),
+            ("**/f.log", &[3]),
+            ("./x/../[a-g].{log,txt}", &[]),
+            ("[a-g].{log,txt}", &[0, 4]),
+            ("{g,?}.txt", &[4]),
+        ] {
+            let expected: Vec<_> = fit.iter().map(|index: &usize| names[*index].to_vec()).collect();
+            match expected.is_empty() {
+                false => assert_eq!(found(folder.path(), pattern), expected, "{pattern}"),
+                true => {
+                    let name = folder.path().join(pattern);
+                    let nothing = files_of(&name, false, &Progress::new());
+                    assert!(matches!(nothing, Err(JobError::NothingMatches { .. })), "{pattern}");
+                }
+            }
+        }
+        let error = files_of(&folder.path().join("a**"), false, &Progress::new()).unwrap_err();
+        assert!(error.to_string().contains("input pattern"), "{error}");
+        let odd = folder.path().join(OsStr::from_bytes(b"\xff*"));
+        let error = files_of(&odd, false, &Progress::new()).unwrap_err().to_string();
+        assert!(error.contains("it is not UTF-8"), "{error}");
+    }
 
     #[test]
     fn braces_stand_for_each_of_their_choices() {

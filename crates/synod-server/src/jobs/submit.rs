@@ -15,7 +15,7 @@ use synod_jobs::cluster::names::JobKey;
 use synod_jobs::cluster::records::{Totals, decode, encode};
 use synod_jobs::cluster::sent::OwnFile;
 use synod_jobs::cluster::{Change, JobId, JobRecord, JobState};
-use synod_jobs::input::{local_path, scheme_of};
+use synod_jobs::input::{check_name, local_path, scheme_of};
 use synod_jobs::task::MAX_ATTEMPTS;
 use synod_jobs::{Counters, JobError, JobSpec, JobSummary, Jobs, Progress};
 use thiserror::Error;
@@ -230,13 +230,16 @@ fn for_cluster(spec: &JobSpec, jobs: &Jobs) -> Result<JobSpec, JobError> {
     if let Ok(Some(store)) = local_stores(&[]).output_of(&spec.output) {
         store.check(spec)?;
     }
-    let absolute = |path: &PathBuf| match scheme_of(path) {
-        // Its name is the same everywhere.
-        Some(scheme) if scheme != "file" => Ok(path.clone()),
-        _ => {
-            let path = local_path(path);
-            std::path::absolute(path).map_err(|error| JobError::io("find", path, error))
-        }
+    let absolute = |path: &PathBuf| {
+        let path = match scheme_of(path) {
+            // Its name is the same everywhere.
+            Some(scheme) if scheme != "file" => path.clone(),
+            _ => {
+                let path = local_path(path);
+                std::path::absolute(path).map_err(|error| JobError::io("find", path, error))?
+            }
+        };
+        check_name(&path).map(|()| path)
     };
     Ok(JobSpec {
         inputs: spec.inputs.iter().map(absolute).collect::<Result<_, _>>()?,

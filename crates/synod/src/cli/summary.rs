@@ -75,7 +75,8 @@ impl Done<'_> {
         let object = json!({
             "name": self.name,
             "id": self.id,
-            "output": self.output,
+            // As far as it is text: JSON has no other.
+            "output": self.output.to_string_lossy(),
             "seconds": self.took.as_secs_f64(),
             "splits": splits,
             "input_bytes": input_bytes,

@@ -1,8 +1,10 @@
 //! Planning over inputs that are many, or whose store is slow, stands still, or is told to stop.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
@@ -15,7 +17,7 @@ use synod_jobs::{JobError, JobSpec, Progress};
 use super::bench::{Bench, Kind, parts, text};
 use super::commits::{Passing, STALL, end_of, wait_until};
 use crate::jobs::moments::Moments;
-use crate::jobs::{Cancelling, cancel_job};
+use crate::jobs::{Cancelling, cancel_job, submit_job};
 
 type Looking = dyn Fn(&Progress) -> Result<(), JobError> + Send + Sync;
 
@@ -138,4 +140,27 @@ async fn a_job_whose_planning_does_not_even_end_when_it_is_cancelled_is_cancelle
     assert_eq!(cancel_job(&bench.kv, &id).await.unwrap(), Cancelling::Asked);
     assert_eq!(end_of(&bench, &id).await, JobState::Cancelled);
     let_go.store(true, SeqCst);
+}
+
+#[tokio::test]
+async fn a_name_that_is_no_text_is_refused_by_name_before_anything_is_made() {
+    let bench = Bench::new(1).await;
+    let odd = |folder: &str| bench.path(folder).join(OsStr::from_bytes(b"b\xffd"));
+    fs::create_dir(bench.path("in")).unwrap();
+    fs::write(bench.path("in/a"), text(100, 3)).unwrap();
+    fs::write(odd("in"), text(100, 3)).unwrap();
+    for input in [bench.path("in"), bench.path("in/*")] {
+        let id = bench.submit(&JobSpec::new("sort", [input], bench.path("out"))).await;
+        let state = end_of(&bench, &id).await;
+        let JobState::Failed(why) = state else { panic!("{state:?}") };
+        assert!(why.contains("/in/b\\xFFd\": this name is not UTF-8"), "{why}");
+        assert!(!bench.path("out").exists());
+    }
+    let by_name = JobSpec::new("sort", [odd("in")], bench.path("out"));
+    let output = JobSpec::new("sort", [bench.path("in/a")], odd("out"));
+    let store = JobSpec::new("sort", [OsStr::from_bytes(b"kv://b\xffd")], bench.path("out"));
+    for spec in [by_name, output, store] {
+        let refused = submit_job(&bench.kv, &spec).await.unwrap_err().to_string();
+        assert!(refused.contains("b\\xFFd\": this name is not UTF-8"), "{refused}");
+    }
 }
