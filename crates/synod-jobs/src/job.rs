@@ -8,6 +8,7 @@ use crate::combine::PairSink;
 use crate::emit::Emitter;
 use crate::error::JobError;
 use crate::hash::partition_of;
+use crate::input::InputFile;
 use crate::map_input::MapInput;
 use crate::record::{Block, Record};
 use crate::reduce_input::{ReduceInput, Values};
@@ -55,6 +56,12 @@ pub trait Job: Send + Sync + Sized {
     /// Whether runs are to be combined, for jobs that know it only from their options.
     fn combines_runs(&self) -> bool {
         Self::COMBINES_RUNS
+    }
+
+    /// Looks at what the inputs are, before any of them is read: refuses those that cannot be what was meant.
+    fn check_inputs(&self, inputs: &[InputFile]) -> Result<(), JobError> {
+        let _ = inputs;
+        Ok(())
     }
 
     /// Emits the pairs of one record.

@@ -99,6 +99,7 @@ fn plan_with<J: Job>(
     let format = stores.format_of(&spec.inputs, &spec.format)?;
     let inputs = stores.expand(&spec.inputs, &format, progress)?;
     check(&inputs)?;
+    job.check_inputs(&inputs)?;
     let total: u64 = inputs.iter().map(|input| input.bytes).sum();
     let split_bytes = split_bytes(spec, total, slots);
     let max_record_bytes = spec.max_record();

@@ -8,7 +8,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use support::{Bench, joined, parts, run, sorted_lines};
-use synod_jobs::{BUILT_IN, JobError, JobSpec, JobSummary};
+use synod_jobs::{BUILT_IN, JobError, JobSpec, JobSummary, Jobs, Progress, Stores};
 
 /// Lines of few different words: empty ones, long ones, with bytes that are no text; the last one
 /// has no line feed.
@@ -316,19 +316,61 @@ fn a_join_pairs_the_lines_of_equal_keys_and_keeps_what_its_kind_says() {
 }
 
 #[test]
+fn a_join_of_a_key_with_very_many_lines_on_the_left_keeps_them_on_disk_in_their_order() {
+    let bench = Bench::new();
+    let lefts: Vec<String> = (0..3_000).map(|n| format!("many {n:>1000}")).collect();
+    let left = [lefts.join("\n").as_bytes(), b"\nfew 1\nalone 1\n"].concat();
+    let left = bench.file("left", &left);
+    let right = bench.file("right", b"many a\nfew b\nmany c\nother d\n");
+    let joined_with = |right: &str| -> String {
+        lefts.iter().map(|left| format!("many\t{left}\tmany {right}\n")).collect()
+    };
+    for (kind, alone, other) in
+        [("inner", "", ""), ("outer", "alone\talone 1\t\n", "other\t\tother d\n")]
+    {
+        let options = [("left", "left"), ("kind", kind)];
+        let mut spec = with(bench.spec("join", &[&left, &right]), &options);
+        spec.reduces = Some(1);
+        let summary = run(&spec).unwrap();
+        let parts = [alone, "few\tfew 1\tfew b\n", &joined_with("a"), &joined_with("c"), other];
+        assert!(joined(&spec.output) == parts.concat().as_bytes(), "{kind}");
+        assert_eq!(user(&summary, "keys_with_left_lines_on_disk"), 1);
+    }
+}
+
+#[test]
+fn a_join_whose_files_are_all_on_one_side_is_refused_before_anything_is_made() {
+    let bench = Bench::new();
+    let (users, orders) = (bench.file("users", b"1 a\n"), bench.file("orders", b"1 b\n"));
+    for (left, why) in [
+        ("user", "`user`, which fits none of the 2 input files"),
+        ("*rs", "`*rs`, which fits all 2 input files"),
+    ] {
+        let spec = with(bench.spec("join", &[&users, &orders]), &[("left", left)]);
+        let planned = Jobs::built_in().plan(&spec, 1, &Stores::local(), &Progress::new());
+        for error in [run(&spec).unwrap_err(), planned.unwrap_err()] {
+            assert!(matches!(error, JobError::BadSpec { .. }), "{error}");
+            let error = error.to_string();
+            assert!(error.contains(why) && error.contains("(the first file is /"), "{error}");
+        }
+        assert!(!spec.output.exists());
+    }
+}
+
+#[test]
 fn every_job_takes_an_empty_input_and_one_without_a_last_line_feed() {
     let bench = Bench::new();
-    let empty = bench.file("empty", b"");
+    let (empty, none) = (bench.file("empty", b""), bench.file("no-one", b""));
     let one = bench.file("one", b"1 2");
     // What a module does is for the module to say: the tests of `wasm` have modules.
     for job in BUILT_IN.iter().filter(|job| job.is_shown && job.name != "wasm") {
         let options: &[(&str, &str)] = match job.name {
             "grep" => &[("pattern", ".")],
-            "join" => &[("left", "one"), ("kind", "outer")],
+            "join" => &[("left", "*one"), ("kind", "outer")],
             "k-means" => &[("centres", "1,2")],
             _ => &[],
         };
-        let spec = with(bench.spec(job.name, &[&empty]), options);
+        let spec = with(bench.spec(job.name, &[&empty, &none]), options);
         run(&spec).unwrap();
         assert_eq!(joined(&spec.output), b"", "{}", job.name);
         let spec = with(bench.spec(job.name, &[&empty, &one]), options);

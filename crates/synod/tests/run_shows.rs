@@ -124,8 +124,7 @@ fn the_json_of_a_job_is_its_manifest_and_the_report_of_its_tasks() {
 }
 
 #[test]
-fn files_and_folders_whose_names_are_no_text_are_read_and_written_and_shown_as_far_as_they_are_text()
- {
+fn names_that_are_no_text_are_read_and_written_and_shown_as_far_as_they_are_text() {
     let folder = TempDir::new().unwrap();
     let odd = |name: &[u8]| folder.path().join(OsStr::from_bytes(name));
     fs::create_dir(odd(b"in")).unwrap();

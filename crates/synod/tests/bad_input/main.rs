@@ -8,6 +8,7 @@ mod disk_full;
 mod giants;
 mod job_input;
 mod many_keys;
+mod one_key;
 mod peer_port;
 mod requests;
 mod start;

@@ -159,6 +159,11 @@ const EXCUSES: &[(&str, &[&str], &str)] = &[
     ("crates/synod-jobs/src/local/mod.rs", &["dice"], "a seed that a hostile input does not know"),
     ("crates/synod-jobs/src/local/diary.rs", &["clock"], "when tasks ran, for people to look at"),
     (
+        "crates/synod-jobs/src/builtin/join/left_lines.rs",
+        &["files"],
+        "keeps in the attempt's folder what does not fit the memory",
+    ),
+    (
         "crates/synod-jobs/src/builtin/passes.rs",
         &["files"],
         "reads what one pass wrote for the next",

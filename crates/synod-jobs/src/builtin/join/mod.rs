@@ -9,18 +9,23 @@
 //! (`*`, `?` and `[..]` as in a shell); all others are on the right.
 //!
 //! The key in between is the field, escaped so that it ends, and the side, grouped by all but the
-//! side: lines of the left side reach the reducer first. They are the only ones that it holds in
-//! memory, one key at a time; lines of the right side stream by. So the side with fewer lines per
-//! key belongs on the left.
+//! side: lines of the left side reach the reducer first. They are the only ones that it keeps, one key
+//! at a time, a few in memory and more on disk (`left_lines.rs`); lines of the right side stream by. So
+//! the side with fewer lines per key belongs on the left.
+
+mod left_lines;
 
 use crate::builtin::field::{Field, SEPARATOR, WITHOUT_FIELD};
 use crate::builtin::options::{JobOption, NamedJob, Options};
 use crate::emit::Emitter;
 use crate::error::JobError;
+use crate::input::InputFile;
 use crate::job::Job;
 use crate::record::Record;
-use crate::reduce_input::Values;
+use crate::reduce_input::{ReduceInput, Values};
 use crate::sink::Sink;
+use crate::task::TaskContext;
+use left_lines::LeftLines;
 use std::path::Path;
 
 /// The job.
@@ -37,7 +42,11 @@ impl NamedJob for Join {
     const NAME: &'static str = "join";
     const ABOUT: &'static str = "lines of two inputs with the same key field: key, left, right";
     const OPTIONS: &'static [JobOption] = &[
-        JobOption::new("left", "PATTERN", "which files are on the left; others are on the right"),
+        JobOption::new(
+            "left",
+            "PATTERN",
+            "the left side's files (fewer lines per key); others: right",
+        ),
         JobOption::new("left_field", "N", "the key's field on the left; default: 1"),
         JobOption::new("right_field", "N", "the key's field on the right; default: 1"),
         SEPARATOR,
@@ -90,26 +99,88 @@ impl Job for Join {
         &key[..key.len().saturating_sub(1)]
     }
 
-    fn reduce(&self, group: &[u8], pairs: &mut Values<'_, Self>, out: &mut Sink) {
-        let key = unescape(group);
-        let mut left = Lines::default();
-        let mut any_right = false;
-        while let Some((key_and_side, line)) = pairs.next_pair() {
-            if key_and_side.last() == Some(&LEFT) {
-                left.push(line);
-                continue;
+    fn check_inputs(&self, inputs: &[InputFile]) -> Result<(), JobError> {
+        let on_left = inputs.iter().filter(|input| is_on_left(&self.left, &input.path)).count();
+        let (left, all) = (self.left.as_str(), inputs.len());
+        let Some(InputFile { path: first, .. }) = inputs.first() else { return Ok(()) };
+        let why = match on_left {
+            0 => format!("fits none of the {all} input files, so nothing is on the left"),
+            fit if fit == all => format!("fits all {all} input files, so nothing is on the right"),
+            _ => return Ok(()),
+        };
+        let what = format!(
+            "option `left` of job `join` is `{left}`, which {why}: it must fit the path of each file on the \
+             left, or the end of it from a name on, and of no other (the first file is {})",
+            first.display()
+        );
+        Err(JobError::BadSpec { what })
+    }
+
+    /// Not asked: [`Join::reduce_partition`] reads the pairs.
+    fn reduce(&self, _: &[u8], _: &mut Values<'_, Self>, _: &mut Sink) {}
+
+    fn reduce_partition(
+        &self,
+        task: &TaskContext<'_>,
+        input: &mut ReduceInput<'_, Self>,
+        out: &mut Sink,
+    ) -> Result<(), JobError> {
+        let mut both =
+            BothSides { join: self, key: Vec::new(), left: LeftLines::new(task), any_right: true };
+        let mut group: Option<Vec<u8>> = None;
+        while let Some((key, line)) = input.next_pair()? {
+            if group.as_deref() != Some(self.group(key)) {
+                both.end(out)?;
+                both.begin(self.group(key));
+                group = Some(self.group(key).to_vec());
             }
-            any_right = true;
-            if left.ends.is_empty() && self.keep.1 {
-                write(out, &key, b"", line);
+            match key.last() {
+                Some(&LEFT) => both.left.push(line)?,
+                _ => both.right(line, out)?,
             }
-            left.each(|left| write(out, &key, left, line));
         }
-        if !any_right && self.keep.0 {
-            left.each(|left| write(out, &key, left, b""));
-        }
+        both.end(out)
     }
 }
+
+/// The lines of one key: those on the left, then one after the other those on the right.
+struct BothSides<'t> {
+    join: &'t Join,
+    key: Vec<u8>,
+    left: LeftLines<'t>,
+    any_right: bool,
+}
+
+impl BothSides<'_> {
+    fn begin(&mut self, group: &[u8]) {
+        self.key = unescape(group);
+        self.any_right = false;
+    }
+
+    fn right(&mut self, right: &[u8], out: &mut Sink) -> Result<(), JobError> {
+        self.any_right = true;
+        if self.left.is_empty() && self.join.keep.1 {
+            write(out, &self.key, b"", right);
+        }
+        self.left.each(|left| write(out, &self.key, left, right))?;
+        // Behind a full disk there may be very many lines.
+        out.check()
+    }
+
+    fn end(&mut self, out: &mut Sink) -> Result<(), JobError> {
+        if !self.any_right && self.join.keep.0 {
+            self.left.each(|left| write(out, &self.key, left, b""))?;
+        }
+        if self.left.is_on_disk() {
+            out.count(ON_DISK, 1);
+        }
+        self.left.clear();
+        out.check()
+    }
+}
+
+/// The counter of keys with so many lines on the left that these were kept on disk.
+const ON_DISK: &str = "keys_with_left_lines_on_disk";
 
 fn write(out: &mut Sink, key: &[u8], left: &[u8], right: &[u8]) {
     for (field, end) in [(key, &b"\t"[..]), (left, b"\t"), (right, b"")] {
@@ -117,28 +188,6 @@ fn write(out: &mut Sink, key: &[u8], left: &[u8], right: &[u8]) {
         out.bytes(end);
     }
     out.end_record();
-}
-
-/// The lines of one key's left side.
-#[derive(Default)]
-struct Lines {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Lines {
-    fn push(&mut self, line: &[u8]) {
-        self.bytes.extend_from_slice(line);
-        self.ends.push(self.bytes.len());
-    }
-
-    fn each(&self, mut f: impl FnMut(&[u8])) {
-        let mut start = 0;
-        for &end in &self.ends {
-            f(&self.bytes[start..end]);
-            start = end;
-        }
-    }
 }
 
 /// Whether the pattern fits the path, or what follows one of its slashes.
