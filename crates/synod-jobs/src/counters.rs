@@ -158,6 +158,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_more_than_a_counter_holds_is_the_most_that_it_holds() {
+        let mut counters = Counters { map_pairs_out: u64::MAX - 1, ..Counters::default() };
+        counters.count("mine", u64::MAX);
+        counters.count("mine", 1);
+        let other = Counters { map_pairs_out: 5, ..counters.clone() };
+        counters.add(&other);
+        assert_eq!((counters.map_pairs_out, counters.user["mine"]), (u64::MAX, u64::MAX));
+    }
+
+    #[test]
     fn names_that_a_record_has_no_room_for_are_dropped_and_the_record_is_as_small_as_it_may_be() {
         for name in ["x", "\u{1}", "\"", "\u{fffd}"] {
             let mut counters = Counters::default();

@@ -311,6 +311,25 @@ fn compressed_inputs_give_the_records_of_what_was_packed() {
 }
 
 #[test]
+fn a_checksum_that_is_not_that_of_the_text_and_a_packing_that_is_not_known_are_refused() {
+    let bench = Bench::new();
+    let text = zipf_text(42, 1 << 20, 1_000);
+    for (codec, from_end) in [(Codec::Gz, 6), (Codec::Bz2, 3)] {
+        let mut bytes = packed(codec, &text);
+        let at = bytes.len() - from_end;
+        bytes[at] ^= 0x10;
+        let path = bench.file(&format!("in.{}", codec.extension()), &bytes);
+        let error = run(&bench.spec("wordcount", &[&path])).unwrap_err();
+        assert!(matches!(&error, JobError::BadCompression { .. }), "{codec:?}: {error}");
+    }
+    for extension in ["snappy", "lzo", "lz4", "xz"] {
+        let path = bench.file(&format!("in.{extension}"), b"whatever");
+        let said = run(&bench.spec("wordcount", &[&path])).unwrap_err().to_string();
+        assert!(said.contains(&format!("Synod does not unpack {extension}")), "{said}");
+    }
+}
+
+#[test]
 fn a_file_that_unpacks_to_absurdly_much_is_refused_in_time() {
     let bench = Bench::new();
     // Thirty gigabytes of zeros, packed twice over, in frames that are one stream.

@@ -3,14 +3,10 @@
 //! the exit code of the command that it ran (128 and the signal's number if a signal ended that).
 //! Everything else is in `cli/`.
 
+mod allocator;
 mod cli;
 
 use std::process::ExitCode;
-
-/// Many small buffers live between two turns of the node; docs/BENCHMARKS.md has what this is worth.
-#[cfg(feature = "mimalloc")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     cli::main(std::env::args_os().collect())

@@ -39,6 +39,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::allocator;
 use failure::Failure;
 
 /// How a command ends.
@@ -90,6 +91,9 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return failure::wrong_use(&error),
     };
+    if cli.command.only_runs_jobs() {
+        allocator::give_back_at_once();
+    }
     let outcome = match cli.command {
         Command::Up(command) => command.run(),
         Command::Server(command) => command.run(),
@@ -113,6 +117,14 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Command::Status(command) => command.run(),
     };
     outcome.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
+}
+
+impl Command {
+    /// Whether jobs are all that the process does, if it does any.
+    fn only_runs_jobs(&self) -> bool {
+        use Command::{Hadoop, Pipeline, Run, Streaming, Worker};
+        matches!(self, Run(_) | Streaming(_) | Hadoop(_) | Pipeline(_) | Worker(_))
+    }
 }
 
 /// Called by the name of a program whose place it takes, the arguments are those of that program:
