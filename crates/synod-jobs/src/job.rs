@@ -13,7 +13,7 @@ use crate::map_input::MapInput;
 use crate::record::{Block, Record};
 use crate::reduce_input::{ReduceInput, Values};
 use crate::sink::Sink;
-use crate::task::{MAX_ATTEMPTS, TaskContext};
+use crate::task::{Attempts, MAX_ATTEMPTS, TaskContext};
 
 /// A MapReduce job.
 ///
@@ -39,13 +39,13 @@ pub trait Job: Send + Sync + Sized {
     const COMBINES_RUNS: bool = false;
 
     /// How often a task is tried in one process whose function panics or whose program fails.
-    fn attempts(&self) -> u32 {
-        2
+    fn attempts(&self) -> Attempts {
+        Attempts::both(2)
     }
 
     /// The same on a cluster, where another worker may do better.
-    fn attempts_on_cluster(&self) -> u32 {
-        MAX_ATTEMPTS
+    fn attempts_on_cluster(&self) -> Attempts {
+        Attempts::both(MAX_ATTEMPTS)
     }
 
     /// Whether keys ascend over all part files, for jobs that know it only from their options.

@@ -20,7 +20,7 @@ use crate::plan::{JobPlan, plan_for_records};
 use crate::progress::Progress;
 use crate::spec::JobSpec;
 use crate::stores::Stores;
-use crate::task::NoLog;
+use crate::task::{Attempts, NoLog};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -43,7 +43,7 @@ pub struct PlannedJob {
     /// See [`Job::RUNS_COMMANDS`].
     pub runs_commands: bool,
     /// See [`Job::attempts_on_cluster`].
-    pub attempts: u32,
+    pub attempts: Attempts,
 }
 
 impl Jobs {

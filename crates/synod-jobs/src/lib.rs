@@ -76,4 +76,4 @@ pub use run::RunSource;
 pub use sink::Sink;
 pub use spec::JobSpec;
 pub use stores::Stores;
-pub use task::{NoLog, TaskContext, TaskKind, TaskLog};
+pub use task::{Attempts, NoLog, TaskContext, TaskKind, TaskLog};

@@ -33,6 +33,30 @@ impl TaskKind {
     }
 }
 
+/// How often a task is tried, by its kind, before it has failed for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attempts {
+    /// A map task.
+    pub map: u32,
+    /// A reduce task.
+    pub reduce: u32,
+}
+
+impl Attempts {
+    /// So often, whatever its kind.
+    pub const fn both(attempts: u32) -> Attempts {
+        Attempts { map: attempts, reduce: attempts }
+    }
+
+    /// A task of this kind.
+    pub fn of(self, kind: TaskKind) -> u32 {
+        match kind {
+            TaskKind::Map => self.map,
+            TaskKind::Reduce => self.reduce,
+        }
+    }
+}
+
 /// Where the lines go that a task says about itself.
 pub trait TaskLog: Send + Sync {
     /// One line, without its line feed. It may be dropped or cut if there are too many.
@@ -58,8 +82,8 @@ pub struct TaskContext<'a> {
     pub number: u32,
     /// Attempts of the task before this one.
     pub attempt: u32,
-    /// How often a task of this job is tried here.
-    pub attempts: u32,
+    /// How often tasks of this job are tried here.
+    pub attempts: Attempts,
     /// Map tasks of the job.
     pub maps: u32,
     /// Reduce tasks of the job; with none, map tasks write the part files.
@@ -80,7 +104,7 @@ impl<'a> TaskContext<'a> {
         job_id: &'a str,
         kind: TaskKind,
         number: u32,
-        (attempt, attempts): (u32, u32),
+        (attempt, attempts): (u32, Attempts),
         tasks: (u32, u32),
         progress: &'a Progress,
         log: &'a dyn TaskLog,

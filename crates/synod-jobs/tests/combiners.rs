@@ -16,8 +16,8 @@ use synod_jobs::reduce_task::{ReduceContext, run_reduce_task};
 use synod_jobs::run::file::open_section;
 use synod_jobs::run::store::{MemoryBudget, RunStore};
 use synod_jobs::{
-    Emitter, Job, JobError, JobSpec, NoLog, PairSink, Progress, Record, ReduceInput, Sink, Stores,
-    TaskContext, TaskKind, Values, plan, run_local,
+    Attempts, Emitter, Job, JobError, JobSpec, NoLog, PairSink, Progress, Record, ReduceInput,
+    Sink, Stores, TaskContext, TaskKind, Values, plan, run_local,
 };
 
 /// Emits the words of a line behind its first, which is their key; the answer is the largest of a key.
@@ -106,7 +106,16 @@ fn by_tasks(job: &Largest, buffer_bytes: u64) -> Counters {
     let progress = Progress::new();
     let task = |kind, number| {
         let folders = (bench.path("scratch"), bench.path("side"));
-        TaskContext::new("job", kind, number, (0, 2), (1, 3), &progress, &NoLog, folders)
+        TaskContext::new(
+            "job",
+            kind,
+            number,
+            (0, Attempts::both(2)),
+            (1, 3),
+            &progress,
+            &NoLog,
+            folders,
+        )
     };
     let store = RunStore::new(bench.path("spill"), "m", MemoryBudget::new(0));
     let context = MapContext {

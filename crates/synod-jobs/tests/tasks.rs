@@ -18,8 +18,8 @@ use synod_jobs::reduce_task::{ReduceContext, run_reduce_task};
 use synod_jobs::run::file::{SectionSource, open_section, read_index};
 use synod_jobs::run::store::{MemoryBudget, RunStore};
 use synod_jobs::{
-    Emitter, Job, JobError, JobPlan, JobSpec, NoLog, Progress, Record, ReduceInput, RunSource,
-    Sink, Stores, TaskContext, TaskKind, Values, plan, run_local,
+    Attempts, Emitter, Job, JobError, JobPlan, JobSpec, NoLog, Progress, Record, ReduceInput,
+    RunSource, Sink, Stores, TaskContext, TaskKind, Values, plan, run_local,
 };
 
 fn store(bench: &Bench, name: &str) -> RunStore {
@@ -28,7 +28,7 @@ fn store(bench: &Bench, name: &str) -> RunStore {
 
 fn task<'a>(bench: &Bench, kind: TaskKind, number: u32, progress: &'a Progress) -> TaskContext<'a> {
     let folders = (bench.path("scratch"), bench.path("side"));
-    TaskContext::new("job", kind, number, (0, 2), (1, 1), progress, &NoLog, folders)
+    TaskContext::new("job", kind, number, (0, Attempts::both(2)), (1, 1), progress, &NoLog, folders)
 }
 
 fn map_to_file<J: Job>(

@@ -261,6 +261,7 @@ fn an_output_that_a_job_of_a_cluster_has_claimed_is_free_once_its_record_says_th
             ended_ms: 0,
             totals: Totals::default(),
             attempts: 4,
+            reduce_attempts: None,
         };
         let (key, value) = (job(1).key(JobKey::Record), encode(&record).unwrap());
         let put = PutRequest { key: key.into(), value: value.into(), ..PutRequest::default() };

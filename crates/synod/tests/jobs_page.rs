@@ -121,6 +121,7 @@ fn large_record() -> JobRecord {
             plan_pieces: 1,
         },
         attempts: 4,
+        reduce_attempts: None,
         runs_commands: false,
         name: EVIL.into(),
         submitted_ms: 1_700_000_000_000,

@@ -179,8 +179,9 @@ fn open_to<'v>(view: &'v View, ask: Asking<'_>) -> impl Iterator<Item = Open<'v>
 
 /// Whether the failures of a task leave it another attempt. If not, the coordinator is about to end the job.
 fn may_succeed(view: &JobView, task: TaskId, job: &JobRecord) -> bool {
+    let attempts = job.attempts_of(task.kind);
     let task = view.tasks.get(&task).map(|task| &task.record);
-    task.is_some_and(|task| task.fatal_failure(job.attempts).is_none())
+    task.is_some_and(|task| task.fatal_failure(attempts).is_none())
 }
 
 /// The maps that wait. Workers start at different places of the queue, so they seldom want the same one.
@@ -256,7 +257,8 @@ fn is_better_made_elsewhere(
     if !record.failures.iter().any(|failure| failure.worker == me.id) {
         return false;
     }
-    let attempts = job.job.as_ref().map_or(MAX_ATTEMPTS, |job| job.record.attempts);
+    let attempts = job.job.as_ref().map(|job| job.record.attempts_of(task.kind));
+    let attempts = attempts.unwrap_or(MAX_ATTEMPTS);
     let is_untried = |other: &&WorkerId| !has_failed_at(job, task, other);
     with_room.iter().any(is_untried)
         || record.failures.len() as u32 >= attempts / 2 && view.eligible(job).iter().any(is_untried)

@@ -14,7 +14,7 @@ use crate::reduce_task::ReduceOutput;
 use crate::run::writer::{RunIndex, Section};
 use crate::side_files::SideFile;
 use crate::spec::JobSpec;
-use crate::task::MAX_ATTEMPTS;
+use crate::task::{MAX_ATTEMPTS, TaskKind};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +43,9 @@ pub struct JobRecord {
     /// How often one of its tasks is tried; what took its worker along counts apart.
     #[serde(default = "default_attempts")]
     pub attempts: u32,
+    /// How often one of its reduce tasks is, if that is another number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reduce_attempts: Option<u32>,
     /// What people call it: the spec's name, or the name of its job.
     #[serde(default)]
     pub name: String,
@@ -55,6 +58,16 @@ pub struct JobRecord {
     /// When it came to its end, by the coordinator's clock.
     #[serde(default)]
     pub ended_ms: u64,
+}
+
+impl JobRecord {
+    /// How often a task of this kind is tried.
+    pub fn attempts_of(&self, kind: TaskKind) -> u32 {
+        match kind {
+            TaskKind::Map => self.attempts,
+            TaskKind::Reduce => self.reduce_attempts.unwrap_or(self.attempts),
+        }
+    }
 }
 
 fn is_zero(number: &u32) -> bool {

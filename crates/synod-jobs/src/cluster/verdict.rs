@@ -29,7 +29,7 @@ pub(super) fn verdict(view: &JobView, job: &JobRecord) -> Option<Verdict> {
     let mut skipped = 0;
     for (id, task) in view.troubled().filter(|(_, task)| task.record.given_up.is_none()) {
         let task = &task.record;
-        if let Some(failure) = task.fatal_failure(job.attempts) {
+        if let Some(failure) = task.fatal_failure(job.attempts_of(id.kind)) {
             let why = sentence(id, failure);
             if failure.whole_job {
                 return Some(Verdict::Ends(why));
@@ -45,7 +45,7 @@ pub(super) fn verdict(view: &JobView, job: &JobRecord) -> Option<Verdict> {
             return Some(Verdict::Ends(why));
         }
         let is_lost = task.done.is_none()
-            && task.attempts >= most_begun(job) + explained(task)
+            && task.attempts >= most_begun(job.attempts_of(id.kind)) + explained(task)
             && !view.is_claimed(id);
         let why = if task.losses > MAX_LOSSES {
             format!("the output of task {id} was lost {} times", task.losses)
@@ -109,8 +109,8 @@ fn explained(task: &TaskRecord) -> u32 {
     task.losses + task.given_back + task.backups.len() as u32 + task.forgiven
 }
 
-fn most_begun(job: &JobRecord) -> u32 {
-    job.attempts.max(MAX_ATTEMPTS).saturating_mul(BEGUN_PER_ATTEMPT)
+fn most_begun(attempts: u32) -> u32 {
+    attempts.max(MAX_ATTEMPTS).saturating_mul(BEGUN_PER_ATTEMPT)
 }
 
 /// Why there is nobody who could run a job's tasks.

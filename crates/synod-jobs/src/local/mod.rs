@@ -210,7 +210,7 @@ impl<J: Job> Local<'_, J> {
 
     fn map(&self, maps: &[usize]) -> Result<Vec<MapDone>, JobError> {
         let splits = maps.iter().copied();
-        let board = MapBoard::new(splits, &self.allowance, &self.of_maps, self.job.attempts());
+        let board = MapBoard::new(splits, &self.allowance, &self.of_maps, self.job.attempts().map);
         let slots = u64::from(self.slots).min(maps.len().max(1) as u64);
         let buffer_bytes = (self.spec.data_bytes() / 2 / slots).max(MIN_BUFFER_BYTES);
         std::thread::scope(|scope| {

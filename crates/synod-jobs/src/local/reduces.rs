@@ -144,6 +144,6 @@ impl<J: Job> Local<'_, J> {
             error,
             JobError::ReducePanicked { .. } | JobError::Task { permanent: false, .. }
         );
-        if may_pass && others < self.job.attempts() { Ok(None) } else { Err(error) }
+        if may_pass && others < self.job.attempts().reduce { Ok(None) } else { Err(error) }
     }
 }

@@ -164,9 +164,9 @@ fn of_task(properties: &Properties, settings: &Settings, place: &Place<'_>) -> P
     told.set("mapreduce.task.partition", task.number.to_string());
     told.set("mapreduce.job.maps", task.maps.to_string());
     told.set("mapreduce.job.reduces", task.reduces.to_string());
-    // One number for both: what is true, whatever a property asked for.
-    told.set("mapreduce.map.maxattempts", task.attempts.to_string());
-    told.set("mapreduce.reduce.maxattempts", task.attempts.to_string());
+    // Also where no property says so.
+    told.set("mapreduce.map.maxattempts", task.attempts.map.to_string());
+    told.set("mapreduce.reduce.maxattempts", task.attempts.reduce.to_string());
     told.set("mapreduce.task.output.dir", place.output.display().to_string());
     let folder = place.folder.display().to_string();
     told.set("mapreduce.job.local.dir", folder.clone());

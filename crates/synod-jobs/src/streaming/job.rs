@@ -26,8 +26,7 @@ use crate::record::Record;
 use crate::reduce_input::{ReduceInput, Values};
 use crate::sink::Sink;
 use crate::spec::JobSpec;
-use crate::task::MAX_ATTEMPTS;
-use crate::task::TaskContext;
+use crate::task::{Attempts, MAX_ATTEMPTS, TaskContext};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -208,12 +207,12 @@ impl Job for Streaming {
     const RUNS_COMMANDS: bool = true;
     const WRITES_PAIRS: bool = true;
 
-    fn attempts(&self) -> u32 {
-        self.settings.attempts.unwrap_or(DEFAULT_ATTEMPTS)
+    fn attempts(&self) -> Attempts {
+        self.settings.attempts_or(DEFAULT_ATTEMPTS)
     }
 
-    fn attempts_on_cluster(&self) -> u32 {
-        self.settings.attempts.unwrap_or(MAX_ATTEMPTS)
+    fn attempts_on_cluster(&self) -> Attempts {
+        self.settings.attempts_or(MAX_ATTEMPTS)
     }
 
     fn total_order(&self) -> bool {

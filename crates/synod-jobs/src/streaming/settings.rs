@@ -11,6 +11,7 @@ use super::order::SortKeys;
 use super::properties::Properties;
 use super::wire::{Kind, Kinds, Wire};
 use crate::error::JobError;
+use crate::task::Attempts;
 use std::time::Duration;
 
 /// Properties that Hadoop does not have begin with it.
@@ -140,8 +141,8 @@ pub struct Settings {
     pub archives: Vec<JobFile>,
     /// Whether all nodes of a cluster see them where they are.
     pub files_in_place: bool,
-    /// How often a task is tried, if the job says so.
-    pub attempts: Option<u32>,
+    /// How often map and reduce tasks are tried, if the job says so.
+    pub attempts: (Option<u32>, Option<u32>),
     /// When bad records are left out.
     pub skipping: Option<Skipping>,
     /// Values that `UniqValueCount` keeps.
@@ -212,6 +213,12 @@ impl Settings {
         };
         JobFile::check_names(&settings.files, &settings.archives)?;
         settings.check()
+    }
+
+    /// How often tasks are tried; so often where the job does not say.
+    pub fn attempts_or(&self, usual: u32) -> Attempts {
+        let (map, reduce) = self.attempts;
+        Attempts { map: map.unwrap_or(usual), reduce: reduce.unwrap_or(usual) }
     }
 
     fn check(self) -> Result<Settings, JobError> {
@@ -366,11 +373,10 @@ fn sort_keys(properties: &Properties) -> Result<SortKeys, JobError> {
     Ok(SortKeys::new(KeyFields::parse(options.as_deref(), &separator)?))
 }
 
-fn attempts(properties: &Properties) -> Result<Option<u32>, JobError> {
-    let map = properties.number("mapreduce.map.maxattempts")?;
-    let reduce = properties.number("mapreduce.reduce.maxattempts")?;
-    // One number for both: the larger, so that nobody gets fewer than asked for.
-    Ok(map.into_iter().chain(reduce).max().map(|attempts: u32| attempts.max(1)))
+fn attempts(properties: &Properties) -> Result<(Option<u32>, Option<u32>), JobError> {
+    // At least once, whatever is said.
+    let of = |name| Ok(properties.number(name)?.map(|attempts: u32| attempts.max(1)));
+    Ok((of("mapreduce.map.maxattempts")?, of("mapreduce.reduce.maxattempts")?))
 }
 
 fn skipping(properties: &Properties) -> Result<Option<Skipping>, JobError> {
@@ -412,7 +418,7 @@ mod tests {
         assert!(settings.combiner.is_none() && !settings.runs_commands() && settings.compatible);
         assert_eq!(settings.timeout, Some(Duration::from_secs(600)));
         assert_eq!(settings.map_kinds().key, Kind::Number);
-        assert_eq!(settings.attempts, None);
+        assert_eq!(settings.attempts_or(4), Attempts::both(4));
     }
 
     #[test]
@@ -431,6 +437,19 @@ mod tests {
         assert_eq!((settings.map.key_fields, settings.reduce.key_fields), (2, 3));
         assert_eq!(settings.timeout, None);
         assert_eq!(settings.map_kinds(), Wire::Text.kinds());
+    }
+
+    #[test]
+    fn maps_and_reduces_are_tried_as_often_as_is_said_of_each() {
+        let (map, reduce) = ("mapreduce.map.maxattempts", "mapred.reduce.max.attempts");
+        for (said, expected) in [
+            (&[(map, "1")][..], (1, 4)),
+            (&[(reduce, "7")], (4, 7)),
+            (&[(map, "9"), (reduce, "0")], (9, 1)),
+        ] {
+            let Attempts { map, reduce } = read(said).unwrap().attempts_or(4);
+            assert_eq!((map, reduce), expected, "{said:?}");
+        }
     }
 
     #[test]

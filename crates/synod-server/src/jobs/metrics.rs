@@ -207,6 +207,7 @@ mod tests {
             totals: Totals { maps: 2, reduces: 1, input_bytes: 500, plan_pieces: 1 },
             runs_commands: false,
             attempts: 4,
+            reduce_attempts: None,
             name: String::new(),
             submitted_ms: 0,
             started_ms: 0,

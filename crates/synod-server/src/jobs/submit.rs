@@ -111,6 +111,7 @@ async fn create_job<K: Kv>(
         submitted_ms: unix_ms(),
         runs_commands: false,
         attempts: MAX_ATTEMPTS,
+        reduce_attempts: None,
         started_ms: 0,
         ended_ms: 0,
         spec,

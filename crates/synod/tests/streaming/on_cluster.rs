@@ -198,16 +198,16 @@ fn a_task_is_tried_on_a_cluster_as_often_as_the_job_says_and_its_program_is_told
     let nodes = Nodes::start();
     let asks = "echo $mapreduce_map_maxattempts $mapred_reduce_max_attempts; cat";
     for (settings, told) in [
-        (&[][..], "4"),
-        (&["mapreduce.map.maxattempts=1"][..], "1"),
-        (&["mapreduce.map.maxattempts=2", "mapred.reduce.max.attempts=6"][..], "6"),
+        (&[][..], ["4", "4"]),
+        (&["mapreduce.map.maxattempts=1"][..], ["1", "4"]),
+        (&["mapreduce.map.maxattempts=6", "mapred.reduce.max.attempts=2"][..], ["6", "2"]),
     ] {
-        let most: usize = told.parse().unwrap();
+        let most: usize = told[0].parse().unwrap();
         let settings = properties(settings);
         let bench = Bench::with_input("x\n");
         let asks = bench.script("asks.sh", asks);
         let words = [&settings[..], &["-mapper", &asks, "-reducer", "NONE"]].concat();
-        assert_eq!(bench.run(&nodes.words(&words)).text(), format!("{told} {told}\t\nx\t\n"));
+        assert_eq!(bench.run(&nodes.words(&words)).text(), format!("{}\t\nx\t\n", told.join(" ")));
         // The last one is good, or none is.
         let last = format!("cat; case $mapred_task_id in *_{}) exit 0;; esac; exit 4", most - 1);
         for (text, is_good) in [(&last[..], true), ("exit 4", false)] {
@@ -227,6 +227,29 @@ fn a_task_is_tried_on_a_cluster_as_often_as_the_job_says_and_its_program_is_told
             let on: BTreeSet<&String> = seen.values().collect();
             assert_eq!(on.len(), most.min(3), "every node gets its chance: {seen:?}");
             fs::remove_file(bench.path("seen")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn reduces_are_tried_as_often_as_is_said_of_them_whatever_is_said_of_maps() {
+    let settings = properties(&["mapreduce.map.maxattempts=1", "mapreduce.reduce.maxattempts=3"]);
+    let nodes = Nodes::start();
+    for (last, is_good) in [(2, true), (3, false)] {
+        let bench = Bench::with_input("x\n");
+        let tries = bench.path("tries");
+        let says = format!("echo $mapred_task_id >> {}", tries.display());
+        let text = format!("{says}; cat; case $mapred_task_id in *_{last}) exit 0;; esac; exit 4");
+        let fails = bench.script("fails.sh", &text);
+        let words = [&settings[..], &["-mapper", "cat", "-reducer", &fails]].concat();
+        for words in [words.clone(), nodes.words(&words)] {
+            match is_good {
+                true => assert_eq!(bench.run(&words).text(), "x\t\n"),
+                false => assert!(bench.fail(&words).contains("code 4")),
+            }
+            let seen = fs::read_to_string(&tries).unwrap();
+            assert_eq!(seen.lines().count(), 3, "{seen}");
+            fs::remove_file(&tries).unwrap();
         }
     }
 }

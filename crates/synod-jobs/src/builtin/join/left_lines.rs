@@ -168,7 +168,7 @@ fn each_of(block: &[u8], mut f: impl FnMut(&[u8]) -> Result<(), JobError>) -> Re
 mod tests {
     use super::*;
     use crate::progress::Progress;
-    use crate::task::{NoLog, TaskKind};
+    use crate::task::{Attempts, NoLog, TaskKind};
 
     fn with_lines(check: impl FnOnce(&Path, &Progress, LeftLines<'_>)) {
         let folder = tempfile::tempdir().unwrap();
@@ -179,7 +179,7 @@ mod tests {
             "join",
             TaskKind::Reduce,
             0,
-            (0, 1),
+            (0, Attempts::both(1)),
             (1, 1),
             &progress,
             &NoLog,

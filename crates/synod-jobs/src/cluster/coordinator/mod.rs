@@ -23,6 +23,7 @@ use crate::cluster::report::JobReport;
 use crate::cluster::verdict::{Precedence, Verdict, no_worker, output_in_use, precedence, verdict};
 use crate::cluster::view::{JobView, Stamped, View};
 use crate::commit::Manifest;
+use crate::task::Attempts;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -68,8 +69,8 @@ pub struct Program<'a> {
     pub build: &'a str,
     /// Its functions run programs of the user.
     pub runs_commands: bool,
-    /// How often a task of it is tried.
-    pub attempts: u32,
+    /// How often its tasks are tried.
+    pub attempts: Attempts,
 }
 
 /// What to do next with a job.

@@ -8,6 +8,7 @@ use crate::cluster::verdict::no_worker;
 use crate::cluster::view::{Stamped, View};
 use crate::plan::JobPlan;
 use crate::split_size::MAX_SECTIONS;
+use crate::task::Attempts;
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -102,11 +103,13 @@ impl Coordinator {
                 changes.push(std::mem::replace(&mut change, guarded()));
             }
         }
+        let Attempts { map, reduce } = program.attempts;
         let running = JobRecord {
             state: JobState::Running,
             build: program.build.to_owned(),
             runs_commands: program.runs_commands,
-            attempts: program.attempts,
+            attempts: map,
+            reduce_attempts: (reduce != map).then_some(reduce),
             totals,
             started_ms: self.unix_ms,
             ..self.signed(job)

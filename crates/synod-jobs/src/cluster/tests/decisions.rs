@@ -166,10 +166,19 @@ fn a_worker_that_others_cannot_read_from_makes_a_map_again_if_all_others_are_bus
 
 #[test]
 fn a_task_fails_as_often_as_its_job_says_and_may_take_workers_along_three_times_as_often() {
-    for attempts in [1, 2, 6] {
-        let program = Program { attempts, ..PROGRAM };
+    for (attempts, kind) in [(1, TaskKind::Map), (2, TaskKind::Reduce), (6, TaskKind::Map)] {
+        // What is said of the other kind does not matter.
+        let said = match kind {
+            TaskKind::Map => Attempts { map: attempts, reduce: 9 },
+            TaskKind::Reduce => Attempts { map: 9, reduce: attempts },
+        };
+        let program = Program { attempts: said, ..PROGRAM };
         let spec = JobSpec::new("wordcount", ["/in"], "/out");
         let mut desk = Desk::running_program(spec, 1, 1, 2, program);
+        if kind == TaskKind::Reduce {
+            let map = desk.claim(1).unwrap();
+            assert!(desk.finish(1, &map));
+        }
         for number in 0..attempts as i64 {
             assert_eq!(desk.settle(), None, "{attempts}: after {number} failures");
             let held = desk.claim(1 + number % 2).unwrap();
@@ -182,7 +191,7 @@ fn a_task_fails_as_often_as_its_job_says_and_may_take_workers_along_three_times_
         assert!(desk.ended_why().contains(&format!("attempt {last} on")), "{}", desk.ended_why());
     }
     for (attempts, begun) in [(1, 12), (6, 18)] {
-        let program = Program { attempts, ..PROGRAM };
+        let program = Program { attempts: Attempts::both(attempts), ..PROGRAM };
         let spec = JobSpec::new("wordcount", ["/in"], "/out");
         let mut desk = Desk::running_program(spec, 1, 1, 0, program);
         for number in 1..=begun {

@@ -13,7 +13,7 @@ use crate::progress::Progress;
 use crate::run::writer::Section;
 use crate::spec::JobSpec;
 use crate::stores::Stores;
-use crate::task::{NoLog, TaskContext, TaskKind};
+use crate::task::{Attempts, NoLog, TaskContext, TaskKind};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -202,7 +202,16 @@ fn only_the_jobs_own_output_is_removed_and_an_attempt_cannot_bring_it_back() {
     // Nor one that writes files beside its part file.
     let side = output::side_folder(&output::attempt_path(&out, &mine, TaskId::map(0), 1));
     let (progress, folders) = (Progress::new(), (folder.path().join("scratch"), side.clone()));
-    let task = TaskContext::new("01", TaskKind::Map, 0, (1, 4), (1, 1), &progress, &NoLog, folders);
+    let task = TaskContext::new(
+        "01",
+        TaskKind::Map,
+        0,
+        (1, Attempts::both(4)),
+        (1, 1),
+        &progress,
+        &NoLog,
+        folders,
+    );
     assert!(task.side_folder().is_err());
     assert!(!out.exists());
     output::create(&out, &mine).unwrap();

@@ -25,6 +25,7 @@ use crate::input::InputFile;
 use crate::plan::{JobPlan, Split};
 use crate::reduce_task::ReduceOutput;
 use crate::spec::JobSpec;
+use crate::task::Attempts;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -33,7 +34,8 @@ use synod_base::{LeaseId, Revision};
 use synod_state::kv::{CompareTarget, Event, EventKind, KeyValue, TxnOp};
 
 const BUILD: &str = "1-ab";
-const PROGRAM: Program<'_> = Program { build: BUILD, runs_commands: false, attempts: 4 };
+const PROGRAM: Program<'_> =
+    Program { build: BUILD, runs_commands: false, attempts: Attempts::both(4) };
 
 /// Keys, and the view that follows them.
 #[derive(Default)]
@@ -356,6 +358,7 @@ fn submit(store: &mut Store, id: &JobId, spec: JobSpec) {
         name: spec.job.clone(),
         runs_commands: false,
         attempts: 4,
+        reduce_attempts: None,
         submitted_ms: 1_000,
         started_ms: 0,
         ended_ms: 0,

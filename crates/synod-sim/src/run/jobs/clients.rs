@@ -112,6 +112,7 @@ fn first_record(spec: &JobSpec) -> Vec<u8> {
         totals: Totals::default(),
         runs_commands: false,
         attempts: 4,
+        reduce_attempts: None,
         submitted_ms: 0,
         started_ms: 0,
         ended_ms: 0,

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
+use synod_jobs::Attempts;
 use synod_jobs::cluster::winners::Winners;
 use synod_jobs::cluster::{
     Change, Coordinator, JobId, JobState, Limits, Office, Program, Step, Work,
@@ -18,7 +19,8 @@ use crate::history::TrueTime;
 
 /// Commits that may fail before the job does.
 const COMMIT_TRIES: u32 = 3;
-const PROGRAM: Program<'_> = Program { build: BUILD, runs_commands: false, attempts: 4 };
+const PROGRAM: Program<'_> =
+    Program { build: BUILD, runs_commands: false, attempts: Attempts::both(4) };
 const LIMITS: Limits = Limits {
     no_worker: Duration::from_secs(60),
     stall: Duration::from_secs(20),
