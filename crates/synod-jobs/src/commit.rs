@@ -154,12 +154,9 @@ impl OutputFolder {
 
     fn create_with(path: &Path, builder: &DirBuilder) -> Result<OutputFolder, JobError> {
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            fs::create_dir_all(parent).map_err(|error| JobError::io("create", parent, error))?;
+            make_above(path, parent)?;
         }
-        builder.create(path).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => JobError::OutputExists { path: path.to_owned() },
-            _ => JobError::io("create", path, error),
-        })?;
+        builder.create(path).map_err(|error| JobError::output(path, error))?;
         let temporary = path.join(TEMPORARY);
         let drafts = temporary.clone();
         let folder = OutputFolder { path: path.to_owned(), drafts, id: None, published: false };
@@ -297,6 +294,18 @@ impl Drop for OutputFolder {
             // The job has failed already; what cannot be removed is found by the next attempt.
             let _ = self.remove();
         }
+    }
+}
+
+/// Makes the folder that an output is to be in, and those above it.
+pub(crate) fn make_above(output: &Path, parent: &Path) -> Result<(), JobError> {
+    match fs::create_dir_all(parent) {
+        // A file of that name: the output is not there.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let source = io::ErrorKind::NotADirectory.into();
+            Err(JobError::OutputNotMade { path: output.to_owned(), source })
+        }
+        made => made.map_err(|error| JobError::output(output, error)),
     }
 }
 

@@ -199,6 +199,18 @@ pub enum JobError {
         /// The folder.
         path: PathBuf,
     },
+    /// The output folder cannot be made.
+    #[error(
+        "output {} cannot be made: {source}; choose a place below a folder that whoever runs the job may \
+         write to",
+        .path.display()
+    )]
+    OutputNotMade {
+        /// The folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// There is no room left where a file was being written.
     #[error("no space left while writing {}: free some or use another disk", .path.display())]
     DiskFull {
@@ -268,6 +280,17 @@ impl JobError {
                 Ok(error) => error,
                 Err(source) => JobError::Io { action, path: path.to_owned(), source },
             },
+        }
+    }
+
+    /// Why an output folder, or one above it, could not be made.
+    pub(crate) fn output(path: &Path, source: io::Error) -> JobError {
+        match JobError::io("create", path, source) {
+            JobError::Io { path, source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+                JobError::OutputExists { path }
+            }
+            JobError::Io { path, source, .. } => JobError::OutputNotMade { path, source },
+            other => other,
         }
     }
 

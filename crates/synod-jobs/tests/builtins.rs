@@ -8,6 +8,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use support::{Bench, joined, parts, run, sorted_lines};
+use synod_jobs::builtin::field::warning;
 use synod_jobs::{BUILT_IN, JobError, JobSpec, JobSummary, Jobs, Progress, Stores};
 
 /// Lines of few different words: empty ones, long ones, with bytes that are no text; the last one
@@ -355,6 +356,22 @@ fn a_join_whose_files_are_all_on_one_side_is_refused_before_anything_is_made() {
         }
         assert!(!spec.output.exists());
     }
+}
+
+#[test]
+fn a_field_that_no_line_has_is_counted_in_what_the_last_pass_says() {
+    let bench = Bench::new();
+    let path = bench.file("in", b"a b\nc d\n");
+    for (job, reduces) in [("fieldcount", 2), ("distinct", 2), ("top-k", 1), ("top-k", 2)] {
+        let mut spec = with(bench.spec(job, &[&path]), &[("field", "3")]);
+        spec.reduces = Some(reduces);
+        let summary = run(&spec).unwrap();
+        assert_eq!((user(&summary, "lines_without_field"), joined(&spec.output).len()), (2, 0));
+        let said = warning(&summary.manifest.counters).unwrap();
+        assert!(said.starts_with("no line has the field"), "{job}: {said}");
+    }
+    let spec = with(bench.spec("fieldcount", &[&path]), &[("field", "2")]);
+    assert_eq!(warning(&run(&spec).unwrap().manifest.counters), None);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Inputs that break naive readers, through whole jobs.
+//! Inputs that break naive readers, through whole jobs; outputs that cannot be made.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -6,7 +6,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::{
     Bench, joined, leave_out, naive_word_count, parts, run, run_again, sorted_lines, zipf_text,
@@ -289,5 +289,44 @@ fn a_big_text_is_counted_as_naively() {
             .split_inclusive(|&byte| byte == b'\n')
             .map(|line| line.split(|&byte| byte == b'\t').next().unwrap());
         assert!(words.is_sorted(), "words ascend within a part");
+    }
+}
+
+/// Root passes over permissions: it runs this once more without the capabilities for that.
+#[test]
+fn an_output_is_made_with_the_folders_above_it_or_what_is_in_the_way_is_said() {
+    let bench = Bench::new();
+    let path = bench.file("in", b"a\n");
+    let to = |job: &str, output: PathBuf| JobSpec { output, ..bench.spec(job, &[&path]) };
+    for job in ["wordcount", "top-k"] {
+        run(&to(job, bench.path(&format!("{job}/new/folder")))).unwrap();
+        for below in ["in/out", "in/deeper/out"] {
+            let refused = run(&to(job, bench.path(below))).unwrap_err().to_string();
+            let names = refused.contains(&format!("{below} cannot be made: "));
+            assert!(names && refused.contains("; choose a place below"), "{refused}");
+        }
+    }
+    let locked = bench.path("locked");
+    fs::create_dir(&locked).unwrap();
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o555)).unwrap();
+    let is_root = fs::create_dir(locked.join("probe")).is_ok();
+    if is_root {
+        let bound = "--bounding-set=-dac_override,-dac_read_search";
+        match Command::new("setpriv").args([bound, "mkdir"]).arg(locked.join("other")).output() {
+            Ok(tried) if !tried.status.success() && !locked.join("other").exists() => {
+                let test =
+                    "an_output_is_made_with_the_folders_above_it_or_what_is_in_the_way_is_said";
+                run_again(Command::new("setpriv").arg(bound), test);
+            }
+            refused => leave_out(
+                &format!("where nobody may write: root may, and setpriv says {refused:?}"),
+                "SYNOD_TEST_REQUIRE_SETPRIV",
+            ),
+        }
+        return;
+    }
+    for (job, below) in [("wordcount", "out"), ("wordcount", "deeper/out"), ("top-k", "out")] {
+        let refused = run(&to(job, locked.join(below))).unwrap_err().to_string();
+        assert!(refused.contains("Permission denied") && refused.contains("; choose"), "{refused}");
     }
 }

@@ -5,6 +5,7 @@
 //! every occurrence of it separates, so fields may be empty and every line has at least one.
 
 use crate::builtin::options::{JobOption, Options};
+use crate::counters::Counters;
 use crate::error::JobError;
 use memchr::memmem::Finder;
 use std::ops::Range;
@@ -30,6 +31,27 @@ pub(crate) const SEPARATOR: JobOption =
 
 /// The counter of lines that do not have the field.
 pub(crate) const WITHOUT_FIELD: &str = "lines_without_field";
+
+/// The counters of a join's lines that do have it.
+pub(crate) const LEFT_LINES: &str = "left_lines";
+pub(crate) const RIGHT_LINES: &str = "right_lines";
+
+/// What to tell people of a job that found its field in no line, or in none of one side of a join: its
+/// output lacks what was meant, and nothing else says so.
+pub fn warning(counted: &Counters) -> Option<String> {
+    let count = |name: &str| counted.user.get(name).copied().unwrap_or(0);
+    let without = count(WITHOUT_FIELD);
+    let lines = match (counted.map_pairs_out, count(LEFT_LINES), count(RIGHT_LINES)) {
+        _ if without == 0 => return None,
+        (0, ..) => "no line has",
+        (_, 0, 1..) => "no line on the left has",
+        (_, 1.., 0) => "no line on the right has",
+        _ => return None,
+    };
+    Some(format!(
+        "{lines} the field that the job goes by, {without} lack it: look at its number and at the separator"
+    ))
+}
 
 impl Field {
     /// The field that the option `name` tells.
@@ -185,6 +207,31 @@ mod tests {
                         "{number} {text:?} {line:?}"
                     );
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_field_that_no_line_has_is_warned_of() {
+        let warned = |pairs: u64, counts: &[(&str, u64)]| {
+            let mut counted = Counters { map_pairs_out: pairs, ..Counters::default() };
+            counts.iter().for_each(|(name, amount)| counted.count(name, *amount));
+            warning(&counted)
+        };
+        let without = (WITHOUT_FIELD, 5);
+        for (pairs, counts, expected) in [
+            (0, &[][..], None),
+            (3, &[without], None),
+            (0, &[without], Some("no line has the field that the job goes by, 5 lack it")),
+            (7, &[without, (LEFT_LINES, 3), (RIGHT_LINES, 4)], None),
+            (3, &[without, (LEFT_LINES, 3)], Some("no line on the right has")),
+            (3, &[without, (RIGHT_LINES, 3)], Some("no line on the left has")),
+            (3, &[(RIGHT_LINES, 3)], None),
+        ] {
+            match (warned(pairs, counts), expected) {
+                (None, None) => {}
+                (Some(said), Some(expected)) => assert!(said.starts_with(expected), "{said}"),
+                (said, expected) => panic!("{said:?} and not {expected:?}"),
             }
         }
     }

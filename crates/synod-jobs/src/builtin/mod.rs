@@ -7,7 +7,7 @@
 
 mod access_log;
 pub mod distinct;
-mod field;
+pub mod field;
 pub mod fieldcount;
 pub mod grep;
 pub mod inverted_index;

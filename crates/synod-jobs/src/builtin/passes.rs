@@ -7,6 +7,7 @@
 //! drives the passes share, as the output is. The last pass writes to the output and makes it
 //! visible like any job. Should the driver die, that folder stays behind and no output appears.
 
+use crate::commit::make_above;
 use crate::error::JobError;
 use crate::jobs::Jobs;
 use crate::local::JobSummary;
@@ -149,13 +150,9 @@ impl PassFolder {
         let path = output.with_file_name(name);
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         if let Some(parent) = parent {
-            std::fs::create_dir_all(parent)
-                .map_err(|error| JobError::io("create", parent, error))?;
+            make_above(output, parent)?;
         }
-        std::fs::create_dir(&path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => JobError::OutputExists { path: path.clone() },
-            _ => JobError::io("create", &path, error),
-        })?;
+        std::fs::create_dir(&path).map_err(|error| JobError::output(&path, error))?;
         Ok(PassFolder { path })
     }
 }

@@ -27,6 +27,7 @@ use std::collections::BinaryHeap;
 const MAX_K: usize = 10_000_000;
 const DEFAULT_K: usize = 10;
 const K: JobOption = JobOption::new("k", "N", "how many values; default: 10");
+const WITHOUT: JobOption = JobOption::new(WITHOUT_FIELD, "N", "as the first pass has counted");
 
 /// The first pass, or the only one: the most frequent values of each partition.
 #[derive(Debug, Clone)]
@@ -139,16 +140,18 @@ impl Top {
 #[derive(Debug, Clone, Copy)]
 pub struct TopKMerge {
     k: usize,
+    without_field: u64,
 }
 
 impl NamedJob for TopKMerge {
     const NAME: &'static str = "top-k-merge";
     const ABOUT: &'static str = "the second pass of top-k";
-    const OPTIONS: &'static [JobOption] = &[K];
+    const OPTIONS: &'static [JobOption] = &[K, WITHOUT];
     const IS_SHOWN: bool = false;
 
     fn from_options(options: &Options<'_>) -> Result<Self, JobError> {
-        Ok(TopKMerge { k: k_of(options)? })
+        let without_field = options.number(WITHOUT.name, 0..=u64::MAX)?.unwrap_or(0);
+        Ok(TopKMerge { k: k_of(options)?, without_field })
     }
 }
 
@@ -170,6 +173,9 @@ impl Job for TopKMerge {
         input: &mut ReduceInput<'_, Self>,
         out: &mut Sink,
     ) -> Result<(), JobError> {
+        if self.without_field > 0 {
+            out.count(WITHOUT_FIELD, self.without_field);
+        }
         for _ in 0..self.k {
             let Some((key, _)) = input.next_pair()? else { break };
             let (count, value) = key.split_first_chunk().expect("a key begins with its count");
@@ -188,6 +194,10 @@ impl Passes for TwoPasses {
         merge.reduces = Some(1);
         if let Some(k) = self.0.options.get(K.name) {
             merge.options.insert(K.name.to_owned(), k.clone());
+        }
+        // Of two passes only the last one's counters are seen.
+        if let Some(without) = before.summary.manifest.counters.user.get(WITHOUT_FIELD) {
+            merge.options.insert(WITHOUT.name.to_owned(), without.to_string());
         }
         Ok(Pass::Last(merge))
     }

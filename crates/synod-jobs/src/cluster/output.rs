@@ -11,7 +11,8 @@
 
 use crate::cluster::names::{JobId, TaskId};
 use crate::commit::{
-    Account, Manifest, Naming, OutputFolder, Part, Publish, SUCCESS, TEMPORARY, sync_names,
+    Account, Manifest, Naming, OutputFolder, Part, Publish, SUCCESS, TEMPORARY, make_above,
+    sync_names,
 };
 use crate::error::JobError;
 use crate::progress::Progress;
@@ -51,7 +52,7 @@ pub fn check_absent(output: &Path) -> Result<(), JobError> {
 /// began: if it is there and empty, or bears the job's mark, an earlier coordinator has made it.
 pub fn create(output: &Path, job: &JobId) -> Result<(), JobError> {
     if let Some(parent) = output.parent() {
-        fs::create_dir_all(parent).map_err(|error| JobError::io("create", parent, error))?;
+        make_above(output, parent)?;
     }
     let own = own_folder(output, job);
     match fs::create_dir(output) {
@@ -68,7 +69,7 @@ pub fn create(output: &Path, job: &JobId) -> Result<(), JobError> {
                 return Err(JobError::OutputExists { path: output.to_owned() });
             }
         }
-        made => made.map_err(|error| JobError::io("create", output, error))?,
+        made => made.map_err(|error| JobError::output(output, error))?,
     }
     fs::create_dir_all(&own).map_err(|error| JobError::io("create", &own, error))
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
+use synod::jobs::builtin::field;
 use synod::jobs::cluster::{JobId, JobReport};
 use synod::jobs::commit::Manifest;
 use synod::jobs::given_up::warning;
@@ -116,6 +117,7 @@ pub fn facts(counted: &Counters, report: &JobReport, files: u64) -> Vec<(&'stati
     if !trouble.is_empty() {
         facts.push(("trouble", trouble.join(", ")));
     }
+    facts.extend(field::warning(counted).map(|warning| ("warning", warning)));
     facts
 }
 
@@ -300,6 +302,15 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "`{line}` is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_field_that_no_line_has_is_a_warning() {
+        let user = [("lines_without_field".to_owned(), 3)].into();
+        let counted = Counters { map_records_in: 3, user, ..Counters::default() };
+        let facts = facts(&counted, &JobReport::default(), 1);
+        let (name, text) = facts.last().unwrap();
+        assert!(*name == "warning" && text.starts_with("no line has the field"), "{facts:?}");
     }
 
     #[test]

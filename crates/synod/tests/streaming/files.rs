@@ -64,6 +64,24 @@ fn files_are_there_under_their_names_and_found_before_the_search_path() {
 }
 
 #[test]
+fn the_files_of_libjars_are_there_for_programs_as_other_files_are() {
+    let bench = Bench::with_input("x\n");
+    bench.put("lib/one.jar", "first\n");
+    bench.put("lib/two.jar", "second\n");
+    let libjars = ["-libjars", "lib/one.jar,lib/two.jar#other.jar"];
+    for (stage, words) in [
+        ("mapper", ["-mapper", "cat one.jar other.jar -", "-reducer", "NONE"]),
+        ("reducer", ["-mapper", "cat", "-reducer", "cat one.jar other.jar -"]),
+    ] {
+        let ran = bench.run(&[&libjars[..], &words].concat());
+        assert_eq!(ran.text(), "first\t\nsecond\t\nx\t\n", "{stage}");
+    }
+    let none = ["-libjars", "lib/none.jar", "-mapper", "cat", "-reducer", "NONE"];
+    let said = String::from_utf8(bench.try_run(&none).1.stderr).unwrap();
+    assert!(said.contains("none.jar"), "{said}");
+}
+
+#[test]
 fn what_cannot_be_shipped_is_refused_before_anything_runs() {
     let bench = Bench::with_input("x\n");
     bench.put("a", "");

@@ -49,6 +49,46 @@ fn a_program_that_closes_its_stdin_has_not_read_it_whatever_it_prints() {
 }
 
 #[test]
+fn a_mapper_that_has_printed_enough_may_leave_its_input_and_a_reducer_may_not() {
+    let (bench, one_split) = much();
+    let closes = bench.script("closes.sh", "exec <&-; echo one; echo two");
+    for (enough, is_enough) in [("2", true), ("3", false)] {
+        let setting = format!("stream.minRecWrittenToEnableSkip_={enough}");
+        let settings = [&properties(&[&setting])[..], &one_split].concat();
+        let mapper = [&settings[..], &["-mapper", &closes, "-reducer", "NONE"]].concat();
+        let reducer = [&settings[..], &["-mapper", "cat", "-reducer", &closes]].concat();
+        let unread = "before it had read all its input";
+        match is_enough {
+            true => assert_eq!(bench.run(&mapper).text(), "one\t\ntwo\t\n"),
+            false => assert!(bench.fail(&mapper).contains(unread)),
+        }
+        assert!(bench.fail(&reducer).contains(unread));
+    }
+}
+
+/// It has ended and has left a child that holds its output, and prints later.
+fn leaves_a_child(seconds: u32) -> String {
+    format!("cat; {{ sleep {seconds}; echo late; }} & exit 0")
+}
+
+#[test]
+fn the_output_of_a_child_that_a_program_leaves_is_waited_for_as_long_as_is_said() {
+    let bench = Bench::with_input("x\n");
+    let held = "[a child of the command held its output; it was ended]";
+    // The test takes no minute: the child is gone long before.
+    let long = properties(&["stream.joindelay.milli=60000"]);
+    let short = properties(&["stream.joindelay.milli=1"]);
+    for (settings, seconds, late) in
+        [(&[][..], 600, ""), (&short[..], 600, ""), (&long[..], 1, "late\t\n")]
+    {
+        let leaves = bench.script("leaves.sh", &leaves_a_child(seconds));
+        let ran = bench.run(&[settings, &["-mapper", &leaves, "-reducer", "NONE"]].concat());
+        assert_eq!(ran.text(), format!("x\t\n{late}"), "{settings:?}");
+        assert_eq!(ran.stderr.contains(held), late.is_empty(), "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn a_program_that_hangs_is_ended_after_the_tasks_timeout_wherever_it_hangs() {
     let settings = properties(&[
         "mapreduce.task.timeout=300",

@@ -15,7 +15,7 @@
 
 mod left_lines;
 
-use crate::builtin::field::{Field, SEPARATOR, WITHOUT_FIELD};
+use crate::builtin::field::{Field, LEFT_LINES, RIGHT_LINES, SEPARATOR, WITHOUT_FIELD};
 use crate::builtin::options::{JobOption, NamedJob, Options};
 use crate::emit::Emitter;
 use crate::error::JobError;
@@ -79,9 +79,9 @@ impl Job for Join {
     fn map(&self, record: Record<'_>, out: &mut Emitter<'_, Self>) {
         let is_left = is_on_left(&self.left, record.file);
         let (field, side, counter) = if is_left {
-            (&self.left_field, LEFT, "left_lines")
+            (&self.left_field, LEFT, LEFT_LINES)
         } else {
-            (&self.right_field, RIGHT, "right_lines")
+            (&self.right_field, RIGHT, RIGHT_LINES)
         };
         match field.find(record.bytes) {
             None => out.count(WITHOUT_FIELD, 1),
