@@ -54,7 +54,7 @@ mod sample;
 mod survey;
 
 pub use builtin::options::{JobInfo, JobOption, NamedJob, Options};
-pub use builtin::passes::run_passes;
+pub use builtin::passes::{only_pass, run_passes};
 pub use builtin::{BUILT_IN, JobVisitor, run_built_in, run_built_in_with, with_job};
 pub use combine::PairSink;
 pub use counters::Counters;

@@ -23,7 +23,7 @@ pub use error::{FolderError, JoinError, OptionsError, ServerError};
 pub use jobs::{
     Cancelling, JobsOptions, SubmitError, WorkerOptions, WorkerReady, cancel_job, follow_job,
     local_stores, read_job, read_jobs, retry_job, retry_job_with, run_worker, stores_of_job,
-    submit, submit_job, submit_job_with, submit_with,
+    submit, submit_job, submit_job_with, submit_with, wait_for_job,
 };
 pub use listeners::Listeners;
 pub use options::{DEFAULT_CLUSTER_TOKEN, InitialState, ServerOptions};

@@ -1,4 +1,4 @@
-//! `synod jobs list|show|logs|cancel|retry` on a node of the real binary, with jobs that are done, that
+//! `synod jobs list|show|wait|logs|cancel|retry` on a node of the real binary, with jobs that are done, that
 //! failed, that are cancelled, and whose names are not meant for a terminal.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
@@ -11,6 +11,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 use support::cluster::Cluster;
+use support::process::Process;
 use support::{PATIENCE, refused, succeed, synod, wait_for};
 
 struct Bench {
@@ -226,4 +227,97 @@ fn the_logs_of_attempts_are_fetched_from_where_they_ran_and_silence_is_no_error(
     assert_eq!(printed, "==> m000000 attempt 0 on n1 <==\none\n\u{1b}[2Jtwo\n");
     let lines = bench.json(&["logs", &done, "m0"]);
     assert_eq!((&lines[0]["task"], &lines[0]["node"]), (&"m000000".into(), &"n1".into()));
+}
+
+#[test]
+fn a_job_in_the_background_is_named_at_once_and_can_be_waited_for_by_anybody() {
+    let bench = Bench::new();
+    let (input, long) = (bench.text_of("in"), bench.text_of("long"));
+    fs::write(&input, "to be or not\nto be\n").unwrap();
+    fs::write(&long, vec![b'x'; 3 << 20]).unwrap();
+    let leave = |input: &str, output: &str, more: &[&str]| {
+        let output = bench.text_of(output);
+        let run = ["run", "wordcount", input, "--output", &output, "--max-record-mib", "1"];
+        succeed(&[&run[..], &["--background", "--endpoints", &bench.client], more].concat())
+    };
+    let printed = leave(&input, "out", &[]);
+    let id = printed.trim();
+    assert_eq!(printed, format!("{id}\n"), "its name and nothing else");
+    // Whether it runs still, or has ended long ago.
+    for _ in 0..2 {
+        let done = &bench.json(&["wait", id])[0];
+        assert_eq!((&done["id"], &done["name"]), (&id.into(), &"wordcount".into()));
+        assert_eq!(done["output"], bench.text_of("out"));
+        assert_eq!(done["manifest"]["counters"]["map_pairs_out"], 6);
+    }
+    assert!(bench.path("out/_SUCCESS").is_file());
+    let shown = bench.jobs(&["wait", id]);
+    assert!(shown.starts_with("wordcount: ") && shown.contains("  map       6 pairs"), "{shown}");
+    assert_eq!(bench.jobs(&["wait", id, "--quiet"]), "");
+    let failing: Value = serde_json::from_str(&leave(&long, "none", &["--json"])).unwrap();
+    let failing = failing["id"].as_str().unwrap();
+    let said = bench.refused(&["wait", failing, "--quiet"]);
+    assert!(said.contains("offset 0 is longer") && said.contains(failing), "{said}");
+    assert!(bench.refused(&["wait", "none-such"]).contains("there is no job"));
+    let run = ["run", "wordcount", &input, "--output", &bench.text_of("here"), "--background"];
+    assert!(refused(&run, 2).contains("--endpoints"));
+    let passes = ["run", "top-k", &input, "--output", &bench.text_of("top"), "--background"];
+    let said = refused(&[&passes[..], &["--endpoints", &bench.client]].concat(), 2);
+    assert!(said.contains("takes several passes"), "{said}");
+}
+
+#[test]
+fn whoever_waits_for_a_job_can_go_away_and_hears_that_it_was_cancelled() {
+    let bench = Bench::new();
+    let (input, output) = (bench.text_of("in"), bench.text_of("out"));
+    let pause = "sh -c \"cat; sleep 600\"";
+    fs::write(&input, "a\n").unwrap();
+    let job = ["streaming", "-input", &input, "-output", &output, "-mapper", pause];
+    let job = [&job[..], &["-reducer", "NONE", "-background", "--endpoints", &bench.client]];
+    succeed(&job.concat());
+    let id = bench.json(&["list"])[0]["id"].as_str().unwrap().to_owned();
+    let wait = ["jobs", "wait", &id, "--endpoints", &bench.client];
+    let start = || Process::start("wait", &mut synod(&wait), &bench.path(""));
+    let mut waits = start();
+    // It says how far the job is once there is a plan.
+    wait_for("a line of progress", PATIENCE, || waits.stderr().contains("map: ").then_some(()));
+    assert_eq!(waits.interrupt().code(), Some(130));
+    assert!(waits.stderr().contains(&format!("job {id} goes on")), "{}", waits.stderr());
+    assert_eq!(bench.json(&["show", &id])[0]["state"], "running");
+    let mut waits = start();
+    bench.jobs(&["cancel", &id]);
+    assert_eq!(waits.wait(PATIENCE).code(), Some(130));
+    assert!(waits.stderr().contains("was cancelled"), "{}", waits.stderr());
+    assert!(!bench.path("out").exists());
+}
+
+#[test]
+fn the_jobs_of_a_pipeline_in_the_background_run_one_after_the_other() {
+    let bench = Bench::new();
+    let path = |name: &str| bench.text_of(name);
+    fs::write(path("in"), "b a b c b c\n").unwrap();
+    let stage = |job: &str, input: &str, output: &str, more: &str| {
+        let (input, output) = (path(input), path(output));
+        format!("[[job]]\njob = {job:?}\ninputs = [{input:?}]\noutput = {output:?}\n{more}\n")
+    };
+    let pipeline = |first: &str| {
+        let last = stage("sort", "counts", "sorted", "");
+        fs::write(path("stages.toml"), stage("wordcount", "in", "counts", first) + &last).unwrap();
+    };
+    let file = path("stages.toml");
+    let run = ["pipeline", &file, "--background", "--endpoints", &bench.client];
+    pipeline("temporary = true");
+    assert!(refused(&run, 2).contains("is temporary"));
+    assert!(bench.json(&["list"]).is_empty());
+    pipeline("reduces = 3");
+    let printed = succeed(&run);
+    let ids: Vec<&str> = printed.lines().collect();
+    let rows = bench.json(&["list"]);
+    assert_eq!(ids, rows.iter().map(|row| row["id"].as_str().unwrap()).collect::<Vec<_>>());
+    bench.jobs(&["wait", ids[1], "--quiet"]);
+    assert_eq!(fs::read(path("sorted/part-00000")).unwrap(), b"a\t1\nb\t3\nc\t2\n");
+    // What the first one writes is there already: the second one is not even tried.
+    let printed = succeed(&run);
+    let said = bench.refused(&["wait", printed.lines().nth(1).unwrap(), "--quiet"]);
+    assert!(said.contains(printed.lines().next().unwrap()), "{said}");
 }

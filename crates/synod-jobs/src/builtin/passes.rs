@@ -88,6 +88,23 @@ pub fn run_passes<E: From<JobError>>(
     run_passes_of(&Jobs::built_in(), spec, progress, run)
 }
 
+/// The spec of a built-in job that takes one pass, with nothing left open that the job needs: once it is
+/// submitted nobody has to look after it. Refuses a job of several passes.
+pub fn only_pass(spec: &JobSpec, progress: &Progress) -> Result<JobSpec, JobError> {
+    let mut spec = spec.clone();
+    match Jobs::built_in().prepare(&mut spec, progress)? {
+        None => Ok(spec),
+        Some(_) => {
+            let what = format!(
+                "job `{}` takes several passes, and somebody has to wait for each before the next: it cannot \
+                 be left to itself in the background",
+                spec.job
+            );
+            Err(JobError::BadSpec { what })
+        }
+    }
+}
+
 /// The same for a job of these.
 pub(crate) fn run_passes_of<E: From<JobError>>(
     jobs: &Jobs,

@@ -30,6 +30,10 @@ pub(super) struct Following<'a, K> {
     pub(super) patience_without_workers: Duration,
     /// How long nobody may answer.
     pub(super) patience_without_answers: Duration,
+    /// How long nobody may take the job.
+    pub(super) patience_until_taken: Duration,
+    /// Whether it is taken back then: not by those who only look on.
+    takes_back: bool,
 }
 
 impl<'a, K: Kv> Following<'a, K> {
@@ -43,7 +47,14 @@ impl<'a, K: Kv> Following<'a, K> {
             unanswered_since: None,
             patience_without_workers: PATIENCE_WITHOUT_WORKERS,
             patience_without_answers: PATIENCE,
+            patience_until_taken: PATIENCE,
+            takes_back: true,
         }
+    }
+
+    /// For those who look on: the job does not depend on them, and stays if nobody takes it.
+    pub(super) fn looking_on(self) -> Self {
+        Following { takes_back: false, ..self }
     }
 
     pub(super) async fn follow(mut self) -> Result<JobSummary, SubmitError> {
@@ -147,8 +158,8 @@ impl<'a, K: Kv> Following<'a, K> {
                 return Err(JobError::OnCluster { message }.into());
             }
             JobState::Cancelled => return Err(JobError::Cancelled.into()),
-            JobState::Submitted if opened.elapsed() >= PATIENCE => {
-                return self.withdraw(job.modified).await;
+            JobState::Submitted if opened.elapsed() >= self.patience_until_taken => {
+                return self.end_of_patience(job.modified).await;
             }
             // It goes nowhere any more.
             JobState::Ending(_) => {}
@@ -178,6 +189,19 @@ impl<'a, K: Kv> Following<'a, K> {
                 Err(JobError::OnCluster { message }.into())
             }
         }
+    }
+
+    /// Nobody has taken the job.
+    async fn end_of_patience(&self, modified: Revision) -> Result<Option<JobSummary>, SubmitError> {
+        if self.takes_back {
+            return self.withdraw(modified).await;
+        }
+        let id = &self.id;
+        let message = format!(
+            "no node has taken job {id}: start nodes or workers that take jobs, and it goes on; or end it \
+             with `synod jobs cancel {id}`"
+        );
+        Err(JobError::OnCluster { message }.into())
     }
 
     /// Takes back a job that nobody has touched.

@@ -43,7 +43,7 @@ pub use standalone::{WorkerOptions, WorkerReady, run_worker};
 pub use stores::{local_stores, stores_of_job};
 pub use submit::{
     Cancelling, SubmitError, cancel_job, follow_job, retry_job, retry_job_with, submit, submit_job,
-    submit_job_with, submit_with,
+    submit_job_with, submit_with, wait_for_job,
 };
 
 use std::time::Duration;

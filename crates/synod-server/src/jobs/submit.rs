@@ -150,6 +150,16 @@ pub async fn follow_job<K: Kv>(
     Following::new(kv, id, progress).follow().await
 }
 
+/// Waits for a job that was submitted before, perhaps by somebody else, as [`follow_job`] does. The job does
+/// not depend on who waits so: it stays if no node takes it.
+pub async fn wait_for_job<K: Kv>(
+    kv: &K,
+    id: JobId,
+    progress: &Progress,
+) -> Result<JobSummary, SubmitError> {
+    Following::new(kv, id, progress).looking_on().follow().await
+}
+
 /// What came of the wish to cancel a job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cancelling {

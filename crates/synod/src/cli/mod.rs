@@ -2,6 +2,7 @@
 //!
 //! Every command has an example in its help. An error is one line on stderr that says what to do.
 
+mod background;
 mod child;
 mod compact;
 mod connect;

@@ -8,13 +8,14 @@ use std::time::Instant;
 use clap::Args;
 use synod::jobs::cluster::JobId;
 use synod::jobs::pipeline::Pipeline as Stages;
-use synod::jobs::{JobError, JobSpec, JobSummary, Progress, run_passes};
+use synod::jobs::{JobError, JobSpec, JobSummary, Progress, only_pass, run_passes};
 
 use super::Outcome;
+use super::background::{Words, leave, tell};
 use super::connect::Cluster;
 use super::failure::Failure;
 use super::progress::View;
-use super::run::{CLUSTER_RATE_WINDOW, NODE_TIMEOUT, RATE_WINDOW, run_here, submit};
+use super::run::{CLUSTER_RATE_WINDOW, NODE_TIMEOUT, RATE_WINDOW, failure, run_here, submit};
 use super::store_flags::StoreFlags;
 use super::summary::{Done, warn_of_given_up};
 
@@ -50,6 +51,10 @@ pub struct Pipeline {
     /// Run on the nodes of this cluster, which see the same files under the same paths
     #[arg(long, value_delimiter = ',', value_name = "HOST:PORT,..")]
     endpoints: Vec<String>,
+    /// Submit all jobs, each to run when the one before it is done, print their names and do not wait for
+    /// them; synod jobs wait does, later
+    #[arg(long, requires = "endpoints")]
+    background: bool,
     #[command(flatten)]
     store: StoreFlags,
 }
@@ -69,6 +74,9 @@ impl Pipeline {
             // Of a job in this process there are no others that it could be before or after.
             eprintln!("synod: fields that have no effect here: priority");
         }
+        if self.background {
+            return leave_all(&stages, specs, &cluster, &self.store);
+        }
         for mut spec in specs {
             spec.staging_folder.clone_from(&self.store.staging);
             let started = Instant::now();
@@ -87,6 +95,38 @@ impl Pipeline {
         }
         Ok(())
     }
+}
+
+/// Leaves the jobs to the cluster.
+fn leave_all(
+    stages: &Stages,
+    specs: Vec<JobSpec>,
+    cluster: &Cluster,
+    store: &StoreFlags,
+) -> Outcome {
+    if let Some(output) = stages.temporary_outputs().next() {
+        let output = output.display();
+        return Err(Failure::WrongUse(format!(
+            "output {output} is temporary: it is removed by whoever waits for the last job, so wait for it, or \
+             have it stay"
+        )));
+    }
+    let only_pass = |spec: &JobSpec| only_pass(spec, &Progress::new());
+    let specs = specs.iter().map(only_pass).collect::<Result<Vec<_>, _>>()?;
+    let mut before = None;
+    for mut spec in specs {
+        spec.staging_folder.clone_from(&store.staging);
+        spec.after.extend(before);
+        let id = leave(&spec, cluster)?.map_err(failure)?;
+        tell(&id, Words::Few)?;
+        before = Some(id);
+    }
+    if let Some(last) = before {
+        eprintln!(
+            "synod: the jobs go on in the background, the last one as {last}: synod jobs wait {last}"
+        );
+    }
+    Ok(())
 }
 
 fn run_stage(

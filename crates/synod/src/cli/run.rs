@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use synod::jobs::cluster::JobId;
 use synod::jobs::{
-    JobError, JobSpec, JobSummary, LocalOptions, NoLog, Progress, run_built_in_with, run_passes,
+    JobError, JobSpec, JobSummary, LocalOptions, NoLog, Progress, only_pass, run_built_in_with,
+    run_passes,
 };
 use synod::server::{SubmitError, follow_job, submit_job};
 use tokio::sync::oneshot;
 
+use super::background::{Words, leave, tell};
 use super::connect::{Cluster, block_on};
 use super::failure::Failure;
 use super::progress::View;
@@ -84,6 +86,9 @@ pub struct Run {
     /// Run on the nodes of this cluster, which see the same files under the same paths
     #[arg(long, value_delimiter = ',', value_name = "HOST:PORT,..")]
     endpoints: Vec<String>,
+    /// Submit the job, print its name and do not wait for it; synod jobs wait does, later
+    #[arg(long, requires = "endpoints")]
+    background: bool,
     #[command(flatten)]
     store: StoreFlags,
 }
@@ -93,11 +98,14 @@ impl Run {
         let started = Instant::now();
         let spec = self.spec()?;
         let progress = Arc::new(Progress::new());
+        if self.background {
+            return self.leave(&spec, &progress);
+        }
         let mut id = None;
         let summary = if self.endpoints.is_empty() {
             run_here(spec, self.flags.only_maps(), &self.store, &progress, self.view(RATE_WINDOW))?
         } else {
-            let cluster = Cluster { endpoints: self.endpoints.clone(), timeout: NODE_TIMEOUT };
+            let cluster = self.cluster();
             // Of several passes the last one's name is told.
             run_passes(&spec, &progress, |pass| {
                 let view = self.view(CLUSTER_RATE_WINDOW);
@@ -117,6 +125,22 @@ impl Run {
         }
         out.flush()?;
         Ok(())
+    }
+
+    fn cluster(&self) -> Cluster {
+        Cluster { endpoints: self.endpoints.clone(), timeout: NODE_TIMEOUT }
+    }
+
+    /// Leaves the job to the cluster.
+    fn leave(&self, spec: &JobSpec, progress: &Progress) -> Outcome {
+        let spec = only_pass(spec, progress)?;
+        let id = leave(&spec, &self.cluster())?.map_err(failure)?;
+        let words = match () {
+            () if self.json => Words::Json,
+            () if self.quiet => Words::Few,
+            () => Words::Usual,
+        };
+        tell(&id, words)
     }
 
     fn view(&self, window: Duration) -> View {
@@ -162,13 +186,13 @@ pub fn submit(
             let summary = result.map_err(|error| failure_of(&id, error))?;
             Ok::<_, Failure>((id, summary))
         };
-        summary = Some(while_showing(progress, view, job).await??);
+        summary = Some(while_showing(progress, view, AtStop::Cancel, job).await??);
         Ok(())
     })?;
     summary.ok_or_else(|| Failure::Failed("the job has no summary; please report this".into()))
 }
 
-fn failure(error: SubmitError) -> Failure {
+pub fn failure(error: SubmitError) -> Failure {
     match error {
         SubmitError::Job(JobError::Cancelled) => Failure::Code(INTERRUPTED),
         SubmitError::Job(error) => error.into(),
@@ -177,7 +201,7 @@ fn failure(error: SubmitError) -> Failure {
 }
 
 /// The failure of a job that has a name: what the cluster keeps of it can be looked up.
-fn failure_of(id: &JobId, error: SubmitError) -> Failure {
+pub fn failure_of(id: &JobId, error: SubmitError) -> Failure {
     match error {
         SubmitError::Job(JobError::OnCluster { message }) => {
             Failure::Failed(format!("{message} (job {id})"))
@@ -208,7 +232,7 @@ pub fn run_here(
     });
     block_on(async {
         // The sender is dropped without a word only by a panic, which the thread tells.
-        while_showing(progress, view, finished).await?.ok();
+        while_showing(progress, view, AtStop::Cancel, finished).await?.ok();
         Ok(())
     })?;
     let panicked = |_| Failure::Failed("the job panicked; please report this".into());
@@ -218,10 +242,20 @@ pub fn run_here(
     })
 }
 
-/// Waits for a job, shows how far it is, and cancels it at Ctrl-C. At the second one it waits no longer.
-async fn while_showing<T>(
+/// What becomes of a job at Ctrl-C.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtStop {
+    /// It is cancelled; at the second one it is not waited for any longer.
+    Cancel,
+    /// It goes on and is not waited for any longer.
+    GoOn,
+}
+
+/// Waits for a job, and shows how far it is.
+pub async fn while_showing<T>(
     progress: &Progress,
     mut view: View,
+    at_stop: AtStop,
     job: impl Future<Output = T>,
 ) -> Result<T, Failure> {
     let mut stop = StopSignals::listen()?;
@@ -234,7 +268,7 @@ async fn while_showing<T>(
             result = &mut job => break result,
             _ = look.tick() => view.show(&progress.snapshot()),
             () = stop.next() => {
-                if progress.check_cancelled().is_err() {
+                if at_stop == AtStop::GoOn || progress.check_cancelled().is_err() {
                     view.end();
                     return Err(Failure::Code(INTERRUPTED));
                 }

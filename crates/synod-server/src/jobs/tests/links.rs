@@ -14,6 +14,7 @@ use super::shuffle::{Gate, spec};
 use super::store::Traffic;
 use crate::jobs::following::Following;
 use crate::jobs::moments::Moment;
+use crate::jobs::wait_for_job;
 
 async fn started(workers: usize) -> Bench {
     let bench = Bench::new(workers).await;
@@ -158,6 +159,26 @@ async fn whoever_waits_for_a_job_that_no_worker_is_left_for_is_told_so() {
     // The job is still there, and goes on with the next worker.
     bench.add(Kind::default()).await;
     bench.finish(&id).await.unwrap();
+    assert!(parts(&bench.path("out")) == parts(&bench.path("local")));
+}
+
+#[tokio::test]
+async fn a_job_that_nobody_takes_is_taken_back_by_its_owner_and_not_by_those_who_look_on() {
+    let mut bench = started(0).await;
+    let progress = Progress::new();
+    let (left, own) =
+        (bench.submit(&spec(&bench, "out")).await, bench.submit(&spec(&bench, "own")).await);
+    let mut looking_on = Following::new(&bench.kv, left.clone(), &progress).looking_on();
+    looking_on.patience_until_taken = Duration::from_millis(100);
+    let why = looking_on.follow().await.unwrap_err().to_string();
+    assert!(why.contains("no node has taken job") && why.contains(&left.to_string()), "{why}");
+    let mut owner = Following::new(&bench.kv, own.clone(), &progress);
+    owner.patience_until_taken = Duration::from_millis(100);
+    let why = owner.follow().await.unwrap_err().to_string();
+    assert!(why.contains("nothing was done"), "{why}");
+    assert!(!bench.view().await.jobs.contains_key(&own));
+    bench.add(Kind::default()).await;
+    wait_for_job(&bench.kv, left, &progress).await.unwrap();
     assert!(parts(&bench.path("out")) == parts(&bench.path("local")));
 }
 

@@ -1,7 +1,8 @@
-//! `synod jobs list|show|logs|cancel|retry`: what becomes of jobs on a cluster.
+//! `synod jobs list|show|wait|logs|cancel|retry`: what becomes of jobs on a cluster.
 
 mod logs;
 mod show;
+mod wait;
 
 use std::io::{self, BufWriter, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -26,6 +27,7 @@ use super::{Outcome, parse};
     after_help = "Examples:
   synod jobs list
   synod jobs show 01937a5c2e10-9be2f314
+  synod jobs wait 01937a5c2e10-9be2f314
   synod jobs logs 01937a5c2e10-9be2f314 m12
   synod jobs cancel 01937a5c2e10-9be2f314
 
@@ -49,6 +51,17 @@ enum Command {
     Show {
         /// Its name, see `synod jobs list`
         id: JobId,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Wait for the end of a job, and end as synod run would have; Ctrl-C ends the waiting, not the job
+    #[command(after_help = "Example:\n  synod jobs wait 01937a5c2e10-9be2f314")]
+    Wait {
+        /// Its name, see `synod jobs list`
+        id: JobId,
+        /// Print nothing but errors
+        #[arg(long, short)]
+        quiet: bool,
         #[command(flatten)]
         how: How,
     },
@@ -104,6 +117,9 @@ impl Jobs {
                 Command::List { how } => list(&mut out, &how.cluster.connect()?, how.json).await?,
                 Command::Show { id, how } => {
                     show::show(&mut out, &how.cluster.connect()?, &id, how.json).await?;
+                }
+                Command::Wait { id, quiet, how } => {
+                    wait::wait(&mut out, &how.cluster.connect()?, &id, quiet, how.json).await?;
                 }
                 Command::Logs { id, task, attempt, how } => {
                     let wanted = logs::Wanted { job: id, task, attempt };

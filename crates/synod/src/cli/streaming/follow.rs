@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::log::{self, CommandLog};
 use super::run::{Stop, Style};
+use crate::cli::background::leave;
 use crate::cli::connect::{Cluster, block_on};
 use crate::cli::failure::Failure;
 use crate::cli::output::plain;
@@ -34,20 +35,10 @@ fn cluster(endpoints: &str) -> Cluster {
 
 /// `-background`: has the nodes of a cluster run the job, and says how to ask for it.
 pub fn submit_only(spec: &JobSpec, endpoints: &str, style: Style) -> Result<(), Stop> {
-    let mut submitted = None;
-    block_on(async {
-        let kv = cluster(endpoints).connect()?;
-        submitted = Some(synod::server::submit_job(&kv, spec).await);
-        Ok(())
+    let id = leave(spec, &cluster(endpoints))?.map_err(|error| match error {
+        SubmitError::Job(error) => Stop::Job(error),
+        SubmitError::Cluster(error) => error.into(),
     })?;
-    let id = match submitted {
-        Some(Ok(id)) => id,
-        Some(Err(SubmitError::Job(error))) => return Err(Stop::Job(error)),
-        Some(Err(SubmitError::Cluster(error))) => return Err(error.into()),
-        None => {
-            return Err(Failure::Failed("the job has no name; please report this".into()).into());
-        }
-    };
     if style == Style::Hadoop {
         log::info("streaming.StreamJob", "Job is running in background.");
         log::info("streaming.StreamJob", &format!("synod jobs show {id}"));
