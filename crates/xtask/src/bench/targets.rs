@@ -2,7 +2,7 @@
 //! table.
 //!
 //! A figure is judged by its median (memory by the node that has most). The targets of the key-value
-//! store are for one load; a figure of another load is not judged.
+//! store are for one load; a figure of another load is not judged. Those of jobs are not for small inputs.
 
 use std::fmt;
 
@@ -62,6 +62,9 @@ pub const AFTER_WORKER: Target = Target::AtMost(1.35);
 /// What a kill of the coordinator's node may cost, in seconds: an election (2 s) and 5 s.
 pub const AFTER_COORDINATOR_SECONDS: Target = Target::AtMost(7.0);
 
+/// The least input, in millions of bytes, with which the work of a job is judged.
+pub const JUDGED_INPUT_MB: u64 = 1000;
+
 /// A job's speed over that of a program beside it; its time over the other's for streaming jobs and for
 /// three workers.
 pub fn over_peer(work: &str, peer: &str) -> Option<Target> {
@@ -103,6 +106,38 @@ impl Target {
     pub fn json(self, figure: f64) -> Value {
         json!({ "bound": self.to_string(), "met": self.is_met(figure) })
     }
+
+    /// The same bound on a job, which may be too small to be judged.
+    pub fn of_job(self, is_judged: bool) -> JobTarget {
+        JobTarget { target: self, is_judged }
+    }
+}
+
+/// A bound on a figure of a job.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct JobTarget {
+    target: Target,
+    /// Whether the input is large enough.
+    is_judged: bool,
+}
+
+impl JobTarget {
+    /// The target, and the verdict if there is to be one, for a person.
+    pub fn verdict(self, figure: f64) -> String {
+        if self.is_judged {
+            return self.target.verdict(figure);
+        }
+        format!("target {}: not judged below {JUDGED_INPUT_MB} MB", self.target)
+    }
+
+    /// The same for a program.
+    pub fn json(self, figure: f64) -> Value {
+        if self.is_judged {
+            return self.target.json(figure);
+        }
+        let why = format!("below {JUDGED_INPUT_MB} MB");
+        json!({ "bound": self.target.to_string(), "met": null, "not_judged": why })
+    }
 }
 
 impl fmt::Display for Target {
@@ -128,6 +163,18 @@ mod tests {
         assert_eq!(UP_MILLISECONDS.verdict(200.5), "target <= 200: NOT MET");
         assert_eq!(IDLE_MEGABYTES.verdict(60.0), "target < 60: NOT MET");
         assert_eq!(IDLE_MEGABYTES.verdict(12.5), "target < 60: met");
+    }
+
+    #[test]
+    fn a_job_with_little_input_is_told_its_target_and_not_judged() {
+        let (judged, small) = (UP_MILLISECONDS.of_job(true), UP_MILLISECONDS.of_job(false));
+        for figure in [1.0, 900.0] {
+            assert_eq!(judged.verdict(figure), UP_MILLISECONDS.verdict(figure));
+            assert_eq!(judged.json(figure), UP_MILLISECONDS.json(figure));
+            assert_eq!(small.verdict(figure), "target <= 200: not judged below 1000 MB");
+            assert_eq!(small.json(figure)["met"], Value::Null);
+            assert_eq!(small.json(figure)["bound"], json!("<= 200"));
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! - Such records by ascending keys, in order, in the opposite order and mixed, and one of them over and
 //!   over; text in which 99 of 100 words are the same one, or all.
 //! - Zipf text of as many words that differ only behind their first 64 bytes, or that all have the same hash
-//!   in a combine table of seed 0.
+//!   in a combine table of seed 0; and beside each the text of the same length, word by word, without that.
 //! - Nothing.
 //!
 //! Files are kept for the next run of the same size.
@@ -37,7 +37,11 @@ pub enum Input {
     HotWord,
     OneWord,
     LateWords,
+    /// As many words, as long, as often.
+    EarlyWords,
     CraftedWords,
+    /// As many words, as long, as often.
+    UncraftedWords,
     /// An empty file.
     Nothing,
 }
@@ -69,9 +73,15 @@ impl Input {
             Input::LateWords => {
                 ("late-words", |out, bytes| write_zipf_text(out, bytes, |word| late(&word)))
             }
+            Input::EarlyWords => {
+                ("early-words", |out, bytes| write_zipf_text(out, bytes, |word| early(&word)))
+            }
             Input::CraftedWords => {
                 ("crafted-words", |out, bytes| write_zipf_text(out, bytes, |word| crafted(&word)))
             }
+            Input::UncraftedWords => ("uncrafted-words", |out, bytes| {
+                write_zipf_text(out, bytes, |word| uncrafted(&word))
+            }),
             Input::Nothing => ("nothing", |_, _| Ok(())),
         };
         let path = folder.join(format!("{name}-{bytes}"));
@@ -111,6 +121,11 @@ fn late(word: &[u8]) -> Vec<u8> {
     [&[b'k'; 64], word].concat()
 }
 
+/// As long as a late word, and told from others by its first bytes.
+fn early(word: &[u8]) -> Vec<u8> {
+    [word, &[b'k'; 64]].concat()
+}
+
 /// A word of 16 bytes whose hash is 0 under seed 0, whatever its second half: the first half is what that
 /// seed mixes it with, see `TableHash` in `synod-jobs`.
 fn crafted(word: &[u8]) -> Vec<u8> {
@@ -120,6 +135,13 @@ fn crafted(word: &[u8]) -> Vec<u8> {
         *to = *from;
     }
     crafted
+}
+
+/// The same sixteen bytes, of which the hash sees both halves.
+fn uncrafted(word: &[u8]) -> Vec<u8> {
+    let mut word = crafted(word);
+    word.rotate_left(8);
+    word
 }
 
 /// Different words, the first ones short.
@@ -301,6 +323,32 @@ mod tests {
         let first = chosen.first().unwrap()[..8].to_vec();
         assert!(chosen.len() > VOCABULARY / 2 && !first.iter().any(u8::is_ascii_whitespace));
         assert!(chosen.iter().all(|word| word.len() == 16 && word.starts_with(&first)));
+    }
+
+    #[test]
+    fn an_even_text_has_as_many_words_as_the_nasty_one_beside_it_word_by_word_as_long() {
+        type Change = fn(Vec<u8>) -> Vec<u8>;
+        let pairs: [(Change, Change); 2] =
+            [(|word| late(&word), |word| early(&word)), (|word| crafted(&word), |w| uncrafted(&w))];
+        for (nasty, even) in pairs {
+            let texts = [nasty, even].map(|change| {
+                let mut text = Vec::new();
+                write_zipf_text(&mut text, 200_000, change).unwrap();
+                text
+            });
+            let words = texts.each_ref().map(|text| {
+                let words = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+                words.collect::<Vec<_>>()
+            });
+            let lengths = words.each_ref().map(|words| words.iter().map(|word| word.len()));
+            assert!(words[0].len() > 2_000 && lengths[0].clone().eq(lengths[1].clone()));
+            let beginnings = words
+                .each_ref()
+                .map(|words| words.iter().map(|word| &word[..8]).collect::<BTreeSet<_>>().len());
+            let [nasty, even] = words.map(|words| words.into_iter().collect::<BTreeSet<_>>());
+            assert!(nasty.len() == even.len() && nasty.is_disjoint(&even));
+            assert!(beginnings[0] == 1 && beginnings[1] > 1_000, "{beginnings:?}");
+        }
     }
 
     #[test]

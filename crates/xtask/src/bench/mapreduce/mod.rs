@@ -1,10 +1,11 @@
 //! The built-in jobs beside programs that one would write or take for one machine.
 //!
-//! Each work runs Synod and its peers on the same warm file, in turns, two threads each; all must give the
-//! same answer, and nobody syncs what it writes. What Synod's own sync adds is measured apart. Peers
-//! that are not installed are named.
+//! Each work runs Synod and its peers on the same warm file, in turns, two threads each on the same two
+//! cores; all must give the same answer, and nobody syncs what it writes. What Synod's own sync adds is
+//! measured apart. Peers that are not installed are named.
 
 pub mod answers;
+mod cores;
 pub mod handwritten;
 pub mod input;
 mod measure;
@@ -19,7 +20,9 @@ use anyhow::Result;
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 
+use super::targets::JUDGED_INPUT_MB;
 use super::workplace::{Workplace, installed};
+use cores::CORES;
 use peers::{Engine, GNU_SORT, MAWK, Python};
 use report::Report;
 use works::{Maker, Name};
@@ -27,7 +30,7 @@ use works::{Maker, Name};
 /// The jobs.
 #[derive(clap::Args)]
 pub struct JobOptions {
-    /// Size of a job's input, in millions of bytes; the official figures are for 1000.
+    /// Size of a job's input, in millions of bytes; nothing is judged below 1000.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     input_mb: u64,
     /// Runs of each program.
@@ -42,6 +45,13 @@ pub struct JobOptions {
     /// Which engines of that Python; they must be there. All that are there if left out.
     #[arg(long, value_delimiter = ',', value_name = "ENGINE,..")]
     engines: Vec<Engine>,
+}
+
+impl JobOptions {
+    /// Whether the targets are about a work of this size. An empty job has none.
+    fn judges(&self, name: Name) -> bool {
+        name == Name::Empty || self.input_mb >= JUDGED_INPUT_MB
+    }
 }
 
 /// Measures, prints tables, and returns the figures.
@@ -61,8 +71,12 @@ pub fn run(options: &JobOptions, synod: &Path, work: &Workplace) -> Result<Value
         println!("bench: {name} is not compared: {why}");
         missing.insert(name.to_owned(), json!(why));
     }
+    let held = cores::hold(CORES);
+    if let Err(why) = &held {
+        println!("bench: programs are not held to {CORES} cores: {why}");
+    }
     let mut figures = Map::new();
-    let maker = Maker { options, synod, work, python: &python };
+    let maker = Maker { options, synod, work, python: &python, held: held.is_ok() };
     let all = Name::value_variants();
     for &name in if options.works.is_empty() { all } else { &options.works } {
         match maker.make(name)? {
@@ -84,5 +98,6 @@ pub fn run(options: &JobOptions, synod: &Path, work: &Workplace) -> Result<Value
     }
     figures.insert("versions".into(), Value::Object(versions));
     figures.insert("not_compared".into(), Value::Object(missing));
+    figures.insert("not_held_to_two_cores".into(), json!(held.as_ref().err()));
     Ok(Value::Object(figures))
 }

@@ -7,7 +7,7 @@ use super::measure::{Program, Runs, Took};
 use super::works::{Name, Ratio, SYNCED, Work};
 use crate::bench::statistics::Spread;
 use crate::bench::table::{Table, megabytes};
-use crate::bench::targets::{self, Target};
+use crate::bench::targets::{self, JobTarget};
 
 /// One work and its runs.
 pub struct Report<'w> {
@@ -21,7 +21,7 @@ struct Own {
     key: &'static str,
     what: String,
     figure: f64,
-    target: Target,
+    target: JobTarget,
 }
 
 impl<'w> Report<'w> {
@@ -47,8 +47,9 @@ impl<'w> Report<'w> {
         Spread::of(ratios)
     }
 
-    fn target(&self, program: &Program) -> Option<Target> {
-        targets::over_peer(&self.work.key(), program.name)
+    fn target(&self, program: &Program) -> Option<JobTarget> {
+        let target = targets::over_peer(&self.work.key(), program.name)?;
+        Some(target.of_job(self.work.is_judged))
     }
 
     /// What the last sync adds to a run.
@@ -67,7 +68,7 @@ impl<'w> Report<'w> {
                 key: "memory_over_budget",
                 what: format!("most memory {} / budget {}", megabytes(memory), megabytes(budget)),
                 figure: memory as f64 / budget as f64,
-                target: targets::MEMORY_OVER_BUDGET,
+                target: targets::MEMORY_OVER_BUDGET.of_job(self.work.is_judged),
             });
         }
         let median = Spread::of(own.iter().map(|took| took.seconds * 1e3));
@@ -76,7 +77,7 @@ impl<'w> Report<'w> {
                 key: "milliseconds",
                 what: format!("an empty job takes {spread} ms"),
                 figure: spread.median,
-                target: targets::EMPTY_JOB_MILLISECONDS,
+                target: targets::EMPTY_JOB_MILLISECONDS.of_job(self.work.is_judged),
             });
         }
         figures

@@ -10,6 +10,7 @@ use clap::ValueEnum;
 
 use super::JobOptions;
 use super::answers::Form;
+use super::cores::CORES;
 use super::handwritten::ByHand;
 use super::input::Input;
 use super::measure::{Cpu, Program};
@@ -73,6 +74,8 @@ pub struct Work {
     pub ratio: Ratio,
     /// Memory that Synod was given, if that is judged.
     pub budget_bytes: Option<u64>,
+    /// Whether the input is as large as the targets want it.
+    pub is_judged: bool,
     /// Running while the work is measured.
     _workers: Option<Rc<Workers>>,
 }
@@ -83,6 +86,8 @@ pub struct Maker<'a> {
     pub synod: &'a Path,
     pub work: &'a Workplace,
     pub python: &'a Python,
+    /// Whether what is started has only as many cores as threads.
+    pub held: bool,
 }
 
 impl Maker<'_> {
@@ -110,6 +115,7 @@ impl Maker<'_> {
             programs: Vec::new(),
             ratio: Ratio::Speed,
             budget_bytes: None,
+            is_judged: self.options.judges(name),
             _workers: None,
             input: input.clone(),
         };
@@ -157,7 +163,11 @@ impl Maker<'_> {
                     Name::Streaming => (&["-reducer", "uniq -c"], CUT_SORT_UNIQ),
                     _ => (&["-reducer", "NONE"], CUT),
                 };
-                vec![self.streaming(reducer, &input), shell(script, &input)]
+                let (synod, synced) = (
+                    self.streaming(SYNOD, reducer, &input),
+                    self.streaming(SYNCED, reducer, &input),
+                );
+                vec![synod, synced, shell(script, &input)]
             }
             Name::SortSorted | Name::SortReversed | Name::SortEqual => {
                 work.ratio = Ratio::Time;
@@ -165,9 +175,18 @@ impl Maker<'_> {
             }
             Name::HotKey | Name::EqualKeys | Name::LateKeys | Name::CraftedKeys => {
                 work.ratio = Ratio::Time;
-                self.beside_even("wordcount", &input, Input::ZipfText)?
+                // As many words, and as long ones.
+                let even = match name {
+                    Name::LateKeys => Input::EarlyWords,
+                    Name::CraftedKeys => Input::UncraftedWords,
+                    _ => Input::ZipfText,
+                };
+                self.beside_even("wordcount", &input, even)?
             }
             Name::Workers => {
+                if !self.held {
+                    return Ok(Err("three nodes would have more cores than one process uses"));
+                }
                 work.ratio = Ratio::Time;
                 let workers = Rc::new(Workers::start(self.synod, self.work)?);
                 let programs = self.on_workers(&workers, &input);
@@ -189,7 +208,13 @@ impl Maker<'_> {
         vec![self.run_once(SYNOD, job, input, &unsynced), self.run_once(SYNCED, job, input, more)]
     }
 
+    /// `synod run` in a process of its own.
     fn run_once(&self, name: &'static str, job: &str, input: &Path, more: &[&str]) -> Program {
+        let slots = CORES.to_string();
+        self.run_with(name, job, input, &[more, &["--slots", &slots]].concat())
+    }
+
+    fn run_with(&self, name: &'static str, job: &str, input: &Path, more: &[&str]) -> Program {
         let (synod, input, job) = (self.synod.to_owned(), input.to_owned(), job.to_owned());
         let more: Vec<String> = more.iter().map(|&argument| argument.to_owned()).collect();
         let command = move |output: &Path| {
@@ -201,7 +226,7 @@ impl Maker<'_> {
         Program { name, command: Box::new(command), cpu: Cpu::Own, may_fail: false }
     }
 
-    /// Synod on this input, and on one of the same size without its peculiarity.
+    /// Synod on this input, and on one that takes as much work but for its peculiarity.
     fn beside_even(&self, job: &'static str, input: &Path, even: Input) -> Result<Vec<Program>> {
         let even = even.file(&self.work.kept, self.options.input_mb * 1_000_000)?;
         let more = ["--no-sync"];
@@ -211,11 +236,15 @@ impl Maker<'_> {
 
     fn on_workers(&self, workers: &Rc<Workers>, input: &Path) -> Vec<Program> {
         let endpoints = workers.endpoints();
-        let more = ["--no-sync", "--endpoints", &endpoints];
-        let mut three = self.run_once(SYNOD, "wordcount", input, &more);
-        let workers = Rc::clone(workers);
-        three.cpu = Cpu::And(Box::new(move || workers.cpu()));
-        vec![three, self.run_once(ONE_PROCESS, "wordcount", input, &["--no-sync"])]
+        let three = |name, more: &[&str]| {
+            let more = [&["--endpoints", &endpoints], more].concat();
+            let mut program = self.run_with(name, "wordcount", input, &more);
+            let workers = Rc::clone(workers);
+            program.cpu = Cpu::And(Box::new(move || workers.cpu()));
+            program
+        };
+        let beside = self.run_once(ONE_PROCESS, "wordcount", input, &["--no-sync"]);
+        vec![three(SYNOD, &["--no-sync"]), three(SYNCED, &[]), beside]
     }
 
     fn has_streaming(&self) -> bool {
@@ -224,16 +253,24 @@ impl Maker<'_> {
         command.status().is_ok_and(|status| status.success())
     }
 
-    fn streaming(&self, reducer: &'static [&'static str], input: &Path) -> Program {
+    fn streaming(
+        &self,
+        name: &'static str,
+        reducer: &'static [&'static str],
+        input: &Path,
+    ) -> Program {
         let (synod, input) = (self.synod.to_owned(), input.to_owned());
         let command = move |output: &Path| {
             let mut command = Command::new(&synod);
             command.arg("streaming").arg("-input").arg(&input).arg("-output").arg(output);
-            command.args(["-mapper", "cut -d ' ' -f 1"]).args(reducer).arg("--no-sync");
-            command.stdout(Stdio::null());
+            command.args(["-mapper", "cut -d ' ' -f 1"]).args(reducer);
+            command.arg("--slots").arg(CORES.to_string()).stdout(Stdio::null());
+            if name == SYNOD {
+                command.arg("--no-sync");
+            }
             Ok(command)
         };
-        Program { name: SYNOD, command: Box::new(command), cpu: Cpu::Own, may_fail: false }
+        Program { name, command: Box::new(command), cpu: Cpu::Own, may_fail: false }
     }
 }
 
@@ -269,5 +306,65 @@ const WORDS_AWK: &str =
     r#"{ for (i = 1; i <= NF; i++) n[$i]++ } END { for (w in n) print w "\t" n[w] }"#;
 const FIELD_AWK: &str = r#"{ n[$1]++ } END { for (a in n) print a "\t" n[a] }"#;
 const ACCESS_LOG_AWK: &str = include_str!("access_log.awk");
-const CUT_SORT_UNIQ: &str = r#"cut -d ' ' -f 1 "$1" | sort | uniq -c > "$2""#;
+/// GNU sort with what it has where it is compared itself.
+const CUT_SORT_UNIQ: &str = r#"cut -d ' ' -f 1 "$1" | sort --parallel=2 -S 50% | uniq -c > "$2""#;
 const CUT: &str = r#"cut -d ' ' -f 1 "$1" > "$2""#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(input_mb: u64) -> JobOptions {
+        let (works, python, engines) = (Vec::new(), PathBuf::new(), Vec::new());
+        JobOptions { input_mb, runs: 1, works, python, engines }
+    }
+
+    /// What each program of a work is called with to write there.
+    fn arguments(work: &Work, output: &Path) -> Vec<(&'static str, Vec<String>)> {
+        let of = |program: &Program| {
+            let command = (program.command)(output).unwrap();
+            let all = command.get_args().map(|argument| argument.to_string_lossy().into_owned());
+            (program.name, all.collect())
+        };
+        work.programs.iter().map(of).collect()
+    }
+
+    #[test]
+    fn synod_runs_two_tasks_at_a_time_and_is_measured_with_its_sync_too() {
+        // Other tests have a folder of the same name where this one is.
+        let folder = std::env::temp_dir().join(format!("xtask-works-{}", std::process::id()));
+        let work = Workplace::new(Some(&folder)).unwrap();
+        let python = Python::look(Path::new("no-such-python"), &[]).unwrap();
+        // It has a command `streaming`, as far as can be seen.
+        let synod = Path::new("true");
+        let options = options(1);
+        let maker = Maker { options: &options, synod, work: &work, python: &python, held: false };
+        for &name in Name::value_variants() {
+            let Ok(work) = maker.make(name).unwrap() else {
+                assert_eq!(name, Name::Workers, "three nodes are not held to two cores");
+                continue;
+            };
+            assert_eq!(work.is_judged, name == Name::Empty, "{name:?}");
+            let arguments = arguments(&work, &folder.join("out"));
+            for (program, said) in &arguments {
+                if [SYNOD, SYNCED, EVEN_INPUT].contains(program) {
+                    assert!(said.windows(2).any(|two| two == ["--slots", "2"]), "{said:?}");
+                    let is_synced = !said.iter().any(|argument| argument == "--no-sync");
+                    assert_eq!(is_synced, *program == SYNCED, "{said:?}");
+                }
+            }
+            let has = |name| arguments.iter().any(|(program, _)| *program == name);
+            assert!(has(SYNOD) && (has(SYNCED) || has(EVEN_INPUT)), "{name:?}");
+        }
+        drop(work);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn only_an_empty_job_is_judged_with_less_than_a_gigabyte() {
+        for &name in Name::value_variants() {
+            assert!(options(1000).judges(name) && options(1001).judges(name), "{name:?}");
+            assert_eq!(options(999).judges(name), name == Name::Empty, "{name:?}");
+        }
+    }
+}
