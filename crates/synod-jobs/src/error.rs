@@ -326,6 +326,15 @@ impl JobError {
         }
     }
 
+    /// Whether this process, or this machine, lacks what it takes, see [`is_lack`].
+    pub fn is_lack(&self) -> bool {
+        match self {
+            JobError::DiskFull { .. } => true,
+            JobError::Io { source, .. } => is_lack(source),
+            _ => false,
+        }
+    }
+
     /// Whether another attempt, also on another machine, must fail the same way.
     pub fn is_permanent(&self) -> bool {
         matches!(
@@ -362,6 +371,16 @@ impl JobError {
                     | JobError::Cancelled
             )
     }
+}
+
+/// Whether an error of the system says that this process, or this machine, lacks what it takes: file
+/// descriptors, memory, room. It says nothing about the file or the other side that was asked for, and it
+/// may pass.
+pub fn is_lack(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let lacks =
+        [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::NOSPC, Errno::DQUOT];
+    error.raw_os_error().is_some_and(|raw| lacks.iter().any(|lack| lack.raw_os_error() == raw))
 }
 
 /// Runs a part of a task that is at work on no one record or group. A panic there is a failure of the task:

@@ -4,13 +4,14 @@
 //! map output (`shuffle.rs`), then it merges.
 
 use crate::builtin::JobVisitor;
+use crate::cluster::blame::Culprit;
 use crate::cluster::failures::within_text;
 use crate::cluster::names::{JobId, TaskId, TaskKind};
 use crate::cluster::output;
 use crate::cluster::records::{
     AttemptFailure, BadRecord, Span, TaskOutput, UnreadableRecord, shortened,
 };
-use crate::cluster::shuffle::{Collected, Culprit, Fetch, MapLocation, Shuffle, map_file_name};
+use crate::cluster::shuffle::{Collected, Fetch, MapLocation, Shuffle, map_file_name};
 use crate::cluster::worker::{Held, Identity};
 use crate::commit::Naming;
 use crate::error::JobError;

@@ -25,6 +25,7 @@ pub mod view;
 pub mod winners;
 pub mod worker;
 
+mod blame;
 mod failures;
 mod index;
 mod verdict;

@@ -4,9 +4,11 @@
 //! are. Of the others the worker may have fetched a part ahead of the reduce, which is waited for if it is on
 //! its way; what is left is fetched first, into memory or, beyond the attempt's share, into local files: so
 //! connections are short, and an output that cannot be read is found early. How bytes come from another
-//! machine is behind [`Fetch`]. Whatever is read, each block's checksum is verified before it is used.
+//! machine is behind [`Fetch`]. Whatever is read, each block's checksum is verified before it is used; whose
+//! fault it is if it cannot be read is in `blame.rs`.
 
 use crate::cluster::attempt::{AttemptError, WorkMeter};
+use crate::cluster::blame::{Blame, ReadFrom};
 use crate::cluster::names::{JobId, TaskId, WorkerId};
 use crate::cluster::records::{UnreadableRecord, shortened};
 use crate::error::JobError;
@@ -17,7 +19,7 @@ use crate::run::writer::Section;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Name of a map attempt's file in the worker's folder for the job.
 pub fn map_file_name(task: TaskId, attempt: u32) -> String {
@@ -78,32 +80,8 @@ pub trait Fetch: Sync {
 pub enum FetchError {
     /// It cannot be read there.
     Unreadable(String),
-    /// It cannot be written here.
+    /// It cannot be written here, or this process lacks what it takes to ask for it.
     Local(std::io::Error),
-}
-
-/// What broke a merge.
-#[derive(Debug, Clone)]
-pub(super) enum Culprit {
-    /// A map output.
-    Output(TaskId, UnreadableRecord),
-    /// What this worker had fetched of one ahead.
-    Ahead(MapLocation),
-}
-
-/// The culprit, if there is one.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Blame(Arc<Mutex<Option<Culprit>>>);
-
-impl Blame {
-    pub(super) fn take(&self) -> Option<Culprit> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    fn put(&self, culprit: impl FnOnce() -> Culprit) {
-        // The first one: the others may follow from it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(culprit);
-    }
 }
 
 /// The sources of one reduce.
@@ -139,27 +117,28 @@ impl Shuffle<'_> {
         for from in wanted() {
             self.progress.check_cancelled()?;
             let bytes = from.section.bytes;
-            let mut is_ahead = false;
+            let mut read_from = ReadFrom::Output;
             let inner: Box<dyn RunSource> = if let Some(path) = self.here(from) {
                 self.work.add(bytes);
                 Box::new(self.lazy(path, from.section, false))
             } else if let Some((path, section)) =
                 fetch.ahead(self.job, self.partition, from, self.progress)
             {
-                is_ahead = true;
+                read_from = ReadFrom::Ahead;
                 self.work.add(bytes);
                 Box::new(self.lazy(path, section, false))
             } else if bytes <= room {
+                read_from = ReadFrom::Copy;
                 room -= bytes;
                 let mut fetched = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
                 self.fetch_into(fetch, from, Path::new("memory"), &mut fetched)?;
                 let reader = Metered { inner: Cursor::new(fetched), work: Arc::clone(self.work) };
                 Box::new(SectionSource::new(reader, bytes, from.describe()))
             } else {
+                read_from = ReadFrom::Copy;
                 Box::new(self.fetch_to_file(fetch, from)?)
             };
-            let blame = blame.clone();
-            sources.push(Box::new(BlamedSource { inner, from: from.clone(), is_ahead, blame }));
+            sources.push(Box::new(blame.source(inner, from, read_from)));
         }
         Ok(Collected { sources, blame })
     }
@@ -204,7 +183,7 @@ impl Shuffle<'_> {
         let fetched = fetch.fetch(self.job, self.partition, from, &mut arriving);
         arriving.tell();
         fetched.map_err(|error| match error {
-            FetchError::Local(error) => JobError::io("write", path, error).into(),
+            FetchError::Local(error) => JobError::io("fetch into", path, error).into(),
             FetchError::Unreadable(message) => {
                 AttemptError::Unreadable(from.map, from.report(&message))
             }
@@ -253,39 +232,12 @@ impl MapLocation {
         format!("of task {}, attempt {}, at {address}", self.map, self.attempt)
     }
 
-    fn report(&self, message: &str) -> UnreadableRecord {
+    pub(super) fn report(&self, message: &str) -> UnreadableRecord {
         UnreadableRecord {
             attempt: self.attempt,
             worker: self.worker.clone(),
             message: shortened(message),
         }
-    }
-}
-
-/// A source that says whose fault it is if it cannot be read.
-struct BlamedSource {
-    inner: Box<dyn RunSource>,
-    from: MapLocation,
-    is_ahead: bool,
-    blame: Blame,
-}
-
-impl BlamedSource {
-    fn blame(&self, error: &JobError) {
-        self.blame.put(|| match self.is_ahead {
-            true => Culprit::Ahead(self.from.clone()),
-            false => Culprit::Output(self.from.map, self.from.report(&error.to_string())),
-        });
-    }
-}
-
-impl RunSource for BlamedSource {
-    fn next_block(&mut self, block: &mut Vec<u8>) -> Result<bool, JobError> {
-        self.inner.next_block(block).inspect_err(|error| self.blame(error))
-    }
-
-    fn is_useless(&mut self, error: &JobError) {
-        self.blame(error);
     }
 }
 
@@ -314,15 +266,35 @@ struct LazySection {
     work: Arc<WorkMeter>,
 }
 
+impl LazySection {
+    fn opened(&self) -> Result<SectionSource<Metered<SectionFile>>, JobError> {
+        if self.own {
+            self.check_length()?;
+        }
+        let file = open_section_file(&self.path, self.section)?;
+        let reader = Metered { inner: file, work: Arc::clone(&self.work) };
+        let origin = self.path.display().to_string();
+        Ok(SectionSource::new(reader, self.section.bytes, origin))
+    }
+
+    /// What was fetched had its length: a file that is shorter has lost some of it here.
+    fn check_length(&self) -> Result<(), JobError> {
+        let failed = |error| JobError::io("read", &self.path, error);
+        let (found, wanted) = (fs::metadata(&self.path).map_err(failed)?.len(), self.section.bytes);
+        if found == wanted {
+            return Ok(());
+        }
+        Err(failed(io::Error::other(format!("it has {found} bytes, {wanted} were written"))))
+    }
+}
+
 impl RunSource for LazySection {
     fn next_block(&mut self, block: &mut Vec<u8>) -> Result<bool, JobError> {
         let source = match &mut self.open {
             Some(source) => source,
-            closed => {
-                let file = open_section_file(&self.path, self.section)?;
-                let reader = Metered { inner: file, work: Arc::clone(&self.work) };
-                let origin = self.path.display().to_string();
-                closed.insert(SectionSource::new(reader, self.section.bytes, origin))
+            None => {
+                let opened = self.opened()?;
+                self.open.insert(opened)
             }
         };
         source.next_block(block)

@@ -1,7 +1,8 @@
 //! Fetches map outputs from other workers: HTTP/1.1 over blocking sockets, on the task's own thread.
 //!
 //! Everything the other side says is compared with what its record promised: the length first, and
-//! the checksum of each block when it is merged. Every wait has a limit.
+//! the checksum of each block when it is merged. Every wait has a limit. What this process lacks to ask, file
+//! descriptors, say, is not the other side's fault.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -13,6 +14,7 @@ use std::time::Duration;
 use synod_jobs::Progress;
 use synod_jobs::cluster::JobId;
 use synod_jobs::cluster::shuffle::{Fetch, FetchError, MapLocation};
+use synod_jobs::error::is_lack;
 use synod_jobs::run::writer::Section;
 
 use super::ahead::Ahead;
@@ -39,8 +41,18 @@ enum TryError {
     Passing(String),
     /// It has answered, and will answer the same again.
     Lasting(String),
-    /// Some bytes were handed on already, or could not be.
+    /// Some bytes were handed on already, or could not be, or nobody could be asked.
     Spoilt(FetchError),
+}
+
+impl TryError {
+    /// Of an error of a socket.
+    fn of(what: &str, error: io::Error) -> TryError {
+        match is_lack(&error) {
+            true => TryError::Spoilt(FetchError::Local(error)),
+            false => TryError::Passing(format!("{what}: {error}")),
+        }
+    }
 }
 
 impl HttpFetch {
@@ -119,7 +131,7 @@ impl Connections {
 }
 
 fn connect(address: &str) -> Result<Connection, TryError> {
-    let failed = |error: io::Error| TryError::Passing(format!("cannot reach {address}: {error}"));
+    let failed = |error| TryError::of(&format!("cannot reach {address}"), error);
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in address.to_socket_addrs().map_err(failed)? {
         let opened = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).and_then(|stream| {
@@ -143,7 +155,7 @@ fn get(
     bytes: u64,
     into: &mut dyn Write,
 ) -> Result<Connection, TryError> {
-    let passing = |error: io::Error| TryError::Passing(format!("connection lost: {error}"));
+    let passing = |error| TryError::of("connection lost", error);
     let request = format!("GET {path} HTTP/1.1\r\nhost: worker\r\n\r\n");
     connection.get_mut().write_all(request.as_bytes()).map_err(passing)?;
     let head = read_head(&mut connection).map_err(passing)?;
@@ -163,7 +175,10 @@ fn get(
             _ => Ok(buffer),
         });
         let piece = read.map_err(|error| {
-            TryError::Spoilt(FetchError::Unreadable(format!("it broke off: {error}")))
+            TryError::Spoilt(match is_lack(&error) {
+                true => FetchError::Local(error),
+                false => FetchError::Unreadable(format!("it broke off: {error}")),
+            })
         })?;
         let take = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         into.write_all(&piece[..take]).map_err(|e| TryError::Spoilt(FetchError::Local(e)))?;
@@ -218,6 +233,7 @@ const MAX_HEAD_BYTES: u64 = 16 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::io::Errno;
     use std::net::TcpListener;
     use synod_jobs::cluster::TaskId;
 
@@ -267,6 +283,17 @@ mod tests {
         ] {
             let error = fetched(vec![answer]).unwrap_err();
             assert!(error.contains(why), "{answer}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_this_process_lacks_to_ask_is_not_the_fault_of_whom_it_wants_to_ask() {
+        let of = |error: Errno| TryError::of("cannot reach w2", error.into());
+        for lack in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS] {
+            assert!(matches!(of(lack), TryError::Spoilt(FetchError::Local(_))), "{lack}");
+        }
+        for theirs in [Errno::CONNREFUSED, Errno::TIMEDOUT] {
+            assert!(matches!(of(theirs), TryError::Passing(_)), "{theirs}");
         }
     }
 

@@ -36,6 +36,8 @@ const MAX_READERS: usize = 64;
 const MAX_AHEAD_READERS: usize = 32;
 /// How long they wait: less than the other side does.
 const READER_PATIENCE: Duration = Duration::from_secs(10);
+/// How long one waits who asks while this process lacks file descriptors, say.
+const LACK_PAUSE: Duration = Duration::from_secs(1);
 /// Bytes read and sent at once.
 const PIECE_BYTES: usize = 256 << 10;
 
@@ -134,6 +136,11 @@ async fn answer_output(
         Ok(Ok(None)) => return refuse(StatusCode::NOT_FOUND),
         Ok(Err(error)) => {
             tracing::warn!("jobs: cannot serve a map output: {error}");
+            if error.is_lack() {
+                // Nothing is wrong with the output. Who asks tries again, and not too soon.
+                tokio::time::sleep(LACK_PAUSE).await;
+                return refuse(StatusCode::SERVICE_UNAVAILABLE);
+            }
             return refuse(StatusCode::GONE);
         }
         Err(_) => return refuse(StatusCode::INTERNAL_SERVER_ERROR),

@@ -39,12 +39,12 @@ impl Fetch for FromFolders<'_> {
 }
 
 /// The plan of this sort.
-fn plan_of(spec: &JobSpec) -> JobPlan {
+pub fn plan_of(spec: &JobSpec) -> JobPlan {
     plan(&Sort::default(), spec, 2, &Stores::local(), &Progress::new()).unwrap()
 }
 
 /// Runs one attempt as a worker does.
-fn attempt(
+pub fn attempt(
     spec: &JobSpec,
     plan: &JobPlan,
     task: TaskId,
@@ -54,7 +54,7 @@ fn attempt(
     attempt_from(spec, plan, task, folder, maps, &FromFolders(folder))
 }
 
-fn attempt_from(
+pub fn attempt_from(
     spec: &JobSpec,
     plan: &JobPlan,
     task: TaskId,

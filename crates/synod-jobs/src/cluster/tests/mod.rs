@@ -4,6 +4,7 @@ mod bounds;
 mod decisions;
 mod files;
 mod given_up;
+mod own_trouble;
 mod publishing;
 mod queue;
 mod room;

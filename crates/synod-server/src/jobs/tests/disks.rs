@@ -1,5 +1,5 @@
 //! Inputs whose disk answers with errors: of one worker, of all, of the coordinator. Disks that are full
-//! where something is written: `/dev/full` takes the place of the file.
+//! where something is written: `/dev/full` takes the place of the file. One that keeps nothing: `/dev/null`.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -8,8 +8,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
-use synod_jobs::cluster::{JobState, View, Work};
+use synod_jobs::cluster::{JobState, TaskId, TaskKind, View, Work};
 use synod_jobs::framing::InputFormat;
 use synod_jobs::input::{InputFile, InputStore};
 use synod_jobs::{JobError, JobSpec, Progress, run_built_in};
@@ -122,10 +123,10 @@ async fn a_worker_whose_disk_fails_leaves_its_tasks_to_the_others() {
         let message = &row.failure.message;
         assert!(message.contains(&input) && message.contains("os error 5"), "{message}");
     }
-    let by_bad = report.tasks.iter().filter(|task| {
-        report.nodes[task.node as usize] == "w0"
-            && task.task.kind == synod_jobs::cluster::TaskKind::Map
-    });
+    let by_bad = report
+        .tasks
+        .iter()
+        .filter(|task| report.nodes[task.node as usize] == "w0" && task.task.kind == TaskKind::Map);
     assert_eq!(by_bad.count(), 0, "what it could not read was not counted as read");
 }
 
@@ -159,6 +160,79 @@ async fn an_input_that_the_coordinator_cannot_read_fails_the_job_before_it_has_t
     assert!(!bench.path("out").exists() && !bench.path("local").exists());
     let state = bench.view().await.jobs[&id].job.clone().unwrap().record.state;
     assert!(matches!(state, JobState::Failed(_)), "{state:?}");
+}
+
+#[tokio::test]
+async fn a_disk_that_loses_what_a_reduce_has_fetched_fails_that_reduce_and_no_map_output_is_blamed()
+{
+    let mut bench = Bench::new(0).await;
+    let mut random = fastrand::Rng::with_seed(8);
+    let lines: String = (0..40_000).map(|_| format!("{:016x}\n", random.u64(..))).collect();
+    fs::write(bench.path("in"), lines).unwrap();
+    // Most of what a reduce fetches does not fit into its memory.
+    let spec = |output: &str| JobSpec {
+        reduces: Some(2),
+        split_bytes: Some(50_000),
+        memory_bytes: 1 << 18,
+        sync_output: false,
+        ..JobSpec::new("sort", [bench.path("in")], bench.path(output))
+    };
+    let (here, there) = (spec("local"), spec("out"));
+    run_built_in(&here, &Progress::new()).unwrap();
+    let (begun, maps, reduces) = (Gate::default(), Gate::default(), Gate::default());
+    for number in 0..2 {
+        let (begun, maps, reduces) = (begun.clone(), maps.clone(), reduces.clone());
+        let folder = bench.path(&format!("w{number}")).join("jobs");
+        let kind = Kind::acting(move |moment| {
+            let Moment::AttemptBegins(held) = moment else { return };
+            let is_reduce = held.task.kind == TaskKind::Reduce;
+            match (number, is_reduce) {
+                // It makes one map, the other worker the rest, and a reduce is left for it.
+                (0, false) => {
+                    begun.open();
+                    maps.pass();
+                }
+                (1, false) => begun.pass(),
+                (1, true) => reduces.pass(),
+                (0, true) => {
+                    let folder = folder.join(held.job.to_string());
+                    fs::create_dir_all(&folder).unwrap();
+                    for map in 0..20 {
+                        let (task, attempt) = (held.task, held.attempt());
+                        let copy = format!("tmp-{task}-{attempt}-from-{}.run", TaskId::map(map));
+                        std::os::unix::fs::symlink("/dev/null", folder.join(copy)).unwrap();
+                    }
+                }
+                _ => unreachable!("there are two"),
+            }
+        });
+        let mut kind = Kind { slots: 1, ahead_percent: 0, ..kind.unhurried() };
+        kind.limits.slow_after = Duration::from_secs(600);
+        bench.add(kind).await;
+    }
+    let id = bench.submit(&there).await;
+    let all_but_one = |view: &View| {
+        let job = view.jobs.get(&id)?;
+        let all = job.job.as_ref()?.record.totals.maps;
+        (all > 4 && job.done(TaskKind::Map) == all - 1).then_some(())
+    };
+    bench.wait("all maps but one", all_but_one).await;
+    maps.open();
+    let failed = |view: &View| {
+        let mut tasks = view.jobs.get(&id)?.tasks.values();
+        tasks.any(|task| !task.record.failures.is_empty()).then_some(())
+    };
+    bench.wait("a reduce that has failed", failed).await;
+    reduces.open();
+    bench.finish(&id).await.unwrap();
+    assert!(parts(&bench.path("out")) == parts(&bench.path("local")));
+    let report = bench.view().await.jobs[&id].report().unwrap();
+    assert_eq!(report.lost_outputs, 0);
+    assert!(!report.failures.is_empty());
+    for row in &report.failures {
+        assert_eq!(row.failure.node, "w0");
+        assert!(row.failure.message.contains("-from-m0000"), "{}", row.failure.message);
+    }
 }
 
 /// Where an attempt writes: its worker's folder for the job, and its own folder in the output.
