@@ -11,9 +11,9 @@ use crate::buffer::table::{CombineTable, Upsert};
 use crate::combine::{Sources, combine_runs};
 use crate::counters::Counters;
 use crate::error::JobError;
+use crate::fan_in::of_memory;
 use crate::hash::{Head, head_of, head_within};
 use crate::job::Job;
-use crate::local::fan_in;
 use crate::progress::Progress;
 use crate::run::RunSource;
 use crate::run::memory::MemoryRun;
@@ -358,8 +358,9 @@ impl<'t, J: Job> Emitter<'t, J> {
     }
 
     /// At the end of a task whose output goes to other processes: combines neighbouring runs that were
-    /// combined each for itself, if there are several of them and that has made less of their pairs.
-    pub(crate) fn combine_again(&mut self) {
+    /// combined each for itself, so many at most at a time, if there are several of them and that has made
+    /// less of their pairs.
+    pub(crate) fn combine_again(&mut self, fan_in: usize) {
         if !self.job.combines_runs() {
             return;
         }
@@ -369,7 +370,7 @@ impl<'t, J: Job> Emitter<'t, J> {
             return;
         }
         let mut runs = std::mem::take(&mut self.runs).into_iter();
-        let fan_in = fan_in(self.limit_bytes as u64);
+        let fan_in = of_memory(self.limit_bytes as u64).min(fan_in);
         loop {
             let group: Vec<Run> = runs.by_ref().take(fan_in).collect();
             match group.len() {

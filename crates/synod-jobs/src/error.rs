@@ -218,7 +218,7 @@ pub enum JobError {
         path: PathBuf,
     },
     /// Any other failure of the file system.
-    #[error("cannot {action} {}: {source}", .path.display())]
+    #[error("cannot {action} {}: {source}{}", .path.display(), advice(.source))]
     Io {
         /// What was attempted, as a verb.
         action: &'static str,
@@ -381,6 +381,14 @@ pub fn is_lack(error: &io::Error) -> bool {
     let lacks =
         [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::NOSPC, Errno::DQUOT];
     error.raw_os_error().is_some_and(|raw| lacks.iter().any(|lack| lack.raw_os_error() == raw))
+}
+
+/// What to do about an error of the file system, if that is not to be seen from it.
+fn advice(error: &io::Error) -> &'static str {
+    match error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) {
+        true => "; raise the limit of open files (`ulimit -n`), or run fewer tasks at a time",
+        false => "",
+    }
 }
 
 /// Runs a part of a task that is at work on no one record or group. A panic there is a failure of the task:

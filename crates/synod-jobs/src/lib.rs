@@ -49,6 +49,7 @@ pub mod task;
 pub mod wasm;
 
 mod buffer;
+mod fan_in;
 mod merge;
 mod sample;
 mod survey;

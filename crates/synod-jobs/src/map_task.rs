@@ -89,14 +89,15 @@ pub fn run_map_task<J: Job>(
     context: &MapContext<'_, J>,
     next_split: &mut dyn FnMut() -> Option<usize>,
 ) -> Result<MapRuns, JobError> {
-    map_to_runs(context, next_split, false)
+    map_to_runs(context, next_split, None)
 }
 
-/// With `again`, a combiner that runs over whole runs does so over several of them, too.
+/// With `again`, a combiner that runs over whole runs does so over several of them, too, as many as that at
+/// most.
 fn map_to_runs<J: Job>(
     context: &MapContext<'_, J>,
     next_split: &mut dyn FnMut() -> Option<usize>,
-    again: bool,
+    again: Option<usize>,
 ) -> Result<MapRuns, JobError> {
     let plan = context.plan;
     let mut emitter = Emitter::new(
@@ -110,8 +111,8 @@ fn map_to_runs<J: Job>(
     let mut told = Told::default();
     let result = without_panic(|| {
         map_splits(context, next_split, &mut emitter, &mut told)?;
-        if again {
-            emitter.combine_again();
+        if let Some(fan_in) = again {
+            emitter.combine_again(fan_in);
         }
         let (runs, counters) = emitter.finish()?;
         Ok(MapRuns { runs, counters, side_files: side_files(context.task.side_path())? })
@@ -186,7 +187,7 @@ pub fn run_map_task_to_file<J: Job>(
     fan_in: usize,
 ) -> Result<MapOutput, JobError> {
     let mut once = Some(split);
-    let mapped = map_to_runs(context, &mut || once.take(), true)?;
+    let mapped = map_to_runs(context, &mut || once.take(), Some(fan_in))?;
     let MapRuns { runs, mut counters, side_files } = mapped;
     let progress = context.task.progress;
     let sources = |partition| {

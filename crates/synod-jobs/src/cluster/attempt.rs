@@ -15,9 +15,10 @@ use crate::cluster::shuffle::{Collected, Fetch, MapLocation, Shuffle, map_file_n
 use crate::cluster::worker::{Held, Identity};
 use crate::commit::Naming;
 use crate::error::JobError;
+use crate::fan_in::fan_in;
 use crate::job::Job;
 use crate::jobs::Jobs;
-use crate::local::{MIN_BUFFER_BYTES, fan_in};
+use crate::local::MIN_BUFFER_BYTES;
 use crate::map_task::{MapContext, Skips, run_map_only_task, run_map_task_to_file};
 use crate::plan::JobPlan;
 use crate::progress::Progress;
@@ -236,7 +237,7 @@ impl Attempt<'_> {
             let part = run_map_only_task(&context, split, &file, codec, sync)?;
             return Ok(TaskOutput::Reduce(part));
         }
-        let fan_in = fan_in(share);
+        let fan_in = fan_in(share, self.slots);
         let made = run_map_task_to_file(&context, split, &self.map_file(), fan_in)?;
         Ok(TaskOutput::of_map(&made.index, made.counters, made.side_files))
     }
@@ -262,7 +263,7 @@ impl Attempt<'_> {
         let context = ReduceContext {
             job,
             store: &store,
-            fan_in: fan_in(self.share_bytes()),
+            fan_in: fan_in(self.share_bytes(), self.slots),
             sync: self.spec.sync_output,
             codec: self.spec.output_codec,
             skips: &skips,

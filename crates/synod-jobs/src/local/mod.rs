@@ -39,16 +39,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use target::Target;
 
-/// Memory that one source of a merge needs: its block, packed and unpacked, and its reader.
-const BYTES_PER_SOURCE: u64 = 512 << 10;
-const FAN_IN: std::ops::RangeInclusive<u64> = 8..=256;
 /// A map task's buffer is never smaller.
 pub(crate) const MIN_BUFFER_BYTES: u64 = 64 << 10;
-
-/// How many sources a task with this much memory merges at once.
-pub(crate) fn fan_in(bytes: u64) -> usize {
-    (bytes / BYTES_PER_SOURCE).clamp(*FAN_IN.start(), *FAN_IN.end()) as usize
-}
 
 /// What a finished job has done.
 #[derive(Debug, Clone, PartialEq, Eq)]

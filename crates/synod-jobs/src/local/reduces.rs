@@ -4,9 +4,10 @@
 //! left out, as records are in `board.rs`. A partition that fails for good ends the job, or the job goes on
 //! without its part file, if it may.
 
-use super::{Local, fan_in, lock};
+use super::{Local, lock};
 use crate::cluster::names::TaskId;
 use crate::error::JobError;
+use crate::fan_in::fan_in;
 use crate::job::Job;
 use crate::quarantine::{LeftOut, reason};
 use crate::reduce_task::{ReduceContext, ReduceOutput, run_reduce_task};
@@ -82,7 +83,7 @@ impl<J: Job> Local<'_, J> {
         slots: u32,
     ) -> Result<Reduced, JobError> {
         let file = self.work.join(format!("reduce-{partition}"));
-        let fan_in = fan_in(self.spec.data_bytes() / 2 / u64::from(slots));
+        let fan_in = fan_in(self.spec.data_bytes() / 2 / u64::from(slots), slots);
         let mut failures = Failures::default();
         loop {
             let attempt = failures.attempts;

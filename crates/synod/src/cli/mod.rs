@@ -16,6 +16,7 @@ mod jobs;
 mod lease;
 mod lock;
 mod member;
+mod open_files;
 mod output;
 mod parse;
 mod pipeline;
@@ -95,6 +96,9 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     if cli.command.only_runs_jobs() {
         allocator::give_back_at_once();
     }
+    if cli.command.opens_many_files() {
+        open_files::raise_limit();
+    }
     let outcome = match cli.command {
         Command::Up(command) => command.run(),
         Command::Server(command) => command.run(),
@@ -125,6 +129,12 @@ impl Command {
     fn only_runs_jobs(&self) -> bool {
         use Command::{Hadoop, Pipeline, Run, Streaming, Worker};
         matches!(self, Run(_) | Streaming(_) | Hadoop(_) | Pipeline(_) | Worker(_))
+    }
+
+    /// Whether it serves, or runs tasks.
+    fn opens_many_files(&self) -> bool {
+        use Command::{Etcd, Server, Up};
+        self.only_runs_jobs() || matches!(self, Up(_) | Server(_) | Etcd(_))
     }
 }
 
