@@ -78,6 +78,14 @@ pub enum JobError {
         /// Offset of the record that it failed on, or the number of the group, if that is known.
         bad_record: Option<u64>,
     },
+    /// The program of a task could not be started. That says nothing about the records it was to read.
+    #[error("{message}")]
+    NotStarted {
+        /// What happened, and what to do.
+        message: String,
+        /// Whether every other attempt must fail the same way.
+        permanent: bool,
+    },
     /// An input is neither a regular file nor a folder.
     #[error("input {} is not a regular file: copy its content to a file first", .path.display())]
     InputNotRegular {
@@ -348,6 +356,7 @@ impl JobError {
                 | JobError::InputIsLinkToFolder { .. }
                 | JobError::NameNotUtf8 { .. }
                 | JobError::Task { permanent: true, .. }
+                | JobError::NotStarted { permanent: true, .. }
                 | JobError::Store { permanent: true, .. }
         )
     }

@@ -88,6 +88,8 @@ pub struct TaskContext<'a> {
     pub maps: u32,
     /// Reduce tasks of the job; with none, map tasks write the part files.
     pub reduces: u32,
+    /// Whether the next attempt may be on another machine.
+    pub on_cluster: bool,
     /// Asked whether the job was cancelled, told that the task moves.
     pub progress: &'a Progress,
     /// The task's log.
@@ -121,6 +123,7 @@ impl<'a> TaskContext<'a> {
             attempts,
             maps,
             reduces,
+            on_cluster: false,
             progress,
             log,
             scratch,

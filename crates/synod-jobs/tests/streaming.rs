@@ -127,6 +127,12 @@ fn a_command_that_fails_or_hangs_fails_the_job_and_says_why() {
     assert!(hung.contains("no progress"), "{hung}");
     let none = failure(INPUT, &["-mapper", "no-such-program-here", "-reducer", "cat"]);
     assert!(none.contains("-files no-such-program-here"), "{none}");
+    // One that cannot be started has failed on no record, also in a job that may leave some out.
+    let skips =
+        ["-D", "mapreduce.map.skip.maxrecords=5", "-mapper", "/dev/null/x", "-reducer", "cat"];
+    let unstarted = failure(INPUT, &skips);
+    assert!(unstarted.contains("/dev/null/x cannot be started"), "{unstarted}");
+    assert!(!unstarted.contains("bad record"), "{unstarted}");
     let large = b"a line\n".repeat(100_000);
     let early = failure(&large, &["-mapper", "head -n 1", "-reducer", "cat"]);
     assert!(early.contains("all its input"), "{early}");

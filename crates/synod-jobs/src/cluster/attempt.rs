@@ -191,7 +191,10 @@ impl Attempt<'_> {
         let scratch = self.folder.join(format!("{}-scratch", self.prefix()));
         let folders = (scratch, output::side_folder(&own));
         let attempt = (self.number, job.attempts_on_cluster());
-        TaskContext::new(id, kind, number, attempt, tasks, self.progress, self.log, folders)
+        let (progress, log) = (self.progress, self.log);
+        let mut task = TaskContext::new(id, kind, number, attempt, tasks, progress, log, folders);
+        task.on_cluster = true;
+        task
     }
 
     /// Begins the names of all files that do not outlive the attempt.

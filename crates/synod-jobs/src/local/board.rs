@@ -201,7 +201,11 @@ impl<'a> MapBoard<'a> {
             let paid = state.failures.get(first).map_or(0, |failures| failures.paid);
             Some(state.begun.get(first)?.saturating_sub(paid))
         });
-        let may_pass = matches!(error, JobError::Task { permanent: false, bad_record: None, .. });
+        let may_pass = matches!(
+            error,
+            JobError::Task { permanent: false, bad_record: None, .. }
+                | JobError::NotStarted { permanent: false, .. }
+        );
         if may_pass && tries.is_some_and(|tries| tries < self.attempts) {
             state.again.extend(splits);
             return Outcome::AgainOrEnd;

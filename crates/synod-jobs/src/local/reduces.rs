@@ -143,7 +143,9 @@ impl<J: Job> Local<'_, J> {
         }
         let may_pass = matches!(
             error,
-            JobError::ReducePanicked { .. } | JobError::Task { permanent: false, .. }
+            JobError::ReducePanicked { .. }
+                | JobError::Task { permanent: false, .. }
+                | JobError::NotStarted { permanent: false, .. }
         );
         if may_pass && others < self.job.attempts().reduce { Ok(None) } else { Err(error) }
     }

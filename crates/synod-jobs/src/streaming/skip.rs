@@ -308,6 +308,8 @@ impl<'s, 'a> Search<'s, 'a> {
                     }
                 }
                 Err((failure, _)) if failure.is_permanent() => return Err(failure),
+                // No record has done that.
+                Err((failure @ JobError::NotStarted { .. }, _)) => return Err(failure),
                 Err((failure, counters)) => {
                     if part.is_first {
                         join_rest(&mut parts);

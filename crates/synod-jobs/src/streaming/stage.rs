@@ -133,6 +133,9 @@ fn located(label: &str, error: JobError) -> JobError {
         JobError::Task { message, permanent, bad_record } => {
             JobError::Task { message: format!("{label}: {message}"), permanent, bad_record }
         }
+        JobError::NotStarted { message, permanent } => {
+            JobError::NotStarted { message: format!("{label}: {message}"), permanent }
+        }
         other => other,
     }
 }

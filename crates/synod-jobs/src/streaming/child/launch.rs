@@ -2,8 +2,10 @@
 
 use super::end::Group;
 use super::guard;
+use crate::error::is_lack;
 use rustix::event::poll;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -18,7 +20,8 @@ use std::time::Duration;
 pub const WIDE_PIPE_BYTES: usize = 1 << 20;
 /// What a pipe holds that is left as it is.
 pub const PIPE_BYTES: usize = 64 << 10;
-/// A file that was just copied may be open for writing in another thread's child for a moment.
+/// A file that was just copied may be open for writing in another thread's child for a moment, and what the
+/// system lacks may be there when another child has ended.
 const BUSY_RETRIES: u32 = 50;
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
@@ -53,10 +56,7 @@ impl Launch {
         let child = loop {
             match command.spawn() {
                 Ok(child) => break child,
-                Err(error)
-                    if error.kind() == io::ErrorKind::ExecutableFileBusy
-                        && tries < BUSY_RETRIES =>
-                {
+                Err(error) if may_pass(&error) && tries < BUSY_RETRIES => {
                     tries += 1;
                     let _ = poll(&mut [], Some(&super::end::timespec(BUSY_PAUSE)));
                 }
@@ -158,21 +158,66 @@ fn advice(error: &io::Error) -> &'static str {
         }
         io::ErrorKind::NotFound => "; does the first line of the script name an interpreter here?",
         io::ErrorKind::PermissionDenied => "; is it executable, on a file system that allows it?",
-        _ if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
-            "; a script needs a first line like #!/bin/sh"
-        }
+        _ if is_no_program(error) => "; a script needs a first line like #!/bin/sh",
         _ => "",
     }
 }
 
 impl LaunchError {
-    /// Whether every other attempt, on any machine with the same files, fails as well.
-    pub fn is_permanent(&self) -> bool {
-        match self {
-            LaunchError::NotFound { .. } => true,
-            LaunchError::NotStarted { source, .. } => {
-                !matches!(source.kind(), io::ErrorKind::OutOfMemory | io::ErrorKind::WouldBlock)
-            }
+    /// Whether every other attempt fails as well. What is not here, or may not be run here, may be on
+    /// another machine of a cluster; what the system lacks, or a disk that answers with errors, may pass.
+    pub fn is_permanent(&self, on_cluster: bool) -> bool {
+        use io::ErrorKind::{ArgumentListTooLong, InvalidInput, NotFound, PermissionDenied};
+        let source = match self {
+            LaunchError::NotFound { .. } => return !on_cluster,
+            LaunchError::NotStarted { source, .. } => source,
+        };
+        match source.kind() {
+            ArgumentListTooLong | InvalidInput => true,
+            NotFound | PermissionDenied => !on_cluster,
+            _ => is_no_program(source),
         }
+    }
+}
+
+/// Whether the system knows no way to run such a file.
+fn is_no_program(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error())
+}
+
+/// Whether starting it may go well in a moment.
+fn may_pass(error: &io::Error) -> bool {
+    let kinds = [io::ErrorKind::ExecutableFileBusy, io::ErrorKind::WouldBlock];
+    kinds.contains(&error.kind()) || is_lack(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_no_machine_can_start_ends_a_job_at_once() {
+        let is_permanent = |error: io::Error| {
+            let error = LaunchError::NotStarted { program: "p".into(), source: error };
+            [false, true].map(|on_cluster| error.is_permanent(on_cluster))
+        };
+        for errno in [Errno::NOEXEC, Errno::TOOBIG] {
+            assert_eq!(is_permanent(errno.into()), [true, true], "{errno}");
+        }
+        let nul = Command::new("a\0b").spawn().unwrap_err();
+        assert_eq!(is_permanent(nul), [true, true]);
+        for errno in [Errno::NOENT, Errno::ACCESS, Errno::PERM] {
+            assert_eq!(is_permanent(errno.into()), [true, false], "{errno}");
+        }
+        let passing = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN, Errno::TXTBSY];
+        for errno in passing {
+            assert!(may_pass(&errno.into()), "{errno} is waited for");
+            assert_eq!(is_permanent(errno.into()), [false, false], "{errno}");
+        }
+        for errno in [Errno::IO, Errno::STALE, Errno::NOTDIR] {
+            assert_eq!(is_permanent(errno.into()), [false, false], "{errno}");
+        }
+        let none = LaunchError::NotFound { name: "p".to_owned() };
+        assert_eq!([false, true].map(|on_cluster| none.is_permanent(on_cluster)), [true, false]);
     }
 }

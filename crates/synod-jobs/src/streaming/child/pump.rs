@@ -96,10 +96,9 @@ impl<'a> Command<'a> {
         task: &'a TaskContext<'a>,
         (timeout, join_delay): (Option<Duration>, Option<Duration>),
     ) -> Result<Command<'a>, JobError> {
-        let mut group = launch.start().map_err(|error| JobError::Task {
-            permanent: error.is_permanent(),
+        let mut group = launch.start().map_err(|error| JobError::NotStarted {
+            permanent: error.is_permanent(task.on_cluster),
             message: error.to_string(),
-            bad_record: None,
         })?;
         let child = group.leader();
         let (stdin, stdout, stderr) =

@@ -1,7 +1,7 @@
 //! Programs of streaming jobs on workers: of an attempt that nobody needs any more no process is left, and
 //! what it has counted counts for nothing; how long one may be silent is for the job to say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -15,7 +15,9 @@ use synod_jobs::streaming::locations::Locations;
 
 use super::bench::{Bench, Kind, parts};
 use super::commits::{Passing, STALL};
+use super::shuffle::Gate;
 use crate::jobs::cancel_job;
+use crate::jobs::moments::Moment;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -170,6 +172,68 @@ async fn a_worker_that_is_far_slower_than_another_gets_help_and_what_it_does_cou
     let again = JobSpec { output: bench.path("out2"), ..spec };
     bench.run(&again).await.unwrap();
     assert!(parts(&bench.path("out")) == parts(&bench.path("out2")));
+}
+
+/// Where a task finds `tools/program.sh` of its worker, from the folder that it works in.
+const TOOL: &str = "../../../../tools/program.sh";
+
+/// Two workers, of which the first has no tools. It waits until the other one has a task, and that one begins
+/// nothing before the gate is open.
+async fn one_without_tools() -> (Bench, Gate) {
+    let mut bench = Bench::new(0).await;
+    let (gate, there) = (Gate::default(), Gate::default());
+    for number in 0..2 {
+        let (gate, there) = (gate.clone(), there.clone());
+        let kind = Kind::acting(move |moment| match (number, moment) {
+            (0, Moment::AttemptBegins(_)) => there.pass(),
+            (_, Moment::AttemptBegins(_)) => {
+                there.open();
+                gate.pass();
+            }
+            _ => {}
+        });
+        bench.add(Kind { slots: 1, ..kind }.unhurried()).await;
+    }
+    (bench, gate)
+}
+
+#[tokio::test]
+async fn a_program_that_one_worker_lacks_is_run_by_another() {
+    let (bench, gate) = one_without_tools().await;
+    fs::create_dir_all(bench.path("w1/tools")).unwrap();
+    fs::rename(program(&bench, "#!/bin/sh\nexec cat\n"), bench.path("w1/tools/program.sh"))
+        .unwrap();
+    let spec = spec(&bench, "out", &["-mapper", TOOL, "-reducer", TOOL]);
+    let id = bench.submit(&spec).await;
+    let failed = |view: &synod_jobs::cluster::View| {
+        let mut tasks = view.jobs.get(&id)?.tasks.values();
+        tasks.any(|task| !task.record.failures.is_empty()).then_some(())
+    };
+    bench.wait("an attempt where the program is not", failed).await;
+    gate.open();
+    let summary = bench.finish(&id).await.unwrap();
+    assert_eq!(summary.manifest.counters.reduce_records_out, LINES);
+    let report = bench.view().await.jobs[&id].report().unwrap();
+    assert!(!report.failures.is_empty());
+    for row in &report.failures {
+        assert_eq!(row.failure.node, "w0");
+        assert!(row.failure.message.contains("there is no program"), "{}", row.failure.message);
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_no_worker_has_fails_the_job_as_soon_as_all_attempts_have_failed() {
+    let (bench, gate) = one_without_tools().await;
+    gate.open();
+    let spec = spec(&bench, "out", &["-mapper", TOOL, "-reducer", "NONE"]);
+    let id = bench.submit(&spec).await;
+    let said = bench.finish(&id).await.unwrap_err().to_string();
+    assert!(said.contains("there is no program") && said.contains("-files"), "{said}");
+    let report = bench.view().await.jobs[&id].report().unwrap();
+    let nodes: BTreeSet<_> = report.failures.iter().map(|row| row.failure.node.clone()).collect();
+    assert_eq!(nodes.len(), 2, "both have tried: {:?}", report.failures);
+    bench.wait_clean().await;
+    assert!(!bench.path("out").exists());
 }
 
 #[tokio::test]
