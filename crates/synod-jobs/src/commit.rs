@@ -250,18 +250,21 @@ impl OutputFolder {
     }
 
     fn write_success(&self, manifest: &Manifest, sync: bool) -> Result<(), JobError> {
+        self.draft(manifest, sync)?.show(&self.path, sync)
+    }
+
+    /// Writes `_SUCCESS` where nobody looks for it. Who publishes the same job beside this one has another
+    /// draft, so what is shown is always whole. One that nobody shows goes with the folder of drafts.
+    fn draft(&self, manifest: &Manifest, sync: bool) -> Result<Draft, JobError> {
         let text = serde_json::to_vec_pretty(manifest).expect("a manifest has only string keys");
-        let marker = self.path.join(SUCCESS);
-        let draft = self.drafts.join(SUCCESS);
-        let failed = |error| JobError::io("write", &marker, error);
-        let mut file = File::create(&draft).map_err(failed)?;
-        file.write_all(&text).map_err(failed)?;
-        if sync {
-            file.sync_all().map_err(failed)?;
-            sync_folder(&self.path)?;
-        }
-        fs::rename(&draft, &marker).map_err(failed)?;
-        if sync { sync_names(&self.path) } else { Ok(()) }
+        let name = format!("{SUCCESS}-{:016x}", fastrand::u64(..));
+        let draft = Draft { path: self.drafts.join(name) };
+        let written = File::create(&draft.path).and_then(|mut file| {
+            file.write_all(&text)?;
+            if sync { file.sync_all() } else { Ok(()) }
+        });
+        written.map_err(|error| JobError::io("write", &self.path.join(SUCCESS), error))?;
+        Ok(draft)
     }
 
     /// After [`OutputFolder::publish`]: removes what is not published. The job has succeeded whatever comes
@@ -285,6 +288,30 @@ impl OutputFolder {
             }
         }
         fs::remove_dir(&self.path)
+    }
+}
+
+/// A whole `_SUCCESS` that readers do not see yet.
+struct Draft {
+    path: PathBuf,
+}
+
+impl Draft {
+    /// Makes it visible in this output folder.
+    fn show(self, output: &Path, sync: bool) -> Result<(), JobError> {
+        if sync {
+            sync_folder(output)?;
+        }
+        let marker = output.join(SUCCESS);
+        fs::rename(&self.path, &marker).map_err(|error| JobError::io("write", &marker, error))?;
+        if sync { sync_names(output) } else { Ok(()) }
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // Shown, it is here no more; what cannot be removed goes with the folder around it.
+        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -333,4 +360,37 @@ fn sync_folder(path: &Path) -> Result<(), JobError> {
     File::open(path)
         .and_then(|folder| folder.sync_all())
         .map_err(|error| JobError::io("sync", path, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_that_publish_one_output_at_once_show_whole_manifests_whoever_is_first() {
+        let place = tempfile::tempdir().unwrap();
+        let (path, drafts) = (place.path().join("out"), place.path().join("out/_temporary/01"));
+        fs::create_dir_all(&drafts).unwrap();
+        let adopted = || OutputFolder::adopt(&path, &drafts, "01".to_owned());
+        let manifest = |job: &str| Manifest { job: job.to_owned(), ..Manifest::default() };
+        let shown = || {
+            let text = fs::read(path.join(SUCCESS)).unwrap();
+            serde_json::from_slice::<Manifest>(&text).unwrap()
+        };
+        let drafts_left = || fs::read_dir(&drafts).unwrap().count();
+        for sync in [false, true] {
+            // One is deposed when it has written, and wakes up when the other one has, too.
+            let old = adopted().draft(&manifest("old"), sync).unwrap();
+            let new = adopted().draft(&manifest("new"), sync).unwrap();
+            assert!(!path.join(SUCCESS).exists());
+            old.show(&path, sync).unwrap();
+            assert_eq!(shown(), manifest("old"));
+            new.show(&path, sync).unwrap();
+            assert_eq!(shown(), manifest("new"));
+            fs::remove_file(path.join(SUCCESS)).unwrap();
+            // One that is not shown leaves nothing, nor does one that could not be written.
+            drop(adopted().draft(&manifest("none"), sync).unwrap());
+            assert_eq!(drafts_left(), 0);
+        }
+    }
 }

@@ -157,6 +157,7 @@ const EXCUSES: &[(&str, &[&str], &str)] = &[
     ("crates/synod-client/src/session.rs", &["clock"], "when to renew; no node sees it"),
     ("crates/synod-jobs/src/local/", &["files", "threads"], "the runner inside one process"),
     ("crates/synod-jobs/src/local/mod.rs", &["dice"], "a seed that a hostile input does not know"),
+    ("crates/synod-jobs/src/commit.rs", &["dice"], "names that no two coordinators share"),
     ("crates/synod-jobs/src/local/diary.rs", &["clock"], "when tasks ran, for people to look at"),
     (
         "crates/synod-jobs/src/builtin/join/left_lines.rs",

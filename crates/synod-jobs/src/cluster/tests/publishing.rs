@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where `_SUCCESS` is written.
-const DRAFT: &str = "_temporary/01/_SUCCESS";
+const DRAFT: &str = "_temporary/01/_SUCCESS-0123456789abcdef";
 
 /// A job with two part files and a side file that are about to be published.
 fn about_to_commit(folder: &Path) -> (JobSpec, JobId, Vec<Winner>) {
@@ -165,7 +165,7 @@ fn a_removal_that_was_cut_short_anywhere_is_brought_to_its_end_by_the_next() {
         &[],
         &["_temporary/01"],
         &["_temporary/01.ended/r000000-1"],
-        &["part-00000", "_temporary/01.ended/_SUCCESS"],
+        &["part-00000", "_temporary/01.ended/_SUCCESS-0123456789abcdef"],
         // The mark goes behind everything else.
         &["part-00000", "_temporary/01.ended"],
         &["part-00000", "_temporary"],

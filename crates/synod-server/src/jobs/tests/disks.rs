@@ -301,6 +301,8 @@ async fn a_full_disk_under_a_tasks_log_costs_the_log_and_nothing_else() {
     assert_eq!(without_room("m000000", log).await, [""; 0]);
 }
 
+const DRAFT_SEED: u64 = 4;
+
 #[tokio::test]
 async fn a_full_disk_at_success_is_tried_again_and_fails_the_job_only_if_it_stays_full() {
     for full_for in [1, 2, u32::MAX] {
@@ -312,11 +314,13 @@ async fn a_full_disk_at_success_is_tried_again_and_fails_the_job_only_if_it_stay
                 return;
             }
             let own = fs::read_dir(out.join("_temporary")).unwrap().next().unwrap().unwrap();
-            let draft = own.path().join("_SUCCESS");
-            match tries.fetch_add(1, Ordering::SeqCst) {
-                0 => std::os::unix::fs::symlink("/dev/full", draft).unwrap(),
-                again if again == full_for => fs::remove_file(draft).unwrap(),
-                _ => {}
+            // The name that this thread will draw for its draft.
+            let drawn = fastrand::Rng::with_seed(DRAFT_SEED).u64(..);
+            fastrand::seed(DRAFT_SEED);
+            let draft = own.path().join(format!("_SUCCESS-{drawn:016x}"));
+            // What has failed is removed.
+            if tries.fetch_add(1, Ordering::SeqCst) < full_for {
+                std::os::unix::fs::symlink("/dev/full", draft).unwrap();
             }
         };
         bench.add(Kind::acting(act)).await;
