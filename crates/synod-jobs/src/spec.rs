@@ -210,6 +210,13 @@ impl JobSpec {
         self.memory_bytes - (self.memory_bytes / 8).min(MAX_KEPT_BACK_BYTES)
     }
 
+    /// The same job with so much memory. It accepts the same records.
+    #[must_use]
+    pub fn within_memory(self, memory_bytes: u64) -> JobSpec {
+        let max_record_bytes = Some(self.max_record());
+        JobSpec { memory_bytes, max_record_bytes, ..self }
+    }
+
     /// The longest record this job accepts.
     pub fn max_record(&self) -> u64 {
         self.max_record_bytes

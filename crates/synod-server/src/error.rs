@@ -31,6 +31,19 @@ pub enum OptionsError {
         /// Which.
         url: String,
     },
+    /// Less memory for jobs than their tasks need.
+    #[error(
+        "{given_bytes} bytes of memory are too little for {slots} tasks of jobs at a time: give them \
+        {least_bytes} (--job-memory), or run fewer (--job-slots, --slots of a worker)"
+    )]
+    TooLittleJobMemory {
+        /// As given.
+        given_bytes: u64,
+        /// Tasks at a time.
+        slots: u32,
+        /// What they need.
+        least_bytes: u64,
+    },
     /// Not an address.
     #[error("cannot use address '{address}': {why}")]
     BadAddress {

@@ -107,7 +107,7 @@ impl ServerOptions {
         for url in self.initial_cluster.iter().map(|(_, url)| url).chain(&self.advertise_peer) {
             check_url(url)?;
         }
-        Ok(())
+        self.jobs.check()
     }
 
     /// The peer URLs that this member is known by; empty if only its listeners can tell.
@@ -169,6 +169,20 @@ mod tests {
             let refused = listen_addresses(url, true);
             assert!(matches!(refused, Err(OptionsError::BadAddress { .. })), "{url}: {refused:?}");
         }
+    }
+
+    #[test]
+    fn memory_that_is_too_little_for_the_tasks_of_jobs_is_refused() {
+        let mut options = ServerOptions::new("unused", "n1");
+        options.jobs.slots = Some(4);
+        options.jobs.memory_bytes = Some((4 << 20) - 1);
+        let refused = options.check().unwrap_err().to_string();
+        assert!(refused.contains("4194304") && refused.contains("--job-memory"), "{refused}");
+        options.jobs.memory_bytes = Some(4 << 20);
+        assert!(options.check().is_ok());
+        options.jobs.memory_bytes = Some(1);
+        options.jobs.enabled = false;
+        assert!(options.check().is_ok());
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod fetch;
 mod folders;
 mod following;
 mod host;
+mod memory;
 mod metrics;
 mod moments;
 mod page;
@@ -51,6 +52,8 @@ use std::time::Duration;
 use synod_jobs::Jobs;
 use synod_jobs::cluster::Limits;
 
+use crate::error::OptionsError;
+
 /// How this node takes part in jobs.
 #[derive(Clone, Debug)]
 pub struct JobsOptions {
@@ -60,6 +63,9 @@ pub struct JobsOptions {
     pub known: Jobs,
     /// Tasks at a time; `None`: one per core.
     pub slots: Option<u32>,
+    /// Memory that the tasks here may take together, whatever a job asks for; `None`: a half of the machine's
+    /// or of what this process may have of it. Programs that a job runs have their own.
+    pub memory_bytes: Option<u64>,
     /// Whether jobs may run programs with this server's rights; `None`: only if nobody but this
     /// machine can reach it.
     pub commands: Option<bool>,
@@ -82,12 +88,33 @@ impl Default for JobsOptions {
             enabled: true,
             known: Jobs::built_in(),
             slots: None,
+            memory_bytes: None,
             commands: None,
             lease_seconds: 5,
             linger: Duration::from_secs(10),
             tell_interval: Duration::from_secs(2),
             limits: Limits::default(),
             ahead_percent: 10,
+        }
+    }
+}
+
+impl JobsOptions {
+    /// Tasks at a time.
+    pub(crate) fn slots(&self) -> u32 {
+        let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+        self.slots.unwrap_or_else(cores).max(1)
+    }
+
+    /// Refuses memory that is too little for its tasks.
+    pub(crate) fn check(&self) -> Result<(), OptionsError> {
+        let slots = self.slots();
+        let (given_bytes, least_bytes) = (self.memory_bytes, memory::least_for(slots));
+        match given_bytes.filter(|given| self.enabled && *given < least_bytes) {
+            Some(given_bytes) => {
+                Err(OptionsError::TooLittleJobMemory { given_bytes, slots, least_bytes })
+            }
+            None => Ok(()),
         }
     }
 }

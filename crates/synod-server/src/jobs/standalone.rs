@@ -71,6 +71,7 @@ pub fn run_worker(
     options: WorkerOptions,
     ready: impl FnOnce(WorkerReady),
 ) -> Result<(), ServerError> {
+    options.jobs.check()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_name("synod-blocking")

@@ -158,6 +158,8 @@ impl StoredPlan {
 pub(super) struct AttemptTask {
     pub held: Held,
     pub spec: JobSpec,
+    /// What its log begins with.
+    pub said: Option<String>,
     pub plan: Arc<StoredPlan>,
     pub maps: Vec<MapLocation>,
     pub folder: PathBuf,
@@ -197,6 +199,9 @@ impl AttemptTask {
         let folder = &self.folder;
         std::fs::create_dir_all(folder).map_err(|error| JobError::io("create", folder, error))?;
         let log = FileLog::new(folder, self.held.task, self.held.attempt());
+        if let Some(said) = &self.said {
+            log.line(said.as_bytes());
+        }
         let result = self.attempt(&log);
         match &result {
             Ok(_) | Err(AttemptError::Failed(JobError::Cancelled)) => {}

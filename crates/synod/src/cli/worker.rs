@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use synod::jobs::size::parse_memory;
 use synod::server::{JobsOptions, WorkerOptions, WorkerReady, run_worker};
 
 use super::failure::Failure;
@@ -49,6 +50,10 @@ pub struct Worker {
     /// Tasks at a time [default: one per core, which workers of one machine share]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     slots: Option<u32>,
+    /// Memory that its tasks may take together, whatever a job asks for [default: a half of the machine's, or
+    /// of what this process may have of it]
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
+    job_memory: Option<u64>,
     /// Whether jobs may run programs with its rights [default: only if it listens on loopback]
     #[arg(long, value_name = "BOOL")]
     job_commands: Option<bool>,
@@ -88,6 +93,7 @@ impl Worker {
         options.insecure = self.insecure;
         options.drain_limit = self.drain_limit;
         options.jobs.slots = self.slots;
+        options.jobs.memory_bytes = self.job_memory;
         options.jobs.commands = self.job_commands;
         options.jobs.ahead_percent = self.job_ahead_percent;
         run_worker(options, |ready| print_ready(&ready))?;

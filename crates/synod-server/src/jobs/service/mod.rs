@@ -34,6 +34,7 @@ use super::ahead::Ahead;
 use super::at_hand::AtHand;
 use super::folders::{folder_of, keep_logs_only, remove_folder, strip_all};
 use super::host::build_of_this_program;
+use super::memory::{half_of_this_machine, least_for};
 use super::moments::Moments;
 use super::pool::Pool;
 use super::records::{Applied, apply, follow};
@@ -67,6 +68,8 @@ pub(crate) struct JobService<K: Kv> {
     facts: NodeFacts,
     options: JobsOptions,
     slots: u32,
+    /// Memory that its tasks may take together; `None`: what their jobs ask for.
+    memory_bytes: Option<u64>,
     /// This life of this process.
     id: WorkerId,
     build: String,
@@ -127,15 +130,15 @@ impl<K: Kv> JobService<K> {
     ) -> Self {
         // A receiver without its sender keeps the last value.
         let (_, drain) = watch::channel(false);
-        let slots = options.slots.unwrap_or_else(|| {
-            std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32)
-        });
+        let slots = options.slots();
+        let memory_bytes = options.memory_bytes.or_else(half_of_this_machine);
         let (sender, results) = mpsc::channel(WAITING_RESULTS);
         JobService {
             kv,
             facts,
             options,
-            slots: slots.max(1),
+            slots,
+            memory_bytes: memory_bytes.map(|bytes| bytes.max(least_for(slots))),
             id: worker_id(),
             build: String::new(),
             building: None,

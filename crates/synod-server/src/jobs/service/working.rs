@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::JobService;
 use crate::jobs::at_hand::AtHand;
 use crate::jobs::folders::folder_of;
+use crate::jobs::memory::within;
 use crate::jobs::records::Applied;
 use crate::jobs::threads::{AttemptTask, EndedAttempt, Place, StoredPlan, map_locations};
 
@@ -225,12 +226,18 @@ impl<K: Kv> JobService<K> {
         };
         let plan = self.plans.entry(held.job.clone());
         let plan = plan.or_insert_with(|| Arc::new(StoredPlan::new(view))).clone();
-        let spec = job.record.spec.clone();
+        let (spec, said) = within(&job.record.spec, self.memory_bytes);
+        if let Some(said) = &said
+            && !self.folders.contains_key(&held.job)
+        {
+            tracing::warn!("jobs: job {}: {said}", held.job);
+        }
         let at_hand = self.at_hand(&held.job, &spec);
         let (progress, work) = (Arc::new(Progress::new()), Arc::new(WorkMeter::default()));
         let task = AttemptTask {
             held: held.clone(),
             spec,
+            said,
             plan,
             maps,
             folder: folder_of(&self.facts.folder, &held.job),

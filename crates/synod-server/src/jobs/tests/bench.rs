@@ -39,6 +39,8 @@ pub struct Kind {
     pub moments: Moments,
     pub limits: Limits,
     pub lease_seconds: i64,
+    /// See [`JobsOptions::memory_bytes`].
+    pub memory_bytes: Option<u64>,
     /// See [`JobsOptions::ahead_percent`].
     pub ahead_percent: u8,
 }
@@ -57,6 +59,7 @@ impl Default for Kind {
             moments: Moments::default(),
             limits,
             lease_seconds: 2,
+            memory_bytes: None,
             ahead_percent: 10,
         }
     }
@@ -143,6 +146,7 @@ impl Bench {
             lease_seconds: kind.lease_seconds,
             tell_interval: Duration::from_millis(50),
             limits: kind.limits,
+            memory_bytes: kind.memory_bytes,
             ahead_percent: kind.ahead_percent,
             ..JobsOptions::default()
         };

@@ -296,6 +296,48 @@ async fn a_full_disk_at_a_merge_or_a_part_file_is_a_failed_attempt_and_named() {
 }
 
 #[tokio::test]
+async fn a_job_that_asks_for_more_memory_than_a_node_gives_runs_with_less_and_its_logs_say_so() {
+    let mut random = fastrand::Rng::with_seed(9);
+    let lines: String = (0..100_000).map(|_| format!("{:016x}\n", random.u64(..))).collect();
+    for (memory_bytes, is_less) in [(Some(2 << 20), true), (None, false)] {
+        let mut bench = Bench::new(0).await;
+        fs::write(bench.path("in"), &lines).unwrap();
+        let spec = |output: &str| JobSpec {
+            reduces: Some(2),
+            split_bytes: Some(1 << 30),
+            memory_bytes: 64 << 20,
+            sync_output: false,
+            ..JobSpec::new("sort", [bench.path("in")], bench.path(output))
+        };
+        let (here, there) = (spec("local"), spec("out"));
+        run_built_in(&here, &Progress::new()).unwrap();
+        let folder = bench.path("w0").join("jobs");
+        // It meets a full disk if it has to spill.
+        let kind = Kind::acting(move |moment| {
+            if let Moment::AttemptBegins(held) = moment
+                && (held.task, held.attempt()) == (TaskId::map(0), 0)
+            {
+                let spill = folder.join(held.job.to_string()).join("tmp-m000000-0-0.run");
+                fs::create_dir_all(spill.parent().unwrap()).unwrap();
+                std::os::unix::fs::symlink("/dev/full", spill).unwrap();
+            }
+        });
+        bench.add(Kind { slots: 1, memory_bytes, ..kind }).await;
+        let id = bench.submit(&there).await;
+        bench.finish(&id).await.unwrap();
+        assert!(parts(&bench.path("out")) == parts(&bench.path("local")));
+        let failures = bench.view().await.jobs[&id].report().unwrap().failures;
+        let spills = failures.iter().filter(|row| row.failure.message.contains("-0-0.run"));
+        assert_eq!((spills.count(), failures.len()), (is_less.into(), is_less.into()));
+        let attempt = u32::from(is_less);
+        let log = bench.workers[0].folder.join(format!("{id}/logs/m000000-{attempt}.log"));
+        let log = fs::read_to_string(log).unwrap_or_default();
+        let says = "gives jobs 2 MiB of memory, this one asks for 64";
+        assert_eq!(log.contains(says), is_less, "{log}");
+    }
+}
+
+#[tokio::test]
 async fn a_full_disk_under_a_tasks_log_costs_the_log_and_nothing_else() {
     let log: Place = |folder, _| folder.join("logs").join("m000000-0.log");
     assert_eq!(without_room("m000000", log).await, [""; 0]);

@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use synod::jobs::size::parse_memory;
 use synod::server::{InitialState, ReadyInfo, ServerOptions};
 
 use super::failure::Failure;
 use super::{Outcome, parse};
-use settings::Settings;
+use settings::{JobMemory, Settings};
 
 pub const DEFAULT_CLIENT: &str = "127.0.0.1:2379";
 pub const DEFAULT_PEER: &str = "127.0.0.1:2380";
@@ -85,6 +86,10 @@ pub struct Flags {
     /// Tasks of jobs at a time [default: one per core, which workers of one machine share]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     job_slots: Option<u32>,
+    /// Memory that the tasks of jobs may take here together, whatever a job asks for [default: a half of the
+    /// machine's, or of what this process may have of it]
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
+    job_memory: Option<u64>,
     /// Whether jobs may run programs with its rights [default: only if it listens on loopback alone]
     #[arg(long, value_name = "BOOL")]
     job_commands: Option<bool>,
@@ -199,6 +204,7 @@ impl Settings {
             join_timeout_ms: flags.join_timeout_ms.or(self.join_timeout_ms),
             jobs: flags.jobs.or(self.jobs),
             job_slots: flags.job_slots.or(self.job_slots),
+            job_memory: flags.job_memory.map(JobMemory).or(self.job_memory),
             job_commands: flags.job_commands.or(self.job_commands),
             job_ahead_percent: flags.job_ahead_percent.or(self.job_ahead_percent),
             insecure: Some(flags.insecure || self.insecure.unwrap_or(false)),
@@ -235,6 +241,7 @@ impl Settings {
             return Err(Failure::WrongUse("job_slots is 0; jobs = false takes none".into()));
         }
         options.jobs.slots = self.job_slots;
+        options.jobs.memory_bytes = self.job_memory.map(|JobMemory(bytes)| bytes);
         options.jobs.commands = self.job_commands;
         if let Some(percent) = self.job_ahead_percent {
             if percent > 100 {
@@ -287,6 +294,13 @@ mod tests {
         assert_eq!(ahead(""), Some(10));
         assert_eq!(ahead("job_ahead_percent = 0\n"), Some(0));
         assert_eq!(ahead("job_ahead_percent = 101\n"), None);
+        let memory = |file: &str, job_memory| {
+            let flags = Flags { job_memory, ..Flags::default() };
+            options(file, flags).ok().unwrap().memory_bytes
+        };
+        assert_eq!(memory("", None), None);
+        assert_eq!(memory("job_memory = \"512M\"\n", None), Some(512 << 20));
+        assert_eq!(memory("job_memory = \"512M\"\n", Some(9 << 20)), Some(9 << 20));
     }
 
     #[test]

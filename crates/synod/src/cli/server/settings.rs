@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use synod::jobs::size::parse_memory;
 
 use super::ClusterState;
 
@@ -24,9 +25,23 @@ pub struct Settings {
     pub join_timeout_ms: Option<u64>,
     pub jobs: Option<bool>,
     pub job_slots: Option<u32>,
+    pub job_memory: Option<JobMemory>,
     pub job_commands: Option<bool>,
     pub job_ahead_percent: Option<u8>,
     pub insecure: Option<bool>,
+}
+
+/// Memory for the tasks of jobs, bytes; in the file it is a size with its unit, as in the flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct JobMemory(pub u64);
+
+impl TryFrom<String> for JobMemory {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<JobMemory, String> {
+        parse_memory(&text).map(JobMemory)
+    }
 }
 
 impl Settings {
@@ -55,6 +70,12 @@ mod tests {
     fn an_unknown_key_is_refused_with_its_line() {
         let error = Settings::parse("name = \"a\"\nlisten_clients = []\n").unwrap_err();
         assert!(error.starts_with("line 2: unknown field `listen_clients`"), "{error}");
+    }
+
+    #[test]
+    fn memory_without_sense_is_refused_with_its_line() {
+        let error = Settings::parse("name = \"a\"\njob_memory = \"12\"\n").unwrap_err();
+        assert!(error.starts_with("line 2: ") && error.contains("1M is the least"), "{error}");
     }
 
     #[test]
