@@ -53,7 +53,7 @@ pub struct JobSpec {
     /// every map task writes a part file.
     #[serde(default)]
     pub reduces: Option<u32>,
-    /// Size of a split; `None` chooses 64 MiB, less for small inputs, within `split_bounds`.
+    /// Size of a split; `None` chooses 64 MiB or 32, less for small inputs, within `split_bounds`.
     #[serde(default)]
     pub split_bytes: Option<u64>,
     /// What is said of splits whose size is left open.

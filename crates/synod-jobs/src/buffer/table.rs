@@ -24,6 +24,14 @@ const SEAL_BYTES_PER_SLOT: usize = (size_of::<Entry>() + 26) * 5 / 8;
 /// Keys of one buffer that are looked for together.
 const BATCH: usize = 64;
 
+/// A key that is looked for: its head, its length, and the slot where the search begins.
+#[derive(Clone, Copy)]
+struct Wanted {
+    head: Head,
+    len: u32,
+    home: u32,
+}
+
 #[derive(Debug, Clone, Copy)]
 #[repr(align(32))]
 struct Slot {
@@ -37,6 +45,17 @@ struct Slot {
 
 const EMPTY_SLOT: Slot =
     Slot { head: [0; HEAD_BYTES], value: [0; INLINE_VALUE_BYTES], at: 0, len: EMPTY };
+
+impl Slot {
+    /// Whether it holds this key, which is no longer than a head.
+    #[inline]
+    fn is(&self, wanted: &Wanted) -> bool {
+        let head = words(&self.head);
+        // One comparison, so that the processor has less to guess.
+        let differs = (head[0] ^ wanted.head[0]) | (head[1] ^ wanted.head[1]);
+        differs | u64::from(self.len ^ wanted.len) == 0
+    }
+}
 
 /// What became of a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,8 +96,8 @@ impl CombineTable {
         value: &[u8],
         combine: impl FnOnce(&mut [u8], &[u8]),
     ) -> Upsert {
-        let first = self.hash.hash(head, key) as usize & (self.slots.len() - 1);
-        self.upsert_from(first, head, key, value, combine)
+        let home = home(self.hash.hash(head, key), self.slots.len());
+        self.upsert_from(home, head, key, value, combine)
     }
 
     /// Combines one value into each key's, where the keys are ranges of a buffer. Returns how many keys
@@ -95,41 +114,64 @@ impl CombineTable {
         combine: impl Fn(&mut [u8], &[u8]),
     ) -> usize {
         let key_at = |&[start, end]: &[u32; 2]| (start as usize, end as usize);
-        let mut heads = [Head::default(); BATCH];
-        let mut firsts = [0_u32; BATCH];
-        let mask = self.slots.len() - 1;
-        let mut taken = 0;
-        for batch in keys.chunks(BATCH) {
-            for ((head, first), key) in heads.iter_mut().zip(&mut firsts).zip(batch) {
+        let mut batch = [Wanted { head: Head::default(), len: 0, home: 0 }; BATCH];
+        for (number, keys) in keys.chunks(BATCH).enumerate() {
+            for (wanted, key) in batch.iter_mut().zip(keys) {
                 let (start, end) = key_at(key);
-                *head = head_within(buffer, start, end);
+                let head = head_within(buffer, start, end);
                 let hash = if end - start <= HEAD_BYTES {
-                    self.hash.hash_head(*head)
+                    self.hash.hash_head(head)
                 } else {
-                    self.hash.hash(*head, &buffer[start..end])
+                    self.hash.hash(head, &buffer[start..end])
                 };
-                *first = (hash as usize & mask) as u32;
+                let home = home(hash, self.slots.len()) as u32;
+                *wanted = Wanted { head, len: (end - start) as u32, home };
             }
-            let slots = firsts[..batch.len()].iter().map(|&first| self.slots[first as usize].len);
+            let batch = &batch[..keys.len()];
+            let slots = batch.iter().map(|wanted| self.slots[wanted.home as usize].len);
             std::hint::black_box(slots.fold(0, |sum, len| sum ^ len));
-            for ((&head, &first), key) in heads.iter().zip(&firsts).zip(batch) {
-                let (start, end) = key_at(key);
-                let key = &buffer[start..end];
-                // New keys move no other ones.
-                if self.upsert_from(first as usize, head, key, value, &combine) == Upsert::Full {
-                    return taken;
+            for (at, wanted) in batch.iter().enumerate() {
+                if value.len() <= INLINE_VALUE_BYTES
+                    && wanted.len as usize <= HEAD_BYTES
+                    && let Some(slot) = self.find_short(wanted)
+                {
+                    combine(&mut slot.value[..value.len()], value);
+                    continue;
                 }
-                taken += 1;
+                let (start, end) = key_at(&keys[at]);
+                let (home, key) = (wanted.home as usize, &buffer[start..end]);
+                // New keys move no other ones.
+                if self.upsert_from(home, wanted.head, key, value, &combine) == Upsert::Full {
+                    return number * BATCH + at;
+                }
             }
         }
-        taken
+        keys.len()
+    }
+
+    /// The slot of a key that is no longer than a head, if it is there.
+    #[inline]
+    fn find_short(&mut self, wanted: &Wanted) -> Option<&mut Slot> {
+        let slots = &mut self.slots[..];
+        let mask = slots.len() - 1;
+        let mut index = wanted.home as usize;
+        loop {
+            let slot = &slots[index & mask];
+            if slot.is(wanted) {
+                return Some(&mut slots[index & mask]);
+            }
+            if slot.len == EMPTY {
+                return None;
+            }
+            index += 1;
+        }
     }
 
     /// Looks for the key from this slot on.
     #[inline]
     fn upsert_from(
         &mut self,
-        first: usize,
+        home: usize,
         head: Head,
         key: &[u8],
         value: &[u8],
@@ -137,7 +179,7 @@ impl CombineTable {
     ) -> Upsert {
         debug_assert_eq!(value.len(), self.value_len, "all values are of one length");
         let mask = self.slots.len() - 1;
-        let mut index = first;
+        let mut index = home;
         loop {
             let slot = &mut self.slots[index & mask];
             if slot.len as usize == key.len() && words(&slot.head) == head {
@@ -225,12 +267,11 @@ impl CombineTable {
 
     fn rehash(&mut self, slots: usize) {
         let old = std::mem::replace(&mut self.slots, vec![EMPTY_SLOT; slots]);
-        let mask = slots - 1;
         for slot in old.iter().filter(|slot| slot.len != EMPTY) {
             let key = self.key_of(slot);
-            let mut index = self.hash.hash(words(&slot.head), key) as usize & mask;
+            let mut index = home(self.hash.hash(words(&slot.head), key), slots);
             while self.slots[index].len != EMPTY {
-                index = (index + 1) & mask;
+                index = (index + 1) & (slots - 1);
             }
             self.slots[index] = *slot;
         }
@@ -289,6 +330,12 @@ impl Keys for CombineTable {
     fn key(&self, at: u32) -> &[u8] {
         self.key_of(&self.slots[at as usize])
     }
+}
+
+/// Where a key of this hash belongs, or behind it.
+#[inline]
+fn home(hash: u64, slots: usize) -> usize {
+    hash as usize & (slots - 1)
 }
 
 #[inline]
