@@ -124,7 +124,7 @@ fn fitting(pattern: &str, progress: &Progress) -> Result<Vec<PathBuf>, JobError>
     Ok(found)
 }
 
-/// Adds a folder and all below it.
+/// Adds a folder and all below it, but for hidden ones and links: one to a folder above would never end.
 fn add_folders(
     folder: PathBuf,
     progress: &Progress,
@@ -133,7 +133,8 @@ fn add_folders(
     let mut left = vec![folder];
     while let Some(folder) = left.pop() {
         let below = entries(&folder, progress)?.into_iter().map(|name| folder.join(name));
-        left.extend(below.filter(|path| path.is_dir()));
+        let is_folder = |path: &PathBuf| path.symlink_metadata().is_ok_and(|path| path.is_dir());
+        left.extend(below.filter(|path| is_folder(path) && !is_hidden(path)));
         found.push(folder);
     }
     Ok(())
@@ -244,6 +245,18 @@ mod tests {
         let odd = folder.path().join(OsStr::from_bytes(b"\xff*"));
         let error = files_of(&odd, false, &Progress::new()).unwrap_err().to_string();
         assert!(error.contains("it is not UTF-8"), "{error}");
+    }
+
+    #[test]
+    fn two_stars_stand_for_no_hidden_folder_and_for_no_link() {
+        let names: [&[u8]; 4] = [b"a/b/c.txt", b"a/d.txt", b"a/.git/e.txt", b"a/_logs/f.txt"];
+        let folder = with_files(&names);
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("a/b/above")).unwrap();
+        assert_eq!(found(folder.path(), "a/**/*.txt"), [names[0], names[1]]);
+        assert_eq!(found(folder.path(), "**/a/*.txt"), [names[1]]);
+        // Who names them means them.
+        assert_eq!(found(folder.path(), "a/_logs/*"), [names[3]]);
+        assert_eq!(found(folder.path(), "a/b/above/**/d.txt"), [b"a/b/above/a/d.txt"]);
     }
 
     #[test]
