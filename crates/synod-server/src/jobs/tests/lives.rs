@@ -39,8 +39,8 @@ async fn each_task_runs_exactly_once_when_nothing_fails() {
     assert!(parts(&bench.path("out")) == parts(&bench.path("local")));
     let begun = begun.lock().unwrap().clone();
     let once: BTreeSet<TaskId> = begun.iter().copied().collect();
-    assert_eq!(once.len(), begun.len(), "{begun:?}");
     let report = bench.view().await.jobs[&id].report().unwrap();
+    assert_eq!(once.len(), begun.len(), "{begun:?}, {report:?}");
     assert_eq!(report.tasks.len(), begun.len());
     assert!(report.tasks.iter().all(|task| task.attempt == 0));
 }
