@@ -131,7 +131,7 @@ impl Chooser {
             }
         }
         open_to(view, ask).find_map(|Open { id, job_view, job, .. }| {
-            let (task, seat) = slow_task(id, job_view, ask)?;
+            let (task, seat) = slow_task(view, id, job_view, ask)?;
             claim(id, job, job_view, task, seat, ask)
         })
     }
@@ -265,8 +265,11 @@ fn is_better_made_elsewhere(
 }
 
 /// A task that may be run a second time, here.
-fn slow_task(id: &JobId, job: &JobView, ask: Asking<'_>) -> Option<(TaskId, Seat)> {
-    job.slow().find_map(|task| {
+fn slow_task(view: &View, id: &JobId, job: &JobView, ask: Asking<'_>) -> Option<(TaskId, Seat)> {
+    // One of a reduce that began while a map output is lost would go without it, and might win.
+    let all_is_there = job.maps_are_there(&view.workers);
+    let slow = job.slow().filter(|task| task.kind == TaskKind::Map || all_is_there);
+    slow.into_iter().find_map(|task| {
         let (seat, running) = job.lone_attempt(task)?;
         let suits = may_back_up(job, task, &running.record, &ask.me.id)
             && !ask.busy.contains(&(id.clone(), task));

@@ -101,6 +101,25 @@ fn a_slow_attempt_gets_company_and_the_first_to_commit_wins_for_both() {
     }
 }
 
+/// Seed 5138 of jobs in the simulator: the second attempt would have gone without the map, and won.
+#[test]
+fn a_slow_reduce_gets_no_company_while_a_map_is_lost() {
+    let (mut desk, slow) = slow_reduce(count());
+    assert_eq!(desk.settle(), None);
+    assert_eq!(desk.marked(), [slow.task]);
+    let map = TaskId::map(0);
+    desk.store.end_lease(identity(1).lease);
+    assert!(desk.claim(2).is_none(), "its output is not there, though nobody has said so");
+    assert_eq!(desk.settle(), None);
+    assert!(desk.task(map).done.is_none());
+    let again = desk.claim(2).unwrap();
+    assert_eq!(again.task, map);
+    assert!(desk.claim(3).is_none(), "its output is being made");
+    assert!(desk.finish(2, &again));
+    assert_eq!(desk.settle(), None);
+    assert_eq!(desk.claim(2).map(|held| (held.task, held.seat)), Some((slow.task, Seat::Second)));
+}
+
 #[test]
 fn an_attempt_with_little_or_no_input_left_that_does_not_come_to_an_end_gets_company() {
     for work_done in [99, 100] {
