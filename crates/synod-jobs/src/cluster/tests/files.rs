@@ -1,104 +1,21 @@
 //! Attempts and output folders on a real file system.
 
-use crate::builtin::sort::Sort;
-use crate::cluster::attempt::{Attempt, AttemptError, WorkMeter};
-use crate::cluster::names::{JobId, TaskId, WorkerId};
+use super::attempts::*;
+use crate::cluster::attempt::AttemptError;
+use crate::cluster::names::{JobId, TaskId};
 use crate::cluster::output::{self, Winner};
 use crate::cluster::records::TaskOutput;
 use crate::cluster::shuffle::{Fetch, FetchError, MapLocation};
 use crate::commit::{Account, SUCCESS};
 use crate::error::JobError;
-use crate::plan::{JobPlan, plan};
 use crate::progress::Progress;
 use crate::run::writer::Section;
 use crate::spec::JobSpec;
-use crate::stores::Stores;
 use crate::task::{Attempts, NoLog, TaskContext, TaskKind};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-
-/// Fetches from folders instead of from workers.
-struct FromFolders<'a>(&'a Path);
-
-impl Fetch for FromFolders<'_> {
-    fn fetch(
-        &self,
-        _: &JobId,
-        _: u32,
-        from: &MapLocation,
-        into: &mut dyn Write,
-    ) -> Result<(), FetchError> {
-        let name = crate::cluster::shuffle::map_file_name(from.map, from.attempt);
-        let unreadable = |error: std::io::Error| FetchError::Unreadable(error.to_string());
-        let bytes = fs::read(self.0.join(name)).map_err(unreadable)?;
-        let Section { offset, bytes: length, .. } = from.section;
-        into.write_all(&bytes[offset as usize..][..length as usize]).map_err(FetchError::Local)
-    }
-}
-
-/// The plan of this sort.
-pub fn plan_of(spec: &JobSpec) -> JobPlan {
-    plan(&Sort::default(), spec, 2, &Stores::local(), &Progress::new()).unwrap()
-}
-
-/// Runs one attempt as a worker does.
-pub fn attempt(
-    spec: &JobSpec,
-    plan: &JobPlan,
-    task: TaskId,
-    folder: &Path,
-    maps: &[MapLocation],
-) -> Result<TaskOutput, AttemptError> {
-    attempt_from(spec, plan, task, folder, maps, &FromFolders(folder))
-}
-
-pub fn attempt_from(
-    spec: &JobSpec,
-    plan: &JobPlan,
-    task: TaskId,
-    folder: &Path,
-    maps: &[MapLocation],
-    fetch: &dyn Fetch,
-) -> Result<TaskOutput, AttemptError> {
-    watched_attempt(spec, plan, task, folder, maps, fetch, &Watch::default())
-}
-
-/// Sees an attempt move, and cancels it.
-#[derive(Default)]
-struct Watch {
-    progress: Progress,
-    work: Arc<WorkMeter>,
-}
-
-fn watched_attempt(
-    spec: &JobSpec,
-    plan: &JobPlan,
-    task: TaskId,
-    folder: &Path,
-    maps: &[MapLocation],
-    fetch: &dyn Fetch,
-    watch: &Watch,
-) -> Result<TaskOutput, AttemptError> {
-    let attempt = Attempt {
-        job: &"01".parse().unwrap(),
-        task,
-        number: 0,
-        spec,
-        plan,
-        folder,
-        slots: 2,
-        skips: &[],
-        has_failed_before: false,
-        maps,
-        stores: &Stores::local(),
-        log: &NoLog,
-        progress: &watch.progress,
-        work: &watch.work,
-    };
-    attempt.run(fetch)
-}
+use std::sync::Mutex;
 
 #[test]
 fn attempts_run_one_by_one_give_the_output_of_a_local_run() {
@@ -116,7 +33,7 @@ fn attempts_run_one_by_one_give_the_output_of_a_local_run() {
     crate::run_built_in(&spec, &Progress::new()).unwrap();
     let spec = JobSpec { output: path("out"), ..spec };
     let plan = plan_of(&spec);
-    let id: JobId = "01".parse().unwrap();
+    let id = job_id();
     output::create(&spec.output, &id).unwrap();
     // Another coordinator may have begun.
     output::create(&spec.output, &id).unwrap();
@@ -128,15 +45,10 @@ fn attempts_run_one_by_one_give_the_output_of_a_local_run() {
     for partition in 0..plan.reduces {
         let locations: Vec<MapLocation> = (0u32..)
             .zip(&maps)
-            .map(|(n, map)| MapLocation {
-                map: TaskId::map(n),
-                attempt: 0,
-                worker: "w1".parse::<WorkerId>().unwrap(),
+            .map(|(n, map)| {
+                let there = elsewhere(n, map, partition);
                 // Every other one is this worker's own.
-                address: n.is_multiple_of(2).then(|| "elsewhere".to_owned()),
-                file: None,
-                section: map.section(partition).unwrap(),
-                index_crc32c: map.index_crc32c(),
+                MapLocation { address: there.address.filter(|_| n.is_multiple_of(2)), ..there }
             })
             .collect();
         let task = TaskId::reduce(partition);
@@ -238,33 +150,19 @@ impl Fetch for FromNowhere {
 
 #[test]
 fn an_output_on_the_same_machine_is_read_where_it_is_if_it_is_the_one_of_the_record() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
-    fs::write(path("in"), "b\na\nc\n").unwrap();
-    let spec = JobSpec { reduces: Some(1), ..JobSpec::new("sort", [path("in")], path("out")) };
-    let plan = plan_of(&spec);
-    let id: JobId = "01".parse().unwrap();
-    output::create(&spec.output, &id).unwrap();
-    fs::create_dir(path("theirs")).unwrap();
-    fs::create_dir(path("mine")).unwrap();
-    let map = attempt(&spec, &plan, TaskId::map(0), &path("theirs"), &[]).unwrap();
+    let floor = Floor::new("b\na\nc\n");
+    let path = |name: &str| floor.path(name);
+    let spec = floor.job("sort", 1);
+    let plan = floor.begin(&spec);
+    let map = floor.map(&spec, &plan, 0);
     let file = path("theirs/m000000-0.run");
-    let there = MapLocation {
-        map: TaskId::map(0),
-        attempt: 0,
-        worker: "w2".parse().unwrap(),
-        address: Some("elsewhere".to_owned()),
-        file: Some(file.clone()),
-        section: map.section(0).unwrap(),
-        index_crc32c: map.index_crc32c(),
-    };
+    let there = MapLocation { file: Some(file.clone()), ..elsewhere(0, &map, 0) };
     let reduce = |there: &MapLocation| {
         let maps = std::slice::from_ref(there);
-        attempt_from(&spec, &plan, TaskId::reduce(0), &path("mine"), maps, &FromNowhere)
+        attempt_from(&spec, &plan, TaskId::reduce(0), &floor.mine(), maps, &FromNowhere)
     };
     reduce(&there).unwrap();
-    let part = output::attempt_path(&spec.output, &id, TaskId::reduce(0), 0).join("part-00000");
-    assert_eq!(fs::read(part).unwrap(), b"a\nb\nc\n");
+    assert_eq!(floor.part(0), "a\nb\nc\n");
     let asked = |there: &MapLocation| match reduce(there) {
         Err(AttemptError::Unreadable(_, report)) => report.message == "asked for m000000",
         other => panic!("{other:?}"),
@@ -324,41 +222,25 @@ impl Fetch for Ahead<'_> {
 
 #[test]
 fn what_was_fetched_ahead_is_read_and_not_fetched_and_damage_to_it_is_found() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
     let words: Vec<String> = ('a'..='z').map(String::from).collect();
-    fs::write(path("in"), words.join("\n")).unwrap();
-    let spec = JobSpec { reduces: Some(3), ..JobSpec::new("wordcount", [path("in")], path("out")) };
-    let plan = plan_of(&spec);
-    let id: JobId = "01".parse().unwrap();
-    output::create(&spec.output, &id).unwrap();
-    fs::create_dir(path("theirs")).unwrap();
-    fs::create_dir(path("mine")).unwrap();
-    let map = attempt(&spec, &plan, TaskId::map(0), &path("theirs"), &[]).unwrap();
-    let bytes = fs::read(path("theirs/m000000-0.run")).unwrap();
+    let floor = Floor::new(&words.join("\n"));
+    let spec = floor.job("wordcount", 3);
+    let plan = floor.begin(&spec);
+    let map = floor.map(&spec, &plan, 0);
+    let bytes = fs::read(floor.path("theirs/m000000-0.run")).unwrap();
     let reduce = |partition: u32, fetch: &dyn Fetch| {
-        let there = MapLocation {
-            map: TaskId::map(0),
-            attempt: 0,
-            worker: "w2".parse().unwrap(),
-            address: Some("elsewhere".to_owned()),
-            file: None,
-            section: map.section(partition).unwrap(),
-            index_crc32c: map.index_crc32c(),
-        };
-        let task = TaskId::reduce(partition);
-        attempt_from(&spec, &plan, task, &path("mine"), std::slice::from_ref(&there), fetch)
+        let maps = [elsewhere(0, &map, partition)];
+        attempt_from(&spec, &plan, TaskId::reduce(partition), &floor.mine(), &maps, fetch)
     };
     let section = map.section(1).unwrap();
     assert!(section.offset > 0 && section.pairs > 0, "a section that others stand around");
     // The file begins with the section before it.
     let begin = section.offset - map.section(0).unwrap().bytes;
-    fs::write(path("ahead"), &bytes[begin as usize..]).unwrap();
-    let ahead = Ahead { file: &path("ahead"), begin, forgotten: Mutex::default() };
+    let file = floor.path("ahead");
+    fs::write(&file, &bytes[begin as usize..]).unwrap();
+    let ahead = Ahead { file: &file, begin, forgotten: Mutex::default() };
     reduce(1, &ahead).unwrap();
-    let part = output::attempt_path(&spec.output, &id, TaskId::reduce(1), 0).join("part-00001");
-    let lines = fs::read_to_string(part).unwrap();
-    assert_eq!(lines.lines().count() as u64, section.pairs);
+    assert_eq!(floor.part(1).lines().count() as u64, section.pairs);
     let asked = match reduce(2, &ahead) {
         Err(AttemptError::Unreadable(_, report)) => report.message,
         other => panic!("{other:?}"),
@@ -366,7 +248,7 @@ fn what_was_fetched_ahead_is_read_and_not_fetched_and_damage_to_it_is_found() {
     assert_eq!(asked, "asked for m000000");
     let mut damaged = bytes[begin as usize..].to_vec();
     damaged[(section.offset - begin) as usize + 14] ^= 1;
-    fs::write(path("ahead"), damaged).unwrap();
+    fs::write(&file, damaged).unwrap();
     // That is not the map output's fault: it may be good.
     match reduce(1, &ahead) {
         Err(AttemptError::AheadUnreadable(map)) => assert_eq!(map, TaskId::map(0)),
@@ -375,10 +257,10 @@ fn what_was_fetched_ahead_is_read_and_not_fetched_and_damage_to_it_is_found() {
     assert_eq!(ahead.forgotten.lock().unwrap().as_slice(), [TaskId::map(0)]);
 }
 
-/// Gets a section of a file in pieces, and notes before each how far the attempt is; the piece of that number
+/// Gets a section of an output in pieces, and notes before each how far the attempt is; the piece of that number
 /// cancels it.
 struct InPieces<'a> {
-    from: &'a Path,
+    folder: &'a Path,
     watch: &'a Watch,
     cancels_at: Option<usize>,
     seen: Mutex<Vec<u64>>,
@@ -392,9 +274,7 @@ impl Fetch for InPieces<'_> {
         from: &MapLocation,
         into: &mut dyn Write,
     ) -> Result<(), FetchError> {
-        let bytes = fs::read(self.from).unwrap();
-        let Section { offset, bytes: length, .. } = from.section;
-        for piece in bytes[offset as usize..][..length as usize].chunks(64 << 10) {
+        for piece in section_in(self.folder, from).unwrap().chunks(64 << 10) {
             let mut seen = self.seen.lock().unwrap();
             seen.push(self.watch.work.moves());
             if self.cancels_at == Some(seen.len()) {
@@ -408,25 +288,12 @@ impl Fetch for InPieces<'_> {
 
 #[test]
 fn a_long_fetch_is_seen_to_move_and_breaks_off_when_the_attempt_is_cancelled() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
     let mut random = fastrand::Rng::with_seed(41);
     let lines: String = (0..40_000).map(|_| format!("{:016x}\n", random.u64(..))).collect();
-    fs::write(path("in"), lines).unwrap();
-    let spec = JobSpec { reduces: Some(1), ..JobSpec::new("sort", [path("in")], path("out")) };
-    let plan = plan_of(&spec);
-    output::create(&spec.output, &"01".parse().unwrap()).unwrap();
-    fs::create_dir(path("work")).unwrap();
-    let map = attempt(&spec, &plan, TaskId::map(0), &path("work"), &[]).unwrap();
-    let there = MapLocation {
-        map: TaskId::map(0),
-        attempt: 0,
-        worker: "w2".parse().unwrap(),
-        address: Some("elsewhere".to_owned()),
-        file: None,
-        section: map.section(0).unwrap(),
-        index_crc32c: map.index_crc32c(),
-    };
+    let floor = Floor::new(&lines);
+    let spec = floor.job("sort", 1);
+    let plan = floor.begin(&spec);
+    let there = elsewhere(0, &floor.map(&spec, &plan, 0), 0);
     let pieces = there.section.bytes.div_ceil(64 << 10) as usize;
     assert!(pieces > 4, "{pieces}");
     // Into memory, and into a file.
@@ -434,10 +301,10 @@ fn a_long_fetch_is_seen_to_move_and_breaks_off_when_the_attempt_is_cancelled() {
         let spec = JobSpec { memory_bytes, ..spec.clone() };
         for cancels_at in [None, Some(3)] {
             let watch = Watch::default();
-            let from = path("work/m000000-0.run");
-            let fetch = InPieces { from: &from, watch: &watch, cancels_at, seen: Mutex::default() };
+            let (folder, seen) = (&floor.theirs(), Mutex::default());
+            let fetch = InPieces { folder, watch: &watch, cancels_at, seen };
             let (task, maps) = (TaskId::reduce(0), std::slice::from_ref(&there));
-            let made = watched_attempt(&spec, &plan, task, &path("work"), maps, &fetch, &watch);
+            let made = watched_attempt(&spec, &plan, task, &floor.mine(), maps, &fetch, &watch);
             let seen = fetch.seen.into_inner().unwrap();
             assert!(seen.is_sorted_by(|before, after| before < after), "{seen:?}");
             match cancels_at {
@@ -485,29 +352,18 @@ impl Fetch for Block<'_> {
 
 #[test]
 fn a_block_with_a_good_checksum_and_no_whole_pairs_is_the_fault_of_its_map_output() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
-    fs::write(path("in"), "a\n").unwrap();
-    let spec = JobSpec { reduces: Some(1), ..JobSpec::new("sort", [path("in")], path("out")) };
-    let plan = plan_of(&spec);
-    output::create(&spec.output, &"01".parse().unwrap()).unwrap();
-    fs::create_dir(path("work")).unwrap();
+    let floor = Floor::new("a\n");
+    let spec = floor.job("sort", 1);
+    let plan = floor.begin(&spec);
+    let map = floor.map(&spec, &plan, 0);
     // A key of one byte and no value; then one that is longer than what is left, first or behind another.
     let good = Block(&[1, 0, b'a']);
     for bad in [Block(&[5, 0, b'a']), Block(&[1, 0, b'a', 5, 0, b'b'])] {
         for fetch in [&good, &bad] {
             let bytes = fetch.section().len() as u64;
-            let there = MapLocation {
-                map: TaskId::map(0),
-                attempt: 0,
-                worker: "w2".parse().unwrap(),
-                address: Some("elsewhere".to_owned()),
-                file: None,
-                section: Section { offset: 0, bytes, pairs: 1 },
-                index_crc32c: 0,
-            };
-            let (task, maps) = (TaskId::reduce(0), std::slice::from_ref(&there));
-            match attempt_from(&spec, &plan, task, &path("work"), maps, fetch) {
+            let section = Section { offset: 0, bytes, pairs: 1 };
+            let maps = [MapLocation { section, ..elsewhere(0, &map, 0) }];
+            match attempt_from(&spec, &plan, TaskId::reduce(0), &floor.mine(), &maps, fetch) {
                 Ok(_) => assert_eq!(fetch.0, good.0),
                 Err(AttemptError::Unreadable(map, report)) => {
                     assert_eq!((map, fetch.0), (TaskId::map(0), bad.0));

@@ -1,7 +1,9 @@
 //! Tests of jobs on a cluster, and the desk they work at: a store of a few lines, a coordinator, workers.
 
+mod attempts;
 mod bounds;
 mod decisions;
+mod failures;
 mod files;
 mod given_up;
 mod own_trouble;

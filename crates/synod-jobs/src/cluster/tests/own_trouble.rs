@@ -1,13 +1,11 @@
 //! Disks that do not give back to a reduce what it has fetched: it is the reduce that has failed.
 
-use super::files::{attempt, attempt_from, plan_of};
+use super::attempts::{Floor, attempt_from, elsewhere, section_in};
 use crate::cluster::JobId;
 use crate::cluster::attempt::AttemptError;
 use crate::cluster::names::TaskId;
-use crate::cluster::output;
-use crate::cluster::shuffle::{Fetch, FetchError, MapLocation, map_file_name};
+use crate::cluster::shuffle::{Fetch, FetchError, MapLocation};
 use crate::error::JobError;
-use crate::run::writer::Section;
 use crate::spec::JobSpec;
 use std::fs;
 use std::io::{self, Write};
@@ -33,9 +31,7 @@ impl Fetch for Harming<'_> {
         if from.map == self.last {
             (self.harm)(&self.mine.join("tmp-r000000-0-from-m000000.run"));
         }
-        let bytes = fs::read(self.theirs.join(map_file_name(from.map, from.attempt))).unwrap();
-        let Section { offset, bytes: length, .. } = from.section;
-        into.write_all(&bytes[offset as usize..][..length as usize]).map_err(FetchError::Local)
+        into.write_all(&section_in(self.theirs, from).unwrap()).map_err(FetchError::Local)
     }
 }
 
@@ -56,37 +52,17 @@ impl Fetch for WithoutDescriptors {
 
 #[test]
 fn a_copy_that_the_readers_own_disk_does_not_give_back_is_a_failure_of_the_reader() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
     let mut random = fastrand::Rng::with_seed(7);
     let lines: String = (0..30_000).map(|_| format!("{:016x}\n", random.u64(..))).collect();
-    fs::write(path("in"), lines).unwrap();
+    let floor = Floor::new(&lines);
     // Two sections that do not fit into memory.
-    let spec = JobSpec {
-        reduces: Some(1),
-        split_bytes: Some(300_000),
-        memory_bytes: 1 << 16,
-        ..JobSpec::new("sort", [path("in")], path("out"))
-    };
-    let plan = plan_of(&spec);
-    output::create(&spec.output, &"01".parse().unwrap()).unwrap();
-    let (theirs, mine) = (path("theirs"), path("mine"));
-    fs::create_dir(&theirs).unwrap();
-    fs::create_dir(&mine).unwrap();
-    let maps: Vec<MapLocation> = (0..plan.splits.len() as u32)
-        .map(|number| {
-            let map = attempt(&spec, &plan, TaskId::map(number), &theirs, &[]).unwrap();
-            MapLocation {
-                map: TaskId::map(number),
-                attempt: 0,
-                worker: "w2".parse().unwrap(),
-                address: Some("elsewhere".to_owned()),
-                file: None,
-                section: map.section(0).unwrap(),
-                index_crc32c: map.index_crc32c(),
-            }
-        })
-        .collect();
+    let spec = floor.job("sort", 1);
+    let spec = JobSpec { split_bytes: Some(300_000), memory_bytes: 1 << 16, ..spec };
+    let plan = floor.begin(&spec);
+    let (theirs, mine) = (floor.theirs(), floor.mine());
+    let made =
+        (0..plan.splits.len() as u32).map(|number| (number, floor.map(&spec, &plan, number)));
+    let maps: Vec<MapLocation> = made.map(|(number, map)| elsewhere(number, &map, 0)).collect();
     assert!(maps.len() > 1 && maps[0].section.bytes > 1 << 16);
     let last = maps[maps.len() - 1].map;
     let reduce = |fetch: &dyn Fetch| {
