@@ -6,7 +6,7 @@
 use crate::cluster::index::{Index, Sums};
 use crate::cluster::names::{JobId, JobKey, Key, TaskId, TaskKind, WorkerId};
 use crate::cluster::records::{
-    ClaimRecord, JobRecord, JobState, TaskRecord, UnreadableRecord, WorkerRecord, decode,
+    ClaimRecord, JobRecord, JobState, TaskDone, TaskRecord, UnreadableRecord, WorkerRecord, decode,
 };
 use crate::cluster::report::JobReport;
 use crate::cluster::room::Room;
@@ -323,6 +323,20 @@ impl JobView {
         self.unreadable.is_empty()
             && self.index.are_over(TaskKind::Map)
             && self.index.outputs.keys().all(|worker| workers.contains_key(worker))
+    }
+
+    /// What a reduce reads: the winners of the maps but those given up. `None` if a map has none: a reduce
+    /// that begins now would go without its records.
+    pub fn map_outputs(&self) -> Option<Vec<(TaskId, &TaskDone)>> {
+        let mut outputs = Vec::new();
+        for (map, task) in self.tasks_of(TaskKind::Map) {
+            match &task.record.done {
+                Some(done) => outputs.push((map, done)),
+                None if task.record.given_up.is_some() => {}
+                None => return None,
+            }
+        }
+        Some(outputs)
     }
 
     /// Workers that have failed many tasks of this job. A failure that is about a record which may be left

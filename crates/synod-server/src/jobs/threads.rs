@@ -17,7 +17,7 @@ use synod_jobs::cluster::shuffle::{MapLocation, map_file_name};
 use synod_jobs::cluster::view::JobView;
 use synod_jobs::cluster::winners::Winners;
 use synod_jobs::cluster::worker::Held;
-use synod_jobs::cluster::{JobId, JobRecord, JobState, TaskKind, Work, WorkerId};
+use synod_jobs::cluster::{JobId, JobRecord, JobState, Work, WorkerId};
 use synod_jobs::commit::Manifest;
 use synod_jobs::{JobError, JobPlan, JobSpec, Jobs, PlannedJob, Progress, Stores, TaskLog};
 use tokio::sync::mpsc;
@@ -381,25 +381,24 @@ pub(super) struct Place {
     pub folder: Option<PathBuf>,
 }
 
-/// Where the parts of a partition are.
+/// Where the parts of a partition are. `None` if one is not there, see [`JobView::map_outputs`].
 pub(super) fn map_locations(
     job: &JobView,
     partition: u32,
     place_of: impl Fn(&WorkerId) -> Place,
-) -> Vec<MapLocation> {
+) -> Option<Vec<MapLocation>> {
     let places: BTreeMap<&WorkerId, Place> =
         job.outputs().keys().map(|worker| (worker, place_of(worker))).collect();
     let mut maps = Vec::new();
-    for (map, task) in job.tasks_of(TaskKind::Map) {
-        let Some(done) = &task.record.done else { continue };
-        let Some(section) = done.output.section(partition) else { continue };
+    for (map, done) in job.map_outputs()? {
+        let section = done.output.section(partition)?;
         let (worker, attempt) = (done.worker.clone(), done.attempt);
         let Place { address, folder } = places.get(&worker).cloned().unwrap_or_default();
         let file = folder.map(|folder| folder.join(map_file_name(map, attempt)));
         let index_crc32c = done.output.index_crc32c();
         maps.push(MapLocation { map, attempt, worker, address, file, section, index_crc32c });
     }
-    maps
+    Some(maps)
 }
 
 /// This machine's clock, milliseconds since 1970. For people only: it may jump.

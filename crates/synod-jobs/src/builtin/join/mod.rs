@@ -116,8 +116,9 @@ impl Job for Join {
         Err(JobError::BadSpec { what })
     }
 
-    /// Not asked: [`Join::reduce_partition`] reads the pairs.
-    fn reduce(&self, _: &[u8], _: &mut Values<'_, Self>, _: &mut Sink) {}
+    fn reduce(&self, _: &[u8], _: &mut Values<'_, Self>, _: &mut Sink) {
+        panic!("both sides of a key are read at once, see reduce_partition");
+    }
 
     fn reduce_partition(
         &self,

@@ -47,6 +47,8 @@ fn a_job_goes_on_without_as_many_failed_tasks_as_it_may_and_says_which() {
     }
     let now = desk.job().snapshot();
     assert_eq!((now.maps_done, now.maps_given_up), (2, 2));
+    let outputs = desk.job().map_outputs().unwrap();
+    assert_eq!(outputs.iter().map(|(map, _)| map.number).collect::<Vec<_>>(), [0, 2]);
     assert_eq!((now.reduces_done, now.reduces_given_up, now.reduces_over()), (1, 1, 2));
     let report = JobReport::of(desk.job(), &desk.store.view.workers);
     assert_eq!(names(&report.given_up), bad);

@@ -108,10 +108,12 @@ fn a_slow_reduce_gets_no_company_while_a_map_is_lost() {
     assert_eq!(desk.settle(), None);
     assert_eq!(desk.marked(), [slow.task]);
     let map = TaskId::map(0);
+    assert!(desk.job().map_outputs().is_some());
     desk.store.end_lease(identity(1).lease);
     assert!(desk.claim(2).is_none(), "its output is not there, though nobody has said so");
     assert_eq!(desk.settle(), None);
     assert!(desk.task(map).done.is_none());
+    assert_eq!(desk.job().map_outputs(), None, "a reduce would go without it");
     let again = desk.claim(2).unwrap();
     assert_eq!(again.task, map);
     assert!(desk.claim(3).is_none(), "its output is being made");

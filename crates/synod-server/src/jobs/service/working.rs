@@ -8,6 +8,7 @@ use synod_client::Kv;
 use synod_jobs::cluster::attempt::{AttemptError, WorkMeter, failure_of, remove_output};
 use synod_jobs::cluster::claim::{Asking, Claim};
 use synod_jobs::cluster::records::Span;
+use synod_jobs::cluster::shuffle::MapLocation;
 use synod_jobs::cluster::worker::{self, Held, Made, Pace};
 use synod_jobs::cluster::{Change, JobId, TaskId, TaskKind, WorkerId, WorkerRecord};
 use synod_jobs::{JobError, JobSpec, Progress};
@@ -176,10 +177,15 @@ impl<K: Kv> JobService<K> {
             let Some(claim) = self.chooser.next(&self.view, ask) else { return };
             // Lost or not, it is not tried again before the view is newer.
             busy.insert((claim.job.clone(), claim.task));
+            let Some(maps) = self.maps_for(&claim) else {
+                let Claim { job, task, .. } = &claim;
+                tracing::error!("jobs: task {task} of job {job} is not begun: a map output lacks");
+                continue;
+            };
             let Applied::Yes(revision) = self.change(claim.change).await else { continue };
             let Claim { job, task, seat, record, started_ms, .. } = claim;
             let held = Held { job, task, seat, record, revision, started_ms };
-            if let Err(error) = self.start(held) {
+            if let Err(error) = self.start(held, maps) {
                 tracing::warn!("jobs: cannot start a thread: {error}");
                 return;
             }
@@ -211,19 +217,25 @@ impl<K: Kv> JobService<K> {
         Some(self.at_hand.entry(id.clone()).or_insert_with(new).clone())
     }
 
-    fn start(&mut self, held: Held) -> std::io::Result<()> {
+    /// Where a reduce finds its input, by the view that it is claimed by; nothing for a map. `None` if a
+    /// map output is not there: the reduce would go without it.
+    fn maps_for(&self, claim: &Claim) -> Option<Vec<MapLocation>> {
+        match claim.task.kind {
+            TaskKind::Map => Some(Vec::new()),
+            TaskKind::Reduce => {
+                let job = self.view.jobs.get(&claim.job)?;
+                map_locations(job, claim.task.number, |worker| self.place_of(worker, &claim.job))
+            }
+        }
+    }
+
+    fn start(&mut self, held: Held, maps: Vec<MapLocation>) -> std::io::Result<()> {
         if held.task.kind == TaskKind::Reduce {
             // What is on its way it need not fetch itself.
             self.fetch_ahead(&held.job);
         }
         let Some(view) = self.view.jobs.get(&held.job) else { return Ok(()) };
         let Some(job) = &view.job else { return Ok(()) };
-        let maps = match held.task.kind {
-            TaskKind::Map => Vec::new(),
-            TaskKind::Reduce => {
-                map_locations(view, held.task.number, |worker| self.place_of(worker, &held.job))
-            }
-        };
         let plan = self.plans.entry(held.job.clone());
         let plan = plan.or_insert_with(|| Arc::new(StoredPlan::new(view))).clone();
         let (spec, said) = within(&job.record.spec, self.memory_bytes);

@@ -7,9 +7,7 @@ use synod_base::Revision;
 use synod_jobs::cluster::claim::{Asking, Claim};
 use synod_jobs::cluster::records::{AttemptFailure, Span, TaskOutput, UnreadableRecord};
 use synod_jobs::cluster::worker::{self, Held, Identity, Made, Pace};
-use synod_jobs::cluster::{
-    Change, JobId, JobView, Stamped, TaskId, TaskKind, TaskRecord, WorkerId,
-};
+use synod_jobs::cluster::{Change, JobId, JobView, TaskId, TaskKind, WorkerId};
 
 use super::{Begun, SLOTS, Worker};
 use crate::faults::MILLIS;
@@ -124,9 +122,11 @@ impl Worker {
         let running = self.running.len() as u32;
         let ask = Asking { me, mine, busy: &busy, running, now, unix_ms };
         let claim = self.chooser.next(view, ask)?;
-        let is_reduce = claim.task.kind == TaskKind::Reduce;
-        let maps = view.jobs.get(&claim.job).filter(|_| is_reduce).map(outputs_of);
-        Some(Wanted { claim, maps: maps.unwrap_or_default() })
+        let maps = match claim.task.kind {
+            TaskKind::Map => Vec::new(),
+            TaskKind::Reduce => outputs_of(view.jobs.get(&claim.job)?)?,
+        };
+        Some(Wanted { claim, maps })
     }
 
     /// A claim has taken effect: the attempt begins.
@@ -161,10 +161,7 @@ fn failure(held: &Held, me: &Identity, (message, permanent): (&str, bool)) -> At
     }
 }
 
-fn outputs_of(job: &JobView) -> Vec<(TaskId, u32, WorkerId)> {
-    let done = |(id, task): (TaskId, &Stamped<TaskRecord>)| {
-        let done = task.record.done.as_ref();
-        done.map(|done| (id, done.attempt, done.worker.clone()))
-    };
-    job.tasks_of(TaskKind::Map).filter_map(done).collect()
+fn outputs_of(job: &JobView) -> Option<Vec<(TaskId, u32, WorkerId)>> {
+    let outputs = job.map_outputs()?.into_iter();
+    Some(outputs.map(|(map, done)| (map, done.attempt, done.worker.clone())).collect())
 }
