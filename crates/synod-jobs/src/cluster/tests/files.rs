@@ -257,8 +257,8 @@ fn what_was_fetched_ahead_is_read_and_not_fetched_and_damage_to_it_is_found() {
     assert_eq!(ahead.forgotten.lock().unwrap().as_slice(), [TaskId::map(0)]);
 }
 
-/// Gets a section of an output in pieces, and notes before each how far the attempt is; the piece of that number
-/// cancels it.
+/// Gets a section of an output in pieces, and notes before each how far the attempt is; the piece of that
+/// number cancels it.
 struct InPieces<'a> {
     folder: &'a Path,
     watch: &'a Watch,

@@ -74,10 +74,11 @@ impl Kind {
         }
     }
 
-    /// Of this one nothing is taken for dead or hanging, however long the machine stands still.
+    /// Of this one nothing is taken for dead, hanging or slow, however long the machine stands still.
     pub fn unhurried(mut self) -> Kind {
         self.lease_seconds = 600;
         self.limits.stall = Duration::from_secs(600);
+        self.limits.slow_after = Duration::from_secs(600);
         self
     }
 }
@@ -273,11 +274,20 @@ impl Bench {
         submit_job(&self.kv, spec).await.unwrap()
     }
 
-    /// Follows a job to its end.
+    /// Follows a job to its end. On a busy machine that may take long, but not without a change.
     pub async fn finish(&self, id: &JobId) -> Result<JobSummary, SubmitError> {
         let progress = Progress::new();
-        let end = follow_job(&self.kv, id.clone(), &progress);
-        tokio::time::timeout(PATIENCE, end).await.expect("every job comes to an end")
+        let mut end = std::pin::pin!(follow_job(&self.kv, id.clone(), &progress));
+        let mut before = String::new();
+        for _ in 0..10 {
+            if let Ok(end) = tokio::time::timeout(PATIENCE, &mut end).await {
+                return end;
+            }
+            let now = format!("{:?}", self.view().await.jobs.get(id));
+            assert_ne!(now, before, "nothing has moved for long");
+            before = now;
+        }
+        panic!("every job comes to an end, but not this one: {before}");
     }
 
     pub async fn run(&self, spec: &JobSpec) -> Result<JobSummary, SubmitError> {
