@@ -12,11 +12,13 @@ use crate::job::Job;
 use crate::progress::Progress;
 use crate::reader::SplitReader;
 use crate::sample::{Sampled, cut_points};
-use crate::spec::{BYTES_PER_REDUCE, JobSpec};
+use crate::spec::{BYTES_PER_REDUCE, DEFAULT_SPLIT_BYTES, JobSpec};
 use crate::split_size::{MAX_SECTIONS, split_bytes};
 use crate::stores::Stores;
 use serde::{Deserialize, Serialize};
 
+/// Splits of a job with a combiner that runs in one process are no larger, unless it says how large they are.
+const COMBINED_SPLIT_BYTES: u64 = 32 << 20;
 /// A rest up to this part of a split's size is no split of its own.
 const SLOP: u64 = 10;
 const MOST_AUTO_REDUCES: u64 = 2_000;
@@ -67,7 +69,23 @@ pub fn plan<J: Job>(
     stores: &Stores,
     progress: &Progress,
 ) -> Result<JobPlan, JobError> {
-    plan_with(job, spec, slots, stores, progress, |_| Ok(()))
+    plan_with(job, spec, (slots, DEFAULT_SPLIT_BYTES), stores, progress, |_| Ok(()))
+}
+
+/// The same for one process, in which a task takes one split after the other into one table if the job has a
+/// combiner: a split costs next to nothing there, and with small ones the slots come to their ends together.
+pub(crate) fn plan_for_process<J: Job>(
+    job: &J,
+    spec: &JobSpec,
+    slots: u32,
+    stores: &Stores,
+    progress: &Progress,
+) -> Result<JobPlan, JobError> {
+    let usual_bytes = match J::COMBINED_VALUE_BYTES {
+        Some(_) => COMBINED_SPLIT_BYTES,
+        None => DEFAULT_SPLIT_BYTES,
+    };
+    plan_with(job, spec, (slots, usual_bytes), stores, progress, |_| Ok(()))
 }
 
 /// The same for the records of a cluster, which hold text: every file must have a name that is UTF-8.
@@ -79,14 +97,14 @@ pub(crate) fn plan_for_records<J: Job>(
     progress: &Progress,
 ) -> Result<JobPlan, JobError> {
     let check = |inputs: &[InputFile]| inputs.iter().try_for_each(|input| check_name(&input.path));
-    plan_with(job, spec, slots, stores, progress, check)
+    plan_with(job, spec, (slots, DEFAULT_SPLIT_BYTES), stores, progress, check)
 }
 
 /// `check` is asked as soon as the inputs are known, before any of them is read.
 fn plan_with<J: Job>(
     job: &J,
     spec: &JobSpec,
-    slots: u32,
+    slots: (u32, u64),
     stores: &Stores,
     progress: &Progress,
     check: impl Fn(&[InputFile]) -> Result<(), JobError>,
@@ -222,7 +240,37 @@ fn cut_by_records(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::builtin::sort::Sort;
+    use crate::builtin::wordcount::WordCount;
     use crate::split_size::SPLITS_PER_SLOT;
+
+    #[test]
+    fn in_one_process_much_input_is_split_alike_for_any_number_of_slots() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("in");
+        let file = std::fs::File::create(&path).unwrap();
+        let spec = JobSpec::new("wordcount", [path], folder.path().join("out"));
+        let planned = |slots, (combines, plain): (u64, u64)| {
+            let (stores, progress) = (Stores::local(), Progress::new());
+            let of_words = plan_for_process(&WordCount, &spec, slots, &stores, &progress).unwrap();
+            let of_lines = plan_for_process(
+                &Sort::default(),
+                &JobSpec { reduces: Some(1), ..spec.clone() },
+                slots,
+                &stores,
+                &progress,
+            )
+            .unwrap();
+            assert_eq!(of_words.splits.len() as u64, combines);
+            assert_eq!(of_lines.splits.len() as u64, plain);
+            of_words.reduces
+        };
+        file.set_len(4 << 30).unwrap();
+        assert_eq!(planned(1, (128, 64)), planned(8, (128, 64)));
+        // Small ones are no reason for more than there are to be.
+        file.set_len(4 << 40).unwrap();
+        assert_eq!(planned(1, (20_000, 20_000)), planned(8, (20_000, 20_000)));
+    }
 
     #[test]
     fn any_amount_of_input_is_planned_so_that_a_cluster_takes_it() {
@@ -232,7 +280,8 @@ mod tests {
         {
             for slots in [1, 8, 1_000] {
                 let total: u64 = gib << 30;
-                let splits = total.div_ceil(split_bytes(&spec, total, slots)).max(1);
+                let splits =
+                    total.div_ceil(split_bytes(&spec, total, (slots, DEFAULT_SPLIT_BYTES))).max(1);
                 let reduces = u64::from(auto_reduces(total, splits));
                 assert!(
                     splits <= most_splits.max(u64::from(slots) * SPLITS_PER_SLOT),

@@ -38,8 +38,9 @@ impl SplitBounds {
     }
 }
 
-/// The size of the splits of so much input, for so many slots.
-pub(crate) fn split_bytes(spec: &JobSpec, total: u64, slots: u32) -> u64 {
+/// The size of the splits of so much input, for so many slots; those of a job that says nothing of them are
+/// no larger than `usual_bytes` where that is possible.
+pub(crate) fn split_bytes(spec: &JobSpec, total: u64, (slots, usual_bytes): (u32, u64)) -> u64 {
     if let Some(exact) = spec.split_bytes {
         return exact;
     }
@@ -47,13 +48,13 @@ pub(crate) fn split_bytes(spec: &JobSpec, total: u64, slots: u32) -> u64 {
     let by_sections = MAX_SECTIONS / u64::from(spec.reduces.unwrap_or(1).max(1));
     let fewest_bytes = total.div_ceil(MOST_AUTO_SPLITS.min(by_sections).max(1));
     let each = match bounds.wanted {
-        Some(wanted) => total / wanted.max(1),
+        Some(wanted) => (total / wanted.max(1)).min(DEFAULT_SPLIT_BYTES),
         None => {
             let per_slots = total.div_ceil(u64::from(slots.max(1)) * SPLITS_PER_SLOT);
-            per_slots.max(MIN_AUTO_SPLIT_BYTES)
+            per_slots.max(MIN_AUTO_SPLIT_BYTES).min(usual_bytes)
         }
     };
-    let size = each.min(DEFAULT_SPLIT_BYTES).max(fewest_bytes);
+    let size = each.max(fewest_bytes);
     size.min(bounds.most_bytes.unwrap_or(u64::MAX)).max(bounds.least_bytes).max(1)
 }
 
@@ -65,7 +66,7 @@ mod tests {
 
     fn size(bounds: SplitBounds, reduces: Option<u32>, total: u64, slots: u32) -> u64 {
         let spec = JobSpec { split_bounds: bounds, reduces, ..JobSpec::new("sort", ["in"], "out") };
-        split_bytes(&spec, total, slots)
+        split_bytes(&spec, total, (slots, DEFAULT_SPLIT_BYTES))
     }
 
     #[test]

@@ -447,7 +447,6 @@ fn chosen_map_tasks_run_alone_and_in_order_on_one_thread() {
     let path = bench.file("in", b"1\n2\n3\n4\n");
     let mut job = spec(&bench, Framing::Line, &[&path]);
     job.split_bytes = Some(2);
-    job.slots = Some(1);
     let only: BTreeSet<u32> = [3, 1].into();
     let stores = Stores::local();
     let options = LocalOptions { stores: &stores, log: &NoLog, only_maps: Some(&only) };

@@ -133,12 +133,12 @@ impl Job for Where {
 }
 
 #[test]
-fn with_one_slot_chosen_maps_and_all_reduces_run_on_the_calling_thread_one_after_the_other() {
+fn chosen_maps_and_all_reduces_run_on_the_calling_thread_one_after_the_other() {
     let bench = Bench::new();
     let path = bench.file("in", b"0\n1\n2\n3\n4\n");
     let run = |only: &BTreeSet<u32>| {
         let mut spec = bench.spec("where", &[Path::new(&path)]);
-        (spec.slots, spec.split_bytes, spec.reduces) = (Some(1), Some(2), Some(1));
+        (spec.slots, spec.split_bytes, spec.reduces) = (Some(4), Some(2), Some(1));
         let job = Where::default();
         let options = LocalOptions { stores: &Stores::local(), log: &NoLog, only_maps: Some(only) };
         run_local_with(&spec, &job, &Progress::new(), &options).unwrap();
@@ -151,6 +151,24 @@ fn with_one_slot_chosen_maps_and_all_reduces_run_on_the_calling_thread_one_after
     assert_eq!(said(&noted), ["1", "3", "4", "reduce 1", "reduce 3", "reduce 4"]);
     let here = std::thread::current().id();
     assert!(noted.iter().all(|(thread, _)| *thread == here));
+}
+
+#[test]
+fn a_chosen_map_has_the_split_that_it_has_in_the_whole_job() {
+    let bench = Bench::new();
+    // Four splits for each of two slots. One slot would have four larger ones.
+    let lines: Vec<String> = (0..8 << 10).map(|number| format!("{number:01023}\n")).collect();
+    let path = bench.file("in", lines.concat().as_bytes());
+    let mut spec = bench.spec("where", &[Path::new(&path)]);
+    (spec.slots, spec.reduces) = (Some(2), Some(1));
+    let job = Where::default();
+    let only = [7].into();
+    let options = LocalOptions { stores: &Stores::local(), log: &NoLog, only_maps: Some(&only) };
+    run_local_with(&spec, &job, &Progress::new(), &options).unwrap();
+    let noted = job.0.into_inner().unwrap();
+    let mapped: Vec<_> = noted.iter().filter(|(_, what)| what.len() == 1023).collect();
+    assert_eq!(mapped.len(), 1 << 10);
+    assert!(mapped[0].1.ends_with(b"7168"));
 }
 
 /// Panics on the word `bad`, but not in its map function.

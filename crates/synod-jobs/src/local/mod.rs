@@ -23,7 +23,7 @@ use crate::error::JobError;
 use crate::given_up::kept;
 use crate::job::Job;
 use crate::map_task::{MapContext, MapRuns, run_map_only_task, run_map_task};
-use crate::plan::{JobPlan, plan};
+use crate::plan::{JobPlan, plan_for_process};
 use crate::progress::{Phase, Progress};
 use crate::run::store::{MemoryBudget, Run, RunStore};
 use crate::spec::JobSpec;
@@ -33,15 +33,12 @@ use allowance::{Allowance, Tolerance};
 use board::{MapBoard, MapDone, Outcome, Taken, bad_record};
 use diary::{Begun, Diary};
 use reduces::Reduced;
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use target::Target;
 
-/// Splits of a job with a combiner are no larger, unless it says how large they are.
-const COMBINED_SPLIT_BYTES: u64 = 32 << 20;
 /// A map task's buffer is never smaller.
 pub(crate) const MIN_BUFFER_BYTES: u64 = 64 << 10;
 
@@ -64,7 +61,8 @@ pub struct LocalOptions<'a> {
     pub stores: &'a Stores,
     /// Where the lines go that tasks say.
     pub log: &'a dyn TaskLog,
-    /// The only map tasks to run, to look at one with a debugger; the reduce tasks get what they give.
+    /// The only map tasks to run, to look at one with a debugger; the reduce tasks get what they give. All
+    /// run on the calling thread, and the splits are those of the whole job.
     pub only_maps: Option<&'a BTreeSet<u32>>,
 }
 
@@ -97,8 +95,8 @@ pub fn run_local_with<J: Job>(
     let slots = spec.slots.unwrap_or_else(|| {
         std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32)
     });
-    let mut plan =
-        plan(job, &with_small_splits::<J>(spec, slots), slots, options.stores, progress)?;
+    let mut plan = plan_for_process(job, spec, slots, options.stores, progress)?;
+    let slots = if options.only_maps.is_some() { 1 } else { slots };
     plan.table_seed = seed(spec.table_seed);
     let maps = chosen_maps(&plan, options)?;
     let input_bytes = maps.iter().map(|&map| plan.splits[map].end - plan.splits[map].start).sum();
@@ -160,18 +158,6 @@ pub fn run_local_with<J: Job>(
     claimed.publish(&manifest, progress)?;
     progress.enter(Phase::Done);
     Ok(JobSummary { manifest, splits: maps.len(), input_bytes, report })
-}
-
-/// Where a task takes one split after the other into one table a split costs next to nothing, and with small
-/// ones the slots come to their ends together.
-fn with_small_splits<J: Job>(spec: &JobSpec, slots: u32) -> Cow<'_, JobSpec> {
-    let says_nothing = spec.split_bytes.is_none() && spec.split_bounds.are_open();
-    if J::COMBINED_VALUE_BYTES.is_none() || slots == 1 || !says_nothing {
-        return Cow::Borrowed(spec);
-    }
-    let mut spec = spec.clone();
-    spec.split_bounds.most_bytes = Some(COMBINED_SPLIT_BYTES);
-    Cow::Owned(spec)
 }
 
 /// The splits that are mapped.

@@ -294,28 +294,3 @@ fn key_value(text: &str) -> Result<(String, String), String> {
         _ => Err(format!("`{text}` is not KEY=VALUE")),
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(clap::Parser)]
-    struct Line {
-        #[command(flatten)]
-        run: Run,
-    }
-
-    #[test]
-    fn chosen_map_tasks_have_one_slot_whatever_is_said_of_slots() {
-        use clap::Parser;
-        let line = |more: &str| {
-            let words = format!("run wordcount in --output out {more}");
-            Line::parse_from(words.split(' ').filter(|word| !word.is_empty())).run.spec()
-        };
-        let slots = |more: &str| line(more).unwrap().slots;
-        assert_eq!([slots("--slots 4"), slots("")], [Some(4), None]);
-        for more in ["--only-maps 2,0", "--slots 4 --only-maps 1", "--only-maps 1 --slots 4"] {
-            assert_eq!(slots(more), Some(1), "{more}");
-        }
-    }
-}

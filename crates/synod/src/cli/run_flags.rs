@@ -51,7 +51,7 @@ pub struct RunFlags {
     #[arg(long, value_name = "PRIORITY", requires = "endpoints")]
     priority: Option<Priority>,
     /// Run only these map tasks, counted from 0, one after the other on one thread: to look at them
-    /// with a debugger
+    /// with a debugger. Their splits depend on --slots: say it as for the whole job
     #[arg(long, value_name = "N,..", value_delimiter = ',', conflicts_with = "endpoints")]
     only_maps: Vec<u32>,
 }
@@ -84,9 +84,6 @@ impl RunFlags {
         spec.priority = self.priority.unwrap_or_default();
         spec.failed_maps_percent = self.allow_failed_maps;
         spec.failed_reduces_percent = self.allow_failed_reduces;
-        if !self.only_maps.is_empty() {
-            spec.slots = Some(1);
-        }
     }
 
     /// The map tasks to run, if not all.

@@ -52,10 +52,6 @@ pub fn spec(
     spec.failed_maps_percent = percent(properties, "mapreduce.map.failures.maxpercent")?;
     spec.failed_reduces_percent = percent(properties, "mapreduce.reduce.failures.maxpercent")?;
     spec.slots = number_of(arguments, "slots")?;
-    if only_maps(arguments)?.is_some() {
-        // One after the other, on the thread that began.
-        spec.slots = Some(1);
-    }
     spec.sync_output = !arguments.has("no-sync");
     spec.memory_bytes = memory(arguments)?.unwrap_or(spec.memory_bytes);
     spec.staging_folder = arguments.value("staging").map(PathBuf::from);
