@@ -230,6 +230,25 @@ fn missing_folder_and_unreadable_inputs_are_named_before_anything_is_created() {
     assert_eq!(bench.names(), before);
 }
 
+/// A folder that may not be entered, though perhaps listed, is an error of every pattern that leads into it.
+fn no_folder_is_left_out_for_want_of_a_right(bench: &Bench) {
+    let logs = bench.path("logs");
+    for name in ["a", "b"] {
+        fs::create_dir_all(logs.join(name).join("deep")).unwrap();
+        fs::write(logs.join(name).join("deep/x.log"), "x").unwrap();
+    }
+    for mode in [0o000, 0o444] {
+        fs::set_permissions(logs.join("b"), fs::Permissions::from_mode(mode)).unwrap();
+        for pattern in ["*/deep/*.log", "*/deep/x.log", "*/*/x.log", "**/x.log", "*/deep/"] {
+            let result = run(&bench.spec("wordcount", &[&logs.join(pattern)]));
+            let is_said = matches!(&result, Err(JobError::InputUnreadable { .. }));
+            assert!(is_said, "{mode:o} {pattern}: {result:?}");
+        }
+    }
+    fs::set_permissions(logs.join("b"), fs::Permissions::from_mode(0o755)).unwrap();
+    run(&bench.spec("wordcount", &[&logs.join("*/deep/")])).unwrap();
+}
+
 /// Root passes over permissions: it runs this once more without the capabilities for that.
 #[test]
 fn a_file_without_read_permission_is_unreadable() {
@@ -239,6 +258,7 @@ fn a_file_without_read_permission_is_unreadable() {
     if fs::File::open(&path).is_err() {
         let result = run(&bench.spec("wordcount", &[&path]));
         assert!(matches!(result, Err(JobError::InputUnreadable { .. })), "{result:?}");
+        no_folder_is_left_out_for_want_of_a_right(&bench);
         return;
     }
     let bound = "--bounding-set=-dac_override,-dac_read_search";

@@ -8,7 +8,7 @@ use super::local::unreadable;
 use crate::error::JobError;
 use crate::progress::Progress;
 use std::ffi::OsString;
-use std::fs::DirEntry;
+use std::fs::{DirEntry, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// Alternatives that braces in one pattern may unfold to.
 const MAX_ALTERNATIVES: usize = 10_000;
 
-/// The files that a name stands for, in bytewise order of their paths where it is not one file.
+/// The files that a name stands for, each once, in the order of their paths where it is not one file.
 pub(super) fn files_of(
     name: &Path,
     recursive: bool,
@@ -35,6 +35,9 @@ pub(super) fn files_of(
     if found.is_empty() {
         return Err(JobError::NothingMatches { pattern: name.to_owned() });
     }
+    // A folder that fits, and what lies in it, may give the same files.
+    found.sort();
+    found.dedup();
     Ok(found)
 }
 
@@ -113,15 +116,36 @@ fn fitting(pattern: &str, progress: &Progress) -> Result<Vec<PathBuf>, JobError>
                 next.extend(names.map(|name| folder.join(name)));
             } else {
                 let path = folder.join(part);
-                next.extend(path.symlink_metadata().is_ok().then_some(path));
+                let is_there = seen(&path, path.symlink_metadata())?.is_some();
+                next.extend(is_there.then_some(path));
             }
         }
+        // Several `**` find a folder more than once.
+        next.sort();
+        next.dedup();
         found = next;
     }
-    if pattern.ends_with('/') {
-        found.retain(|path| path.is_dir());
+    if !pattern.ends_with('/') {
+        return Ok(found);
     }
-    Ok(found)
+    let mut folders = Vec::new();
+    for path in found {
+        let is_folder = seen(&path, path.metadata())?.is_some_and(|path| path.is_dir());
+        folders.extend(is_folder.then_some(path));
+    }
+    Ok(folders)
+}
+
+/// What is at a path; `None` if there is nothing. What cannot be looked at is an error: nothing is left out
+/// for want of a right.
+fn seen(path: &Path, looked: io::Result<Metadata>) -> Result<Option<Metadata>, JobError> {
+    match looked {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(None),
+            _ => Err(unreadable(path, error)),
+        },
+    }
 }
 
 /// Adds a folder and all below it, but for hidden ones and links: one to a folder above would never end.
@@ -132,9 +156,12 @@ fn add_folders(
 ) -> Result<(), JobError> {
     let mut left = vec![folder];
     while let Some(folder) = left.pop() {
-        let below = entries(&folder, progress)?.into_iter().map(|name| folder.join(name));
-        let is_folder = |path: &PathBuf| path.symlink_metadata().is_ok_and(|path| path.is_dir());
-        left.extend(below.filter(|path| is_folder(path) && !is_hidden(path)));
+        for path in entries(&folder, progress)?.into_iter().map(|name| folder.join(name)) {
+            let metadata = seen(&path, path.symlink_metadata())?;
+            if metadata.is_some_and(|path| path.is_dir()) && !is_hidden(&path) {
+                left.push(path);
+            }
+        }
         found.push(folder);
     }
     Ok(())
@@ -143,7 +170,7 @@ fn add_folders(
 /// The names in a folder; none in what is no folder.
 fn entries(folder: &Path, progress: &Progress) -> Result<Vec<OsString>, JobError> {
     let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    if !here.is_dir() {
+    if !seen(here, here.metadata())?.is_some_and(|here| here.is_dir()) {
         return Ok(Vec::new());
     }
     let failed = |error| unreadable(here, error);
@@ -208,7 +235,11 @@ mod tests {
     }
 
     fn found(folder: &Path, pattern: &str) -> Vec<Vec<u8>> {
-        let files = files_of(&folder.join(pattern), false, &Progress::new()).unwrap();
+        found_in(folder, pattern, false)
+    }
+
+    fn found_in(folder: &Path, pattern: &str, recursive: bool) -> Vec<Vec<u8>> {
+        let files = files_of(&folder.join(pattern), recursive, &Progress::new()).unwrap();
         let below = files.iter().map(|file| file.strip_prefix(folder).unwrap());
         below.map(|path| path.as_os_str().as_bytes().to_vec()).collect()
     }
@@ -257,6 +288,22 @@ mod tests {
         // Who names them means them.
         assert_eq!(found(folder.path(), "a/_logs/*"), [names[3]]);
         assert_eq!(found(folder.path(), "a/b/above/**/d.txt"), [b"a/b/above/a/d.txt"]);
+    }
+
+    #[test]
+    fn a_file_is_found_once_however_many_folders_fit_that_it_is_in() {
+        let names: [&[u8]; 3] = [b"in/a/b/c", b"in/a/d", b"in/e"];
+        let folder = with_files(&names);
+        for (pattern, recursive) in
+            [("in/**", true), ("in/**/*", true), ("{in,in/a}", true), ("in/a/**/*", false)]
+        {
+            let expected = if recursive { &names[..] } else { &names[..2] };
+            assert_eq!(found_in(folder.path(), pattern, recursive), expected, "{pattern}");
+        }
+        // With each `**` more, a folder would be looked at once for every folder above it.
+        let deep = [&b"d/".repeat(40)[..], b"f"].concat();
+        let folder = with_files(&[&deep]);
+        assert_eq!(found(folder.path(), &format!("{}f", "**/".repeat(20))), [deep]);
     }
 
     #[test]
