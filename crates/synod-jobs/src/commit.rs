@@ -365,6 +365,21 @@ fn sync_folder(path: &Path) -> Result<(), JobError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn another_place_is_advised_only_where_it_would_help() {
+        for (errno, said) in [
+            (Errno::ACCESS, "choose a place"),
+            (Errno::ROFS, "choose a place"),
+            (Errno::MFILE, "ulimit -n"),
+            (Errno::IO, "cannot create"),
+        ] {
+            let error = JobError::output(Path::new("out"), errno.into()).to_string();
+            assert!(error.contains(said), "{error}");
+            assert_eq!(error.contains("choose a place"), said == "choose a place", "{error}");
+        }
+    }
 
     #[test]
     fn two_that_publish_one_output_at_once_show_whole_manifests_whoever_is_first() {
@@ -388,7 +403,7 @@ mod tests {
             new.show(&path, sync).unwrap();
             assert_eq!(shown(), manifest("new"));
             fs::remove_file(path.join(SUCCESS)).unwrap();
-            // One that is not shown leaves nothing, nor does one that could not be written.
+            // One that is not shown leaves nothing.
             drop(adopted().draft(&manifest("none"), sync).unwrap());
             assert_eq!(drafts_left(), 0);
         }

@@ -297,7 +297,9 @@ impl JobError {
             JobError::Io { path, source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
                 JobError::OutputExists { path }
             }
-            JobError::Io { path, source, .. } => JobError::OutputNotMade { path, source },
+            JobError::Io { path, source, .. } if is_about_the_place(source.kind()) => {
+                JobError::OutputNotMade { path, source }
+            }
             other => other,
         }
     }
@@ -390,6 +392,12 @@ pub fn is_lack(error: &io::Error) -> bool {
     let lacks =
         [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::NOSPC, Errno::DQUOT];
     error.raw_os_error().is_some_and(|raw| lacks.iter().any(|lack| lack.raw_os_error() == raw))
+}
+
+/// Whether a folder cannot be made for where it is to be: at another place it may be.
+fn is_about_the_place(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
+    matches!(kind, PermissionDenied | ReadOnlyFilesystem | NotADirectory | NotFound)
 }
 
 /// What to do about an error of the file system, if that is not to be seen from it.

@@ -47,14 +47,6 @@ impl Attempts {
     pub const fn both(attempts: u32) -> Attempts {
         Attempts { map: attempts, reduce: attempts }
     }
-
-    /// A task of this kind.
-    pub fn of(self, kind: TaskKind) -> u32 {
-        match kind {
-            TaskKind::Map => self.map,
-            TaskKind::Reduce => self.reduce,
-        }
-    }
 }
 
 /// Where the lines go that a task says about itself.

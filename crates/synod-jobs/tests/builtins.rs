@@ -310,6 +310,8 @@ fn a_join_pairs_the_lines_of_equal_keys_and_keeps_what_its_kind_says() {
         each_run(&bench, "join", &inputs, &options, |spec, summary| {
             assert!(sorted_lines(&joined(&spec.output)) == expected, "{kind}");
             assert_eq!(user(summary, "lines_without_field"), no_left + no_right);
+            assert_eq!(user(summary, "left_lines_without_field"), no_left);
+            assert_eq!(user(summary, "right_lines_without_field"), no_right);
             let left_lines: usize = lefts.values().map(Vec::len).sum();
             assert_eq!(user(summary, "left_lines"), left_lines as u64);
         });

@@ -32,22 +32,22 @@ pub(crate) const SEPARATOR: JobOption =
 /// The counter of lines that do not have the field.
 pub(crate) const WITHOUT_FIELD: &str = "lines_without_field";
 
-/// The counters of a join's lines that do have it.
-pub(crate) const LEFT_LINES: &str = "left_lines";
-pub(crate) const RIGHT_LINES: &str = "right_lines";
+/// The counters of a join's lines on one side: of those that have it, and of those that do not.
+pub(crate) const LEFT_LINES: [&str; 2] = ["left_lines", "left_lines_without_field"];
+pub(crate) const RIGHT_LINES: [&str; 2] = ["right_lines", "right_lines_without_field"];
 
 /// What to tell people of a job that found its field in no line, or in none of one side of a join: its
 /// output lacks what was meant, and nothing else says so.
 pub fn warning(counted: &Counters) -> Option<String> {
     let count = |name: &str| counted.user.get(name).copied().unwrap_or(0);
-    let without = count(WITHOUT_FIELD);
-    let lines = match (counted.map_pairs_out, count(LEFT_LINES), count(RIGHT_LINES)) {
-        _ if without == 0 => return None,
-        (0, ..) => "no line has",
-        (_, 0, 1..) => "no line on the left has",
-        (_, 1.., 0) => "no line on the right has",
-        _ => return None,
-    };
+    // Of each kind of lines those with the field, and those without.
+    let kinds = [
+        ("no line has", [counted.map_pairs_out, count(WITHOUT_FIELD)]),
+        ("no line on the left has", LEFT_LINES.map(count)),
+        ("no line on the right has", RIGHT_LINES.map(count)),
+    ];
+    let (lines, [_, without]) =
+        kinds.into_iter().find(|(_, [with, without])| *with == 0 && *without > 0)?;
     Some(format!(
         "{lines} the field that the job goes by, {without} lack it: look at its number and at the separator"
     ))
@@ -219,14 +219,25 @@ mod tests {
             warning(&counted)
         };
         let without = (WITHOUT_FIELD, 5);
+        let ([left, no_left], [right, no_right]) = (LEFT_LINES, RIGHT_LINES);
         for (pairs, counts, expected) in [
             (0, &[][..], None),
             (3, &[without], None),
             (0, &[without], Some("no line has the field that the job goes by, 5 lack it")),
-            (7, &[without, (LEFT_LINES, 3), (RIGHT_LINES, 4)], None),
-            (3, &[without, (LEFT_LINES, 3)], Some("no line on the right has")),
-            (3, &[without, (RIGHT_LINES, 3)], Some("no line on the left has")),
-            (3, &[(RIGHT_LINES, 3)], None),
+            (7, &[without, (left, 3), (right, 4), (no_left, 5)], None),
+            (
+                3,
+                &[without, (left, 3), (no_right, 5)],
+                Some("no line on the right has the field that the job goes by, 5"),
+            ),
+            (
+                3,
+                &[without, (right, 3), (no_left, 4), (no_right, 1)],
+                Some("no line on the left has the field that the job goes by, 4"),
+            ),
+            // There is no line on the left.
+            (3, &[without, (right, 3), (no_right, 5)], None),
+            (3, &[(right, 3)], None),
         ] {
             match (warned(pairs, counts), expected) {
                 (None, None) => {}

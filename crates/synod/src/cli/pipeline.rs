@@ -83,7 +83,13 @@ impl Pipeline {
             let (id, summary) = run_stage(&spec, &cluster, &self.store)?;
             warn_of_given_up(&summary.manifest);
             let (output, took) = (spec.output.as_path(), started.elapsed());
-            let done = Done { name: &spec.job, id: id.as_ref(), output, took, summary: &summary };
+            let done = Done {
+                name: &spec.job,
+                id: id.as_ref(),
+                output,
+                took: Some(took),
+                summary: &summary,
+            };
             let mut out = std::io::stdout().lock();
             done.print(&mut out)?;
             out.flush()?;

@@ -116,7 +116,8 @@ impl Run {
         };
         warn_of_given_up(&summary.manifest);
         let (output, took) = (self.output.as_path(), started.elapsed());
-        let done = Done { name: &self.job, id: id.as_ref(), output, took, summary: &summary };
+        let done =
+            Done { name: &self.job, id: id.as_ref(), output, took: Some(took), summary: &summary };
         let mut out = BufWriter::new(std::io::stdout().lock());
         match () {
             () if self.json => done.print_json(&mut out)?,

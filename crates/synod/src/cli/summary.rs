@@ -32,8 +32,8 @@ pub struct Done<'a> {
     pub id: Option<&'a JobId>,
     /// Where its output is.
     pub output: &'a Path,
-    /// How long it took.
-    pub took: Duration,
+    /// How long it took, if that is known.
+    pub took: Option<Duration>,
     /// What it has done.
     pub summary: &'a JobSummary,
 }
@@ -42,13 +42,16 @@ impl Done<'_> {
     /// One screen.
     pub fn print(&self, out: &mut impl Write) -> io::Result<()> {
         let JobSummary { manifest, splits, input_bytes, report } = self.summary;
+        let took = self.took.map(|took| {
+            let rate = *input_bytes as f64 / took.as_secs_f64().max(0.001);
+            format!(" in {} ({}/s)", duration(took), size(rate as u64))
+        });
         writeln!(
             out,
-            "{}: {} from {splits} splits in {} ({}/s), {} records in {}",
+            "{}: {} from {splits} splits{}, {} records in {}",
             plain(self.name),
             size(*input_bytes),
-            duration(self.took),
-            size((*input_bytes as f64 / self.took.as_secs_f64().max(0.001)) as u64),
+            took.unwrap_or_default(),
             count(manifest.counters.reduce_records_out),
             plain(&self.output.display().to_string()),
         )?;
@@ -78,7 +81,7 @@ impl Done<'_> {
             "id": self.id,
             // As far as it is text: JSON has no other.
             "output": self.output.to_string_lossy(),
-            "seconds": self.took.as_secs_f64(),
+            "seconds": self.took.map(|took| took.as_secs_f64()),
             "splits": splits,
             "input_bytes": input_bytes,
             "manifest": manifest,
@@ -278,7 +281,7 @@ mod tests {
     fn printed() -> String {
         let summary = summary();
         let (name, output) = ("wordcount", Path::new("/tmp/out"));
-        let took = Duration::from_millis(2_340);
+        let took = Some(Duration::from_millis(2_340));
         let mut out = Vec::new();
         Done { name, id: None, output, took, summary: &summary }.print(&mut out).unwrap();
         String::from_utf8(out).unwrap()

@@ -3,7 +3,8 @@
 //! An output line is `key<TAB>left line<TAB>right line`, lines as they are; where a `left`, `right`
 //! or `outer` join has no line on one side, nothing stands there. Within a part file keys ascend,
 //! and the lines of one key are in the order of the input. Lines without the key field are in no
-//! output but in the counter `lines_without_field`; `left_lines` and `right_lines` count the others.
+//! output but in the counter `lines_without_field`, and in `left_lines_without_field` or
+//! `right_lines_without_field`; `left_lines` and `right_lines` count the others.
 //!
 //! A file is on the left if the pattern `left` fits its path or the end of it from a name on
 //! (`*`, `?` and `[..]` as in a shell); all others are on the right.
@@ -78,15 +79,18 @@ const RIGHT: u8 = 1;
 impl Job for Join {
     fn map(&self, record: Record<'_>, out: &mut Emitter<'_, Self>) {
         let is_left = is_on_left(&self.left, record.file);
-        let (field, side, counter) = if is_left {
+        let (field, side, [with, without]) = if is_left {
             (&self.left_field, LEFT, LEFT_LINES)
         } else {
             (&self.right_field, RIGHT, RIGHT_LINES)
         };
         match field.find(record.bytes) {
-            None => out.count(WITHOUT_FIELD, 1),
+            None => {
+                out.count(WITHOUT_FIELD, 1);
+                out.count(without, 1);
+            }
             Some(range) => {
-                out.count(counter, 1);
+                out.count(with, 1);
                 let mut key = Vec::with_capacity(range.len() + 3);
                 escape(&record.bytes[range], &mut key);
                 key.push(side);

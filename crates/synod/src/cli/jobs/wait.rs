@@ -53,10 +53,10 @@ pub async fn wait(
     Ok(())
 }
 
-/// How long the job has taken, as its coordinator saw it.
-async fn took(kv: &Remote, id: &JobId) -> Result<Duration, Failure> {
+/// How long the job has taken, as its coordinator saw it. `None` if its record has been removed since.
+async fn took(kv: &Remote, id: &JobId) -> Result<Option<Duration>, Failure> {
     let view = read_job(kv, id).await?;
     let row = view.jobs.get(id).and_then(|job| JobRow::of(id, job, None));
-    let millis = row.and_then(|row| row.millis(now_ms())).unwrap_or(0);
-    Ok(Duration::from_millis(millis))
+    let millis = row.and_then(|row| row.millis(now_ms()));
+    Ok(millis.map(Duration::from_millis))
 }

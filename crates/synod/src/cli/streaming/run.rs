@@ -227,7 +227,7 @@ fn run(submission: &Submission, arguments: &Arguments, style: Style) -> Result<(
             if arguments.has("json") {
                 let name = spec.name.as_deref().unwrap_or(&spec.job);
                 let (output, took) = (spec.output.as_path(), started.elapsed());
-                let done = Done { name, id: None, output, took, summary: &summary };
+                let done = Done { name, id: None, output, took: Some(took), summary: &summary };
                 return Ok(done.print_json(&mut out)?);
             }
             writeln!(

@@ -16,13 +16,14 @@ const NODES: [usize; 3] = [1, 2, 3];
 const CLIENT: usize = 4;
 
 /// Why there can be no such machines here, if there can be none.
-pub fn impossible() -> Option<&'static str> {
+pub fn impossible() -> Option<String> {
     if installed("ip").is_none() || installed("tc").is_none() {
-        return Some("there is no ip and tc (iproute2)");
+        return Some("there is no ip and tc (iproute2)".to_owned());
     }
     // Who is not root may not have them either way.
-    let made = ip(&["netns", "add", "synod-try"]).and_then(|()| ip(&["netns", "del", "synod-try"]));
-    made.is_err().then_some("making network namespaces is not allowed")
+    let name = format!("synod-try-{}", std::process::id());
+    let made = ip(&["netns", "add", &name]).and_then(|()| ip(&["netns", "del", &name]));
+    made.err().map(|error| format!("network namespaces cannot be made: {error:#}"))
 }
 
 /// The machines of one cluster.
