@@ -12,6 +12,8 @@ mod fetching_ahead;
 mod membership;
 mod neighbour;
 mod overseeing;
+#[cfg(test)]
+mod tests;
 mod working;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -341,7 +343,8 @@ impl<K: Kv> JobService<K> {
         self.remove_late_outputs();
         self.forget_old_jobs();
         let (revision, at) = self.last_change;
-        // A change that found nothing to delete shows up nowhere, so the wait has a limit.
+        // A change that found nothing to delete shows up nowhere, so the wait has a limit. What is decided
+        // behind it must not take a claim that is not here yet for one that is gone.
         let behind = self.view.revision() < revision && at.elapsed() < VIEW_PATIENCE;
         if self.member.is_none() || behind {
             return;

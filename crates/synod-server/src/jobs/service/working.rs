@@ -51,6 +51,11 @@ impl<K: Kv> JobService<K> {
         for _ in 0..self.ended.len() {
             let Some(ended) = self.ended.pop_front() else { return };
             let held = &ended.held;
+            if self.view.revision() < held.revision {
+                // Whether its claim stands cannot be told yet.
+                self.ended.push_back(ended);
+                continue;
+            }
             if !worker::still_held(self.view.jobs.get(&held.job), held) {
                 if !self.has_won(held) {
                     self.discard(held);
@@ -130,9 +135,12 @@ impl<K: Kv> JobService<K> {
             self.change(change).await;
         }
         let mut changes = Vec::new();
+        let seen = self.view.revision();
         for running in self.running.values_mut() {
             let job = self.view.jobs.get(&running.held.job);
-            if !worker::still_held(job, &running.held) || job.is_none_or(|job| job.cancel) {
+            // A claim that the view has not come to is not gone.
+            let is_gone = seen >= running.held.revision && !worker::still_held(job, &running.held);
+            if is_gone || job.is_some_and(|job| job.cancel) {
                 running.progress.cancel();
                 continue;
             }
@@ -163,9 +171,19 @@ impl<K: Kv> JobService<K> {
         }
     }
 
-    /// Claims tasks for free slots and starts them.
+    /// Whether the view lacks a claim of this worker's own, ended or not: each is known until it was there.
+    fn lacks_a_claim(&self) -> bool {
+        let running = self.running.values().map(|running| &running.held);
+        let mut held = running.chain(self.ended.iter().map(|ended| &ended.held));
+        held.any(|held| self.view.revision() < held.revision)
+    }
+
+    /// Claims tasks for free slots and starts them; nothing more from a view that lacks the last ones.
     pub(super) async fn claim(&mut self) {
         self.warn_of_other_programs();
+        if self.lacks_a_claim() {
+            return;
+        }
         let mut busy: BTreeSet<(JobId, TaskId)> = self.running.keys().cloned().collect();
         busy.extend(self.ended.iter().map(|ended| (ended.held.job.clone(), ended.held.task)));
         while self.running.len() < self.slots as usize {

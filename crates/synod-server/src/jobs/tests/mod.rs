@@ -1,7 +1,7 @@
 //! Jobs on workers of this process, with everything that can go wrong between them.
 
 mod ahead;
-mod bench;
+pub(super) mod bench;
 mod bounds;
 mod cable;
 mod clocks;
@@ -18,7 +18,7 @@ mod neighbours;
 mod phases;
 mod planning;
 mod priorities;
-mod shuffle;
+pub(super) mod shuffle;
 mod sizes;
 mod skips;
 mod store;

@@ -7,7 +7,7 @@ use synod_base::Revision;
 use synod_jobs::cluster::claim::{Asking, Claim};
 use synod_jobs::cluster::records::{AttemptFailure, Span, TaskOutput, UnreadableRecord};
 use synod_jobs::cluster::worker::{self, Held, Identity, Made, Pace};
-use synod_jobs::cluster::{Change, JobId, JobView, TaskId, TaskKind, WorkerId};
+use synod_jobs::cluster::{Change, JobId, JobView, TaskId, TaskKind, View, WorkerId};
 
 use super::{Begun, SLOTS, Worker};
 use crate::faults::MILLIS;
@@ -50,7 +50,13 @@ impl Worker {
     pub(super) fn report_ended(&mut self, now: TrueTime) -> Option<Change> {
         let (view, member) = (self.view.as_ref()?, self.member.as_ref()?);
         let me = &member.identity;
-        while let Some((held, outcome)) = self.ended.front() {
+        for _ in 0..self.ended.len() {
+            let (held, outcome) = self.ended.front()?;
+            if view.revision() < held.revision {
+                // Whether its claim stands cannot be told yet.
+                self.ended.rotate_left(1);
+                continue;
+            }
             let job = view.jobs.get(&held.job);
             let task = job.and_then(|job| job.tasks.get(&held.task));
             if let Some(task) = task
@@ -92,7 +98,10 @@ impl Worker {
         let mut tell = None;
         for running in self.running.values_mut() {
             let job = view.jobs.get(&running.held.job);
-            if !worker::still_held(job, &running.held) || job.is_none_or(|job| job.cancel) {
+            // A claim that the view has not come to is not gone.
+            let is_gone =
+                view.revision() >= running.held.revision && !worker::still_held(job, &running.held);
+            if is_gone || job.is_some_and(|job| job.cancel) {
                 running.cancelled = true;
             } else if now >= running.told + TELL {
                 running.told = now;
@@ -111,8 +120,16 @@ impl Worker {
         self.running.keys().cloned().chain(ended).collect()
     }
 
+    /// Whether the view lacks a claim of its own.
+    fn lacks_a_claim(&self) -> bool {
+        let running = self.running.values().map(|running| &running.held);
+        let mut held = running.chain(self.ended.iter().map(|(held, _)| held));
+        let seen = self.view.as_ref().map_or(Revision(0), View::revision);
+        held.any(|held| seen < held.revision)
+    }
+
     pub(super) fn claim(&mut self, now: TrueTime) -> Option<Wanted> {
-        if self.running.len() >= SLOTS {
+        if self.running.len() >= SLOTS || self.lacks_a_claim() {
             return None;
         }
         let busy = self.busy();
