@@ -108,18 +108,26 @@ fn is_alive(process: &PathBuf) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
+/// Of these nothing is taken for dead or hanging, but for slow, and soon.
+fn helpful() -> Kind {
+    let slow_after = Kind::default().limits.slow_after;
+    let mut kind = Kind::default().unhurried();
+    kind.limits.slow_after = slow_after;
+    kind
+}
+
 #[tokio::test]
 async fn the_program_of_an_attempt_that_lost_to_a_backup_is_ended_and_counts_for_nothing() {
     for (hangs, task) in [("*_m_000000_0", TaskId::map(0)), ("*_r_000000_0", TaskId::reduce(0))] {
         let mut bench = Bench::new(0).await;
         let program = script(&bench, hangs);
-        bench.add(Kind { slots: 1, ..Kind::default() }.unhurried()).await;
+        bench.add(Kind { slots: 1, ..helpful() }).await;
         let spec = spec(&bench, "out", &["-mapper", &program, "-reducer", &program]);
         let id = bench.submit(&spec).await;
         until("the program that hangs", || pids(&bench).len() == 2).await;
         let processes = pids(&bench);
         assert!(processes.iter().all(is_alive));
-        bench.add(Kind::default().unhurried()).await;
+        bench.add(helpful()).await;
         let summary = bench.finish(&id).await.unwrap();
         let report = bench.view().await.jobs[&id].report().unwrap();
         let winner = report.tasks.iter().find(|row| row.task == task).unwrap();
@@ -148,7 +156,7 @@ async fn a_worker_that_is_far_slower_than_another_gets_help_and_what_it_does_cou
          esac
          exec cat\n",
     );
-    bench.add(Kind { slots: 1, ..Kind::default() }.unhurried()).await;
+    bench.add(Kind { slots: 1, ..helpful() }).await;
     let spec = spec(&bench, "out", &["-mapper", &program, "-reducer", "cat"]);
     let id = bench.submit(&spec).await;
     let taken = |view: &synod_jobs::cluster::View| {
@@ -157,7 +165,7 @@ async fn a_worker_that_is_far_slower_than_another_gets_help_and_what_it_does_cou
         (claim.record.work_done > 0).then_some(*task)
     };
     let slow = bench.wait("the slow worker to be at work", taken).await;
-    bench.add(Kind::default().unhurried()).await;
+    bench.add(helpful()).await;
     let summary = bench.finish(&id).await.unwrap();
     let report = bench.view().await.jobs[&id].report().unwrap();
     let winner = report.tasks.iter().find(|row| row.task == slow).unwrap();
