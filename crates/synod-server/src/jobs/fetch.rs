@@ -71,7 +71,7 @@ impl Fetch for HttpFetch {
         into: &mut dyn Write,
     ) -> Result<(), FetchError> {
         let address = from.address.as_deref().unwrap_or_default();
-        let path = path_of(job, from.map, from.attempt, partition..partition + 1);
+        let path = path_of(job, from.map, from.attempt, partition);
         self.connections.get(address, &path, from.section.bytes, into)
     }
 
@@ -224,7 +224,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Without a byte for so long, the other side is gone.
-const READ_TIMEOUT: Duration = Duration::from_secs(20);
+pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(20);
 /// Over new connections.
 const TRIES: u32 = 3;
 const BUFFER_BYTES: usize = 256 << 10;

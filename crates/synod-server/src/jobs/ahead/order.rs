@@ -15,7 +15,7 @@ use synod_jobs::cluster::shuffle::FetchError;
 use synod_jobs::cluster::{JobId, TaskId};
 
 use crate::jobs::fetch::Connections;
-use crate::jobs::serve::path_of;
+use crate::jobs::serve::path_ahead_of;
 
 /// A piece of which fewer than so many bytes come in this time is given up.
 const STEADY: (u64, Duration) = (64 << 10, Duration::from_secs(10));
@@ -58,7 +58,7 @@ impl Order {
         let coming = self.coming();
         let file = BufWriter::new(File::create(&coming).map_err(FetchError::Local)?);
         let mut arriving = Arriving { file, order: self, since: None };
-        let path = path_of(&self.job, *map, *attempt, partitions.clone());
+        let path = path_ahead_of(&self.job, *map, *attempt, partitions.clone());
         match connections.get(address, &path, *bytes, &mut arriving) {
             // Not the disk's fault.
             Err(FetchError::Local(error)) if error.kind() == io::ErrorKind::TimedOut => {
