@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use synod_jobs::cluster::JobId;
+use synod_jobs::cluster::attempt::remove_output;
+use synod_jobs::cluster::worker::Held;
 use synod_jobs::streaming::child::archive::make_writable;
 
 use super::task_log::LOGS;
@@ -27,6 +29,14 @@ pub(super) fn remove_all(path: &Path) {
         make_writable(path);
         let _ = std::fs::remove_dir_all(path);
     }
+}
+
+/// Removes what an attempt has written into the worker's folder for the job and the job's own, on a thread of
+/// its own: on a file system that does not answer that takes long.
+pub(super) fn discard_output(held: &Held, folder: PathBuf, output: PathBuf) {
+    let (job, task, attempt) = (held.job.clone(), held.task, held.attempt());
+    // What cannot be removed now goes with the folders.
+    drop(spawn(move || remove_output(&job, task, attempt, &folder, &output)));
 }
 
 /// Removes what is in the folder of a job, on a thread of its own, but for the logs.

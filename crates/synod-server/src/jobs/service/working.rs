@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use synod_client::Kv;
-use synod_jobs::cluster::attempt::{AttemptError, WorkMeter, failure_of, remove_output};
+use synod_jobs::cluster::attempt::{AttemptError, WorkMeter, failure_of};
 use synod_jobs::cluster::claim::{Asking, Claim};
 use synod_jobs::cluster::records::Span;
 use synod_jobs::cluster::shuffle::MapLocation;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::JobService;
 use crate::jobs::at_hand::AtHand;
-use crate::jobs::folders::folder_of;
+use crate::jobs::folders::{discard_output, folder_of};
 use crate::jobs::memory::within;
 use crate::jobs::records::Applied;
 use crate::jobs::threads::{AttemptTask, EndedAttempt, Place, StoredPlan, map_locations};
@@ -117,11 +117,12 @@ impl<K: Kv> JobService<K> {
             .is_some_and(|done| done.worker == self.id && done.attempt == held.attempt())
     }
 
+    /// Removes what an attempt has made: nobody wants it. No other attempt writes under its number.
     fn discard(&self, held: &Held) {
         let Some(spec) = self.folders.get(&held.job) else { return };
         let folder = folder_of(&self.facts.folder, &held.job);
         let output = spec.working_folder(&held.job);
-        remove_output(&held.job, held.task, held.attempt(), &folder, &output);
+        discard_output(held, folder, output);
     }
 
     /// Stops attempts that lost their claim, and tells of those that move.
@@ -254,11 +255,12 @@ impl<K: Kv> JobService<K> {
         }
         let Some(view) = self.view.jobs.get(&held.job) else { return Ok(()) };
         let Some(job) = &view.job else { return Ok(()) };
+        let is_first = !self.plans.contains_key(&held.job);
         let plan = self.plans.entry(held.job.clone());
         let plan = plan.or_insert_with(|| Arc::new(StoredPlan::new(view))).clone();
         let (spec, said) = within(&job.record.spec, self.memory_bytes);
         if let Some(said) = &said
-            && !self.folders.contains_key(&held.job)
+            && is_first
         {
             tracing::warn!("jobs: job {}: {said}", held.job);
         }
