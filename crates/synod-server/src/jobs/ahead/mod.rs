@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -61,8 +61,8 @@ struct State {
     jobs: BTreeMap<JobId, OfJob>,
     queue: VecDeque<Order>,
     threads: usize,
-    /// Workers that are being asked.
-    asked: BTreeSet<String>,
+    /// Workers that are being asked, and since when for the piece that it is now.
+    asked: BTreeMap<String, Instant>,
 }
 
 #[derive(Debug)]
@@ -71,8 +71,8 @@ struct OfJob {
     /// Tells its files from those of another life of this worker, whose threads may not have ended yet.
     life: u32,
     pieces: BTreeMap<Output, Found>,
-    /// What of the disk may still be taken.
-    room_bytes: u64,
+    /// What of the disk may still be taken; `None`: nobody has looked.
+    room_bytes: Option<u64>,
     /// What each worker has given, and in how many seconds.
     given: BTreeMap<String, (u64, f64)>,
     /// Workers that are asked for no more: they give fast, or not at all.
@@ -109,37 +109,29 @@ impl Ahead {
         outputs.filter(|output| !is_asked(output)).collect()
     }
 
-    /// Has these pieces fetched into the worker's folder for the job, which exists; the number of threads
-    /// that are to [work](Self::work) for it. When it is asked for the first time `room_bytes` says how much
-    /// of the disk may be taken.
-    pub(super) fn fetch(
-        &self,
-        job: &JobId,
-        pieces: Vec<Piece>,
-        folder: impl FnOnce() -> PathBuf,
-        room_bytes: impl FnOnce() -> u64,
-    ) -> usize {
+    /// Has these pieces fetched into the worker's folder for the job; the number of threads that are to
+    /// [work](Self::work) for it.
+    pub(super) fn fetch(&self, job: &JobId, pieces: Vec<Piece>, folder: &Path) -> usize {
         let mut state = self.shared.state();
         let State { jobs, queue, threads, .. } = &mut *state;
         let of_job = jobs.entry(job.clone()).or_insert_with(|| OfJob {
-            folder: folder(),
+            folder: folder.to_owned(),
             life: fastrand::u32(..),
             pieces: BTreeMap::new(),
-            room_bytes: room_bytes(),
+            room_bytes: None,
             given: BTreeMap::new(),
             left_alone: BTreeSet::new(),
             stopped: Arc::default(),
         });
         for piece in pieces {
             let output = (piece.map, piece.attempt);
-            let wanted = (1..=of_job.room_bytes).contains(&piece.bytes)
+            let wanted = (1..=of_job.room_bytes.unwrap_or(u64::MAX)).contains(&piece.bytes)
                 && !of_job.stopped.load(Relaxed)
                 && !of_job.left_alone.contains(&piece.address);
             if !wanted {
                 of_job.pieces.insert(output, Found::Missing);
                 continue;
             }
-            of_job.room_bytes -= piece.bytes;
             let (partitions, address) = (piece.partitions.clone(), piece.address.clone());
             let arrived = Arc::<AtomicU64>::default();
             let coming = Found::Coming { partitions, address, arrived: arrived.clone() };
@@ -147,15 +139,21 @@ impl Ahead {
             let (path, stopped) = (of_job.path(output), Arc::clone(&of_job.stopped));
             queue.push_back(Order { job: job.clone(), piece, path, arrived, stopped });
         }
-        let more = THREADS.min(queue.len()).saturating_sub(*threads);
+        // Those that there are may all be busy.
+        let more = queue.len().min(THREADS.saturating_sub(*threads));
         *threads += more;
         more
     }
 
-    /// The body of a thread: fetches what it can.
-    pub(super) fn work(&self) {
+    /// The body of a thread: fetches what it can. Before the first piece of a job `room_in` makes the job's
+    /// folder, and says how many bytes of its disk may be taken.
+    pub(super) fn work(&self, room_in: impl Fn(&Path) -> u64) {
         let connections = Connections::default();
         while let Some(order) = self.shared.next() {
+            if !self.shared.has_room(&order, &room_in) {
+                self.shared.turn_away(&order);
+                continue;
+            }
             let began = Instant::now();
             let fetched = catch_unwind(AssertUnwindSafe(|| order.fetch(&connections)));
             let fetched = fetched.unwrap_or_else(|_| {
@@ -173,7 +171,8 @@ impl Ahead {
 
     /// A file with this partition of a map output, and the offset in the output at which the file begins.
     /// One that is in the queue goes to its front. Waits as long as it comes and the attempt goes on; who has
-    /// waited for a worker in vain need not do so for its other pieces.
+    /// waited in vain for a worker that was asked for it need not do so for its other pieces. A worker that
+    /// gives another piece all the time is not to blame: this one is only not waited for.
     pub(super) fn find(
         &self,
         job: &JobId,
@@ -185,7 +184,7 @@ impl Ahead {
         let mut seen = None;
         loop {
             let of_job = state.jobs.get(job)?;
-            let (address, now) = match of_job.pieces.get(&output)? {
+            let (address, arrived) = match of_job.pieces.get(&output)? {
                 Found::Here { partitions, offset } => {
                     let has_it = partitions.contains(&partition);
                     return has_it.then(|| (of_job.path(output), *offset));
@@ -196,6 +195,8 @@ impl Ahead {
                 Found::Missing => return None,
                 Found::Coming { address, arrived, .. } => (address.clone(), arrived.load(Relaxed)),
             };
+            let is_queued = state.place_of(job, output).is_some();
+            let now = (is_queued, arrived);
             if state.threads == 0 || progress.check_cancelled().is_err() {
                 return None;
             }
@@ -204,9 +205,16 @@ impl Ahead {
                     state.hurry(job, output);
                     seen = Some((now, Instant::now()));
                 }
-                Some((before, _)) if *before < now => {
+                Some((before, _)) if *before != now => {
                     progress.note_move();
                     seen = Some((now, Instant::now()));
+                }
+                Some((_, since)) if is_queued => {
+                    // For the piece before it others may have waited already.
+                    let before = state.asked.get(&address).copied().unwrap_or(*since);
+                    if before.min(*since).elapsed() >= PATIENCE {
+                        return None;
+                    }
                 }
                 Some((_, since)) if since.elapsed() >= PATIENCE => {
                     state.leave_alone(job, &address);
@@ -264,11 +272,16 @@ impl OfJob {
 }
 
 impl State {
-    /// Moves an order to the front of the queue.
-    fn hurry(&mut self, job: &JobId, output: Output) {
+    /// Where in the queue an order is, if nobody has begun it.
+    fn place_of(&self, job: &JobId, output: Output) -> Option<usize> {
         let is_it =
             |order: &Order| order.job == *job && (order.piece.map, order.piece.attempt) == output;
-        let at = self.queue.iter().position(is_it);
+        self.queue.iter().position(is_it)
+    }
+
+    /// Moves an order to the front of the queue.
+    fn hurry(&mut self, job: &JobId, output: Output) {
+        let at = self.place_of(job, output);
         if let Some(order) = at.and_then(|at| self.queue.remove(at)) {
             self.queue.push_front(order);
         }
@@ -282,9 +295,7 @@ impl State {
         queue.retain(|order| {
             let is_its = order.job == *job && order.piece.address == address;
             if is_its {
-                let Piece { map, attempt, bytes, .. } = order.piece;
-                of_job.pieces.insert((map, attempt), Found::Missing);
-                of_job.room_bytes += bytes;
+                of_job.pieces.insert((order.piece.map, order.piece.attempt), Found::Missing);
             }
             !is_its
         });
@@ -301,10 +312,10 @@ impl Shared {
     fn next(&self) -> Option<Order> {
         let mut state = self.state();
         let State { queue, asked, threads, .. } = &mut *state;
-        let next = queue.iter().position(|order| !asked.contains(&order.piece.address));
+        let next = queue.iter().position(|order| !asked.contains_key(&order.piece.address));
         match next.and_then(|next| queue.remove(next)) {
             Some(order) => {
-                asked.insert(order.piece.address.clone());
+                asked.insert(order.piece.address.clone(), Instant::now());
                 Some(order)
             }
             None => {
@@ -314,6 +325,32 @@ impl Shared {
                 None
             }
         }
+    }
+
+    /// Sets room aside for an order, if there is enough.
+    fn has_room(&self, order: &Order, room_in: impl Fn(&Path) -> u64) -> bool {
+        let unseen = self.state().jobs.get(&order.job).is_some_and(|job| job.room_bytes.is_none());
+        // A disk may take its time: nobody waits for it here.
+        let seen = order.path.parent().filter(|_| unseen).map(room_in);
+        let mut state = self.state();
+        let Some(of_job) = state.jobs.get_mut(&order.job) else { return false };
+        // Another thread may have looked meanwhile, and taken some.
+        let Some(room) = of_job.room_bytes.or(seen) else { return false };
+        let left = room.checked_sub(order.piece.bytes);
+        of_job.room_bytes = Some(left.unwrap_or(room));
+        left.is_some()
+    }
+
+    /// There is no room for an order that was begun.
+    fn turn_away(&self, order: &Order) {
+        let Order { job, piece, .. } = order;
+        let mut state = self.state();
+        state.asked.remove(&piece.address);
+        if let Some(of_job) = state.jobs.get_mut(job) {
+            of_job.pieces.insert((piece.map, piece.attempt), Found::Missing);
+        }
+        drop(state);
+        self.changed.notify_all();
     }
 
     fn ended(&self, order: Order, fetched: Result<(), FetchError>, took: Duration) {
@@ -345,7 +382,7 @@ impl Shared {
                 }
             };
             if matches!(found, Found::Missing) {
-                of_job.room_bytes += piece.bytes;
+                of_job.room_bytes = of_job.room_bytes.map(|room| room + piece.bytes);
             }
             of_job.pieces.insert((piece.map, piece.attempt), found);
         }

@@ -1,8 +1,9 @@
 //! What a worker fetches of map outputs before its reduces need it: its share of the partitions, of each map
-//! as soon as that is done. How is in `jobs/ahead.rs`; that each worker begins with its share, in `claim.rs`
+//! as soon as that is done. How is in `jobs/ahead/`; that each worker begins with its share, in `claim.rs`
 //! of `synod-jobs`.
 
 use std::ops::Range;
+use std::path::Path;
 use std::time::Duration;
 
 use synod_client::Kv;
@@ -43,20 +44,14 @@ impl<K: Kv> JobService<K> {
             return;
         }
         let Some(job) = self.view.jobs.get(id).and_then(|view| view.job.as_ref()) else { return };
-        let path = folder_of(&self.facts.folder, id);
-        if let Err(error) = std::fs::create_dir_all(&path) {
-            tracing::debug!("jobs: cannot create {}: {error}", path.display());
-            return;
-        }
         // From now on this worker has a folder for it.
         self.folders.entry(id.clone()).or_insert_with(|| job.record.spec.clone());
         let percent = u64::from(self.options.ahead_percent);
-        // Of a disk that does not say what is free nothing is taken.
-        let room = || DataFolder::free_bytes(&path).unwrap_or(0) / 100 * percent;
-        let threads = self.ahead.fetch(id, pieces, || path.clone(), room);
+        let threads = self.ahead.fetch(id, pieces, &folder_of(&self.facts.folder, id));
         for _ in 0..threads {
             let ahead = self.ahead.clone();
-            if let Err(error) = self.pool.run(move || ahead.work()) {
+            let work = move || ahead.work(|folder| room_in(folder, percent));
+            if let Err(error) = self.pool.run(work) {
                 tracing::debug!("jobs: cannot start a thread: {error}");
                 self.ahead.lacks_a_thread();
             }
@@ -86,6 +81,16 @@ impl<K: Kv> JobService<K> {
         pieces.sort_by_key(|piece| piece.map);
         Some(pieces)
     }
+}
+
+/// Makes a job's folder; so much of what is free on its disk, in bytes.
+fn room_in(folder: &Path, percent: u64) -> u64 {
+    if let Err(error) = std::fs::create_dir_all(folder) {
+        tracing::debug!("jobs: cannot create {}: {error}", folder.display());
+        return 0;
+    }
+    // Of a disk that does not say what is free nothing is taken.
+    DataFolder::free_bytes(folder).unwrap_or(0) / 100 * percent
 }
 
 /// The part of a worker's share from its first partition that it may have to reduce to its last.
