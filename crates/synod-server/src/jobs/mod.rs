@@ -1,9 +1,9 @@
 //! Jobs on this node: a worker and a candidate for coordinator, while there is a job; nothing otherwise.
 //!
 //! What is decided, and what the records look like, is in `synod_jobs::cluster`. Here are the watch that
-//! feeds it (`service.rs`), the threads that tasks run on (`threads.rs`), the HTTP that map outputs travel
-//! by (`serve.rs`, `fetch.rs`, `ahead.rs`), the client's side (`submit.rs`), and a worker that is a process
-//! of its own, without a node (`standalone.rs`, `port.rs`), what jobs read that is no file (`stores.rs`),
+//! feeds it (`service/`), the threads that tasks run on (`threads.rs`), the HTTP that map outputs travel
+//! by (`serve.rs`, `fetch.rs`, `ahead/`), the client's side (`submit.rs`), and a worker that is a process
+//! of its own, without a node (`standalone.rs`, `port.rs`), what jobs read that is no file (`stores/`),
 //! and the files that come with a job (`sending.rs`, `at_hand.rs`). What people see is in `page/`.
 
 mod ahead;
