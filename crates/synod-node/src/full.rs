@@ -38,7 +38,7 @@ pub(crate) struct Yielding {
 impl Node {
     /// Whether the disk or the engine refuses writes now.
     pub(crate) fn is_full(&self) -> bool {
-        self.disk_full || self.engine_retry.is_some() || self.is_moving_in()
+        self.disk_full || self.engine_retry.is_some() || self.takes_no_part()
     }
 
     /// Hands leadership on when there has been no room for a while.

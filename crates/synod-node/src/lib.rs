@@ -11,6 +11,7 @@ pub mod effects;
 pub mod frame;
 mod full;
 mod hashes;
+mod holding;
 mod item;
 mod lease_clock;
 pub mod member;

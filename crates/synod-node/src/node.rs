@@ -11,7 +11,8 @@
 //!
 //! The parts: `node/turn.rs` (the steps of a turn), `requests.rs` (what each request needs),
 //! `proposals.rs` (writes under way), `reads.rs` (read barriers), `apply.rs` (committed entries),
-//! `membership.rs`, `lease_clock.rs`, `full.rs` (no room), `transfer.rs` (snapshots), `watch/`.
+//! `membership.rs`, `lease_clock.rs`, `full.rs` (no room), `holding.rs` (no room for a membership),
+//! `transfer.rs` (snapshots), `watch/`.
 
 mod turn;
 
@@ -32,6 +33,7 @@ use crate::effects::{Effects, StopReason};
 use crate::frame::Frame;
 use crate::full::Yielding;
 use crate::hashes::Hashing;
+use crate::holding::Held;
 use crate::item::ChangeOp;
 use crate::lease_clock::LeaseClock;
 use crate::member::Member;
@@ -114,6 +116,8 @@ pub struct Node {
     pub(crate) parked_removal: Option<(ProposalId, ChangeOp, Instant)>,
     /// The engine must be durable before anything more leaves this node.
     pub(crate) persist_now: bool,
+    /// It cannot be made durable.
+    pub(crate) held: Option<Held>,
     /// Clients that wait until another member leads.
     pub(crate) moves: Vec<Move>,
     /// When a frame of each peer last came.
@@ -188,6 +192,7 @@ impl Node {
             change_in_progress: None,
             parked_removal: None,
             persist_now: false,
+            held: None,
             moves: Vec::new(),
             heard: BTreeMap::new(),
             latest: now,
@@ -229,7 +234,7 @@ impl Node {
         }
         self.latest = now;
         self.heard.insert(from, now);
-        if self.is_moving_in() {
+        if self.takes_no_part() {
             return Ok(());
         }
         match Frame::decode(frame)? {
@@ -287,13 +292,15 @@ impl Node {
     /// Does everything there is to do now; the executor does what `effects` says and calls again until
     /// there is nothing left.
     pub fn turn(&mut self, now: Instant, effects: &mut Effects) {
-        if self.stopped.is_none() && self.is_moving_in() {
+        if self.stopped.is_none() && self.takes_no_part() {
             self.latest = now;
             self.go_on_moving_in(now);
+            self.go_on_holding(now);
             self.answer_overdue(now);
         }
-        if self.stopped.is_none() && !self.is_moving_in() {
+        if self.stopped.is_none() && !self.takes_no_part() {
             self.run(now, effects);
+            self.hold_back(now);
         }
         if let Some(reason) = self.stopped.clone()
             && !self.stop_reported
@@ -313,6 +320,9 @@ impl Node {
     pub fn next_deadline(&self) -> Instant {
         if let Some(next_try) = self.next_move_in() {
             return next_try;
+        }
+        if self.is_holding() {
+            return self.engine_retry.unwrap_or(Instant::ZERO);
         }
         let mut next = self.next_tick;
         let scrubs = self.kv.needs_scrub() && self.engine_retry.is_none();
@@ -391,6 +401,11 @@ impl Node {
         self.writes.front().map(|(_, _, since)| *since)
     }
 
+    /// For want of room this replica keeps still: what it has may be neither shown nor built upon.
+    pub(crate) fn takes_no_part(&self) -> bool {
+        self.is_moving_in() || self.is_holding()
+    }
+
     pub(crate) fn stop(&mut self, reason: StopReason) {
         self.stopped.get_or_insert(reason);
     }
@@ -423,6 +438,7 @@ impl Node {
         let tokens = self.proposals.take_all().into_iter();
         let tokens = tokens.chain(self.questions.take_all());
         let tokens = tokens.chain(self.take_overdue_hashes(end_of_time));
+        let tokens = tokens.chain(self.take_held());
         let tokens = tokens.chain(self.moves.drain(..).map(|m| m.token));
         for token in tokens.collect::<Vec<_>>() {
             self.reply(token, Err(RequestError::Stopped));

@@ -74,7 +74,7 @@ impl Node {
         if self.stopped.is_some() {
             return self.reply(token, Err(RequestError::Stopped));
         }
-        if self.is_moving_in() && request != Request::Status {
+        if self.takes_no_part() && request != Request::Status {
             return self.reply(token, Err(RequestError::DiskFull));
         }
         let deadline = now + self.config.timing.request_timeout;

@@ -43,6 +43,10 @@ const LEFT: u64 = 500_000 * MILLIS;
 /// Clients rest this long at the very end, so that everything under way ends.
 const REST: u64 = 9_000 * MILLIS;
 
+/// A change of members whose answer got lost happens within this time after healing, or never: leaders keep
+/// their own removal for the next leader, and frames were under way.
+const LATE_CHANGES: u64 = 10_000 * MILLIS;
+
 /// After healing there is an undisturbed leader within this time.
 const ELECTION: u64 = 5_000 * MILLIS;
 
@@ -73,6 +77,7 @@ enum Alarm {
     Drained(usize, StreamId, usize),
     Lease(usize),
     Operator,
+    OperatorLooksAgain,
     OperatorGivesUp(RequestToken),
     Jobs(JobAlarm),
     Scrap(NodeId),
@@ -207,6 +212,7 @@ impl Run {
             self.world.pause(id, 0);
             self.start_host(id);
         }
+        self.alarm_at(self.world.now + LATE_CHANGES, Alarm::OperatorLooksAgain);
     }
 
     fn hear(&mut self, news: News) {
@@ -239,6 +245,7 @@ impl Run {
             Alarm::Drained(number, stream, bytes) => self.watcher_takes(number, stream, bytes),
             Alarm::Lease(number) => self.lease_goes_on(number),
             Alarm::Operator => self.operator_goes_on(),
+            Alarm::OperatorLooksAgain => self.operator_looks_again(),
             Alarm::OperatorGivesUp(token) => self.operator_gives_up(token),
             Alarm::Jobs(alarm) => self.on_job_alarm(alarm),
             Alarm::Scrap(host) => {

@@ -221,3 +221,41 @@ fn of_two_voters_the_leader_can_leave_also_when_frames_are_lost() {
         world.write(left, "k", "v");
     }
 }
+
+#[test]
+fn a_removal_that_is_not_durable_is_kept_back_until_there_is_room() {
+    let mut world = World::new(2);
+    let stays = world.leader().unwrap();
+    let gone = NodeId(3 - stays.0);
+    world.machines[&stays].engine.set_full(true);
+    let token = world.request(stays, Request::MemberRemove { id: gone });
+    world.advance(seconds(1));
+    assert_eq!(world.reply(token), None, "whoever hears of it may take the machine away");
+    assert!(world.is_up(gone), "nor has that one heard of it");
+    assert_eq!(world.ask(stays, put("k", "v")), Err(RequestError::DiskFull));
+    // It takes part in nothing, and need not: what it has not shown it may forget.
+    world.crash(stays, Crash::LoseUnsynced);
+    world.start(stays);
+    world.machines[&stays].engine.set_full(false);
+    world.advance(seconds(8));
+    world.write(stays, "k", "v");
+    assert!(!world.is_up(gone) && world.node(stays).members().len() == 1);
+}
+
+#[test]
+fn an_answer_that_is_kept_back_comes_with_the_room_or_says_at_its_deadline_that_nobody_knows() {
+    for (waits, expected) in [(seconds(2), None), (seconds(8), Some(RequestError::TimedOut))] {
+        let mut world = World::new(2);
+        let stays = world.leader().unwrap();
+        let gone = NodeId(3 - stays.0);
+        world.machines[&stays].engine.set_full(true);
+        let token = world.request(stays, Request::MemberRemove { id: gone });
+        world.advance(waits);
+        assert_eq!(world.reply(token).is_some(), expected.is_some());
+        world.machines[&stays].engine.set_full(false);
+        assert_eq!(world.wait_for(token).err(), expected);
+        world.advance(seconds(8));
+        assert_eq!(world.node(stays).members().len(), 1);
+        world.write(stays, "k", "v");
+    }
+}

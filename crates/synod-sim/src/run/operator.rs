@@ -108,6 +108,15 @@ impl Run {
         }
     }
 
+    /// A member may have left later than the operator has looked, and its machine need not know: nobody
+    /// talks to it any more.
+    pub(super) fn operator_looks_again(&mut self) {
+        if !self.operator.removals.is_empty() {
+            self.operator.unsure = true;
+            self.operator_goes_on();
+        }
+    }
+
     fn some_leader(&mut self) -> NodeId {
         let leader = self.world.hosts.values().find(|host| host.believes_it_leads());
         leader.map(|host| host.id).unwrap_or_else(|| self.some_host())
