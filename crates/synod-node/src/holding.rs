@@ -1,41 +1,52 @@
-//! A membership is durable before anything leaves this node that was made with it.
+//! A leader's new membership is durable before anything leaves that was made with it.
 //!
 //! Consensus starts with the membership that the engine holds. Whoever hears that a member was removed may
-//! take its machine away; had this node forgotten the removal in a crash, it would need a vote that cannot
-//! come any more. So a turn that applies a change makes the engine durable before its frames and answers
-//! leave (`node/turn.rs`). Where the engine has no room for that, this node takes part in nothing until it
-//! has: frames are lost as on a bad network, answers wait.
+//! take its machine away; had the leader, who knows it first, forgotten the removal in a crash, it could need
+//! a vote that cannot come any more. So a turn that applies a change makes the engine durable before its
+//! frames and answers leave (`node/turn.rs`). Where a leader's engine has no room for that, it takes part in
+//! nothing until it has, or others have elected another one: what it has made waits. A leader that knows of
+//! its lack proposes no change (`membership.rs`). A follower goes on: whoever told it has made the change
+//! durable, and the group may need its acknowledgements.
 
-use synod_base::Instant;
+use bytes::Bytes;
+use synod_base::{Instant, NodeId};
 
 use crate::node::Node;
 use crate::request::{Reply, RequestError, RequestToken};
 
-/// Answers of the turn that applied the change.
+/// What the turn that applied the change has made.
 #[derive(Debug)]
 pub(crate) struct Held {
+    send: Vec<(NodeId, Bytes)>,
     replies: Vec<(RequestToken, Reply)>,
+    members_changed: bool,
     /// Then it is said that nobody knows.
     until: Instant,
 }
 
 impl Node {
-    /// Whether this replica has a membership that it might forget.
+    /// Whether this replica has a membership that it might forget and must not show.
     pub(crate) fn is_holding(&self) -> bool {
         self.held.is_some()
     }
 
-    /// Keeps back what a turn has made, if the engine could not be made durable.
+    /// Keeps back what a turn has made, if the engine could not be made durable. (Acknowledgements that wait
+    /// for the log leave: a leader learns nothing from them that it has not told itself.)
     pub(crate) fn hold_back(&mut self, now: Instant) {
-        if !self.persist_now || self.stopped.is_some() {
+        self.first_to_know &= self.persist_now;
+        if !self.first_to_know || self.stopped.is_some() {
             return;
         }
-        self.send.clear();
-        let until = now + self.config.timing.request_timeout;
-        self.held = Some(Held { replies: std::mem::take(&mut self.replies), until });
+        self.held = Some(Held {
+            send: std::mem::take(&mut self.send),
+            // What was refused has changed nothing.
+            replies: self.replies.extract_if(.., |(_, reply)| reply.is_ok()).collect(),
+            members_changed: std::mem::take(&mut self.members_changed),
+            until: now + self.config.timing.request_timeout,
+        });
     }
 
-    /// Tries the engine again; once it is durable the answers leave.
+    /// Tries the engine again; once it is durable everything leaves, late.
     pub(crate) fn go_on_holding(&mut self, now: Instant) {
         if !self.is_holding() {
             return;
@@ -47,15 +58,16 @@ impl Node {
         if let Some(held) = &mut self.held
             && held.until <= now
         {
-            for (_, reply) in &mut held.replies {
-                *reply = Err(RequestError::TimedOut);
-            }
-            self.replies.append(&mut held.replies);
+            let overdue = held.replies.drain(..).map(|(token, _)| token);
+            self.replies.extend(overdue.map(|token| (token, Err(RequestError::TimedOut))));
         }
         if !self.persist_now
             && let Some(held) = self.held.take()
         {
+            self.send.extend(held.send);
             self.replies.extend(held.replies);
+            self.members_changed |= held.members_changed;
+            self.renew_leases(now);
         }
     }
 

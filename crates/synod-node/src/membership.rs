@@ -86,6 +86,10 @@ impl Node {
             return Err(RequestError::ChangeInProgress);
         }
         self.check_change(&op)?;
+        if self.engine_retry.is_some() {
+            // It could not be made durable, see `holding.rs`.
+            return Err(RequestError::DiskFull);
+        }
         if op == ChangeOp::Remove(self.config.node) {
             self.hand_removal_over(id, op);
             return Ok(());
@@ -163,6 +167,7 @@ impl Node {
             Ok(change) => change,
             Err(error) => return self.stop_on_entry(entry, &error),
         };
+        let leads = self.core.status().role == Role::Leader;
         self.applied.membership = self.core.apply_change(&change);
         let mut finished = None;
         // An empty context: consensus itself leaves a joint configuration.
@@ -179,6 +184,7 @@ impl Node {
         self.members_changed = true;
         // Who restarts with the members of before may need the vote of one that has gone for good.
         self.persist_now = true;
+        self.first_to_know |= leads;
         if let Some((id, subject)) = finished
             && let Some(token) = self.proposals.finish(id)
         {

@@ -7,7 +7,7 @@
 //! Invariants: an answer to a write leaves only after its entry was applied here; nothing is applied
 //! before consensus called it committed; what must be durable before a frame may leave travels in the
 //! same [`LogBatch`](crate::LogBatch) as the frame; every request is answered exactly once, at the
-//! latest at its deadline.
+//! latest at its deadline (or one timeout after it was held back, `holding.rs`).
 //!
 //! The parts: `node/turn.rs` (the steps of a turn), `requests.rs` (what each request needs),
 //! `proposals.rs` (writes under way), `reads.rs` (read barriers), `apply.rs` (committed entries),
@@ -116,7 +116,9 @@ pub struct Node {
     pub(crate) parked_removal: Option<(ProposalId, ChangeOp, Instant)>,
     /// The engine must be durable before anything more leaves this node.
     pub(crate) persist_now: bool,
-    /// It cannot be made durable.
+    /// And this node, as the leader, may be the only one that knows what is not durable yet.
+    pub(crate) first_to_know: bool,
+    /// What waits for that.
     pub(crate) held: Option<Held>,
     /// Clients that wait until another member leads.
     pub(crate) moves: Vec<Move>,
@@ -192,6 +194,7 @@ impl Node {
             change_in_progress: None,
             parked_removal: None,
             persist_now: false,
+            first_to_know: false,
             held: None,
             moves: Vec::new(),
             heard: BTreeMap::new(),
@@ -338,6 +341,12 @@ impl Node {
             next = next.min(deadline);
         }
         next
+    }
+
+    /// All members, by id, for a node that is about to join; `None` while this one may forget them.
+    #[must_use]
+    pub fn members_for_joining(&self) -> Option<Vec<Member>> {
+        (!self.is_holding()).then(|| self.members())
     }
 
     /// All members, by id.

@@ -75,7 +75,10 @@ impl Node {
             return self.reply(token, Err(RequestError::Stopped));
         }
         if self.takes_no_part() && request != Request::Status {
-            return self.reply(token, Err(RequestError::DiskFull));
+            // Others may have room, and lead.
+            let is_write = matches!(request, Request::Write(_));
+            let error = if is_write { RequestError::DiskFull } else { RequestError::NoLeader };
+            return self.reply(token, Err(error));
         }
         let deadline = now + self.config.timing.request_timeout;
         if let Err(error) = self.take_request(deadline, token, request) {

@@ -2,7 +2,7 @@
 
 use raft::eraftpb as pb;
 use raft::{Config, RawNode, ReadOnlyOption};
-use synod_base::{HardState, LogStart, NodeId, Term};
+use synod_base::{EntryKind, HardState, LogIndex, LogStart, NodeId, Term};
 
 use super::convert;
 use super::log::MemoryLog;
@@ -59,8 +59,8 @@ pub(super) fn node_from(
     let initial = pb::HardState {
         term: hard_state.term.0,
         vote: hard_state.voted_for.0,
-        // Not stored: it is at least what the engine applied, and the leader tells the rest.
-        commit: start.applied.0,
+        // Not stored: it is at least this, and the leader tells the rest.
+        commit: surely_committed(&start).0,
         ..Default::default()
     };
     let conf_state = convert::membership_to_raft(&start.membership);
@@ -73,6 +73,16 @@ pub(super) fn node_from(
     let node = RawNode::new(&settings(&start), log, &logger)
         .map_err(|e| CoreStartError::Settings(e.to_string()))?;
     Ok((node, hard_state))
+}
+
+/// What is committed for certain: what the engine applied, and of changes of membership in the log all but
+/// the last one, since nobody proposes one before the one before it is applied. So a replica that has
+/// forgotten several changes, as with a full engine, campaigns with no membership that is older than the
+/// last but one: two that follow each other have no two majorities without a common member.
+fn surely_committed(start: &CoreStart) -> LogIndex {
+    let changes = start.entries.iter().filter(|entry| entry.kind == EntryKind::Membership);
+    let last_but_one = changes.rev().nth(1).map(|entry| entry.index);
+    last_but_one.map_or(start.applied, |index| index.max(start.applied))
 }
 
 /// The table of decisions.

@@ -1,12 +1,12 @@
 //! Members that come, learn, vote and go; the leader among them.
 
-use synod_base::NodeId;
 use synod_base::disk::Crash;
+use synod_base::{LeaseId, NodeId};
 use synod_node::frame::Frame;
 use synod_node::{Request, RequestError, Response, Start, StopReason};
 
 use crate::world::World;
-use crate::{put, seconds};
+use crate::{grant, put, seconds};
 
 fn add(number: u64, learner: bool) -> Request {
     Request::MemberAdd { peer_urls: vec![format!("http://10.0.0.{number}:2380")], learner }
@@ -257,5 +257,46 @@ fn an_answer_that_is_kept_back_comes_with_the_room_or_says_at_its_deadline_that_
         world.advance(seconds(8));
         assert_eq!(world.node(stays).members().len(), 1);
         world.write(stays, "k", "v");
+        assert!(!world.is_up(gone), "it has been told");
     }
+}
+
+#[test]
+fn a_change_is_refused_by_a_leader_without_room_and_not_stopped_by_a_follower_without() {
+    let mut world = World::new(3);
+    let (leader, full) = (world.leader().unwrap(), world.follower());
+    let dead = *world.machines.keys().find(|id| **id != leader && **id != full).unwrap();
+    world.crash(dead, Crash::LoseUnsynced);
+    world.advance(seconds(2));
+    let remove = Request::MemberRemove { id: dead };
+    world.machines[&leader].engine.set_full(true);
+    world.write(leader, "a", "1");
+    assert_eq!(world.ask(leader, remove.clone()), Err(RequestError::DiskFull));
+    world.machines[&leader].engine.set_full(false);
+    world.advance(seconds(1));
+    world.machines[&full].engine.set_full(true);
+    world.write(leader, "b", "2");
+    world.ask(leader, remove).unwrap();
+    world.write(leader, "c", "3");
+    world.advance(seconds(3));
+    assert_eq!(world.read(full, "c"), Some("3".into()), "applied, though not in the engine");
+}
+
+#[test]
+fn leases_have_their_whole_time_after_a_leader_was_held_back() {
+    let mut world = World::new(2);
+    let stays = world.leader().unwrap();
+    let gone = NodeId(3 - stays.0);
+    let lease = LeaseId(7);
+    world.ask(stays, grant(7, 4)).unwrap();
+    world.machines[&stays].engine.set_full(true);
+    world.request(stays, Request::MemberRemove { id: gone });
+    world.advance(seconds(6));
+    let renewal = world.ask(stays, Request::LeaseKeepAlive { id: lease });
+    assert_eq!(renewal, Err(RequestError::NoLeader), "others may answer");
+    world.machines[&stays].engine.set_full(false);
+    world.advance(seconds(2));
+    assert!(world.node(stays).kv().lease(lease).is_some());
+    world.advance(seconds(4));
+    assert!(world.node(stays).kv().lease(lease).is_none());
 }

@@ -111,6 +111,11 @@ impl Run {
     /// A member may have left later than the operator has looked, and its machine need not know: nobody
     /// talks to it any more.
     pub(super) fn operator_looks_again(&mut self) {
+        if self.operator.pending.is_some() {
+            // What is under way may have looked too early.
+            let soon = self.world.now + 1_000 * MILLIS;
+            return self.alarm_at(soon, Alarm::OperatorLooksAgain);
+        }
         if !self.operator.removals.is_empty() {
             self.operator.unsure = true;
             self.operator_goes_on();

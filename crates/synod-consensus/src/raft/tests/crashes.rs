@@ -1,8 +1,9 @@
 //! Power cuts, bad networks, and that a seed tells the whole story.
 
-use synod_base::{NodeId, Term};
+use synod_base::{Entry, EntryKind, HardState, LogIndex, NodeId, Term};
 
 use super::cluster::Cluster;
+use super::host::{Host, first_disk};
 use crate::core::*;
 
 #[test]
@@ -89,5 +90,37 @@ fn one_seed_gives_one_trace() {
             cluster.trace
         };
         assert_eq!(run(), run());
+    }
+}
+
+/// With a membership of two changes ago it could win an election that those of today do not hear of.
+#[test]
+fn who_has_forgotten_several_changes_knows_all_but_the_last_before_it_campaigns() {
+    let removed = |index, node| Entry {
+        index: LogIndex(index),
+        term: Term(2),
+        kind: EntryKind::Membership,
+        payload: MembershipChange::of(vec![MemberChange::Remove(NodeId(node))]).to_payload(),
+    };
+    let normal = |index| Entry {
+        index: LogIndex(index),
+        term: Term(2),
+        kind: EntryKind::Normal,
+        payload: bytes::Bytes::new(),
+    };
+    for (entries, expected) in [
+        (vec![normal(11), normal(12)], &[1, 2, 3, 4, 5][..]),
+        (vec![normal(11), removed(12, 5), normal(13)], &[1, 2, 3, 4, 5]),
+        (vec![removed(11, 5), normal(12), removed(13, 4)], &[1, 2, 3, 4]),
+        (vec![removed(11, 5), removed(12, 4), removed(13, 3), normal(14)], &[1, 2, 3]),
+    ] {
+        let mut disk = first_disk(&[1, 2, 3, 4, 5]);
+        disk.hard_state = HardState { term: Term(2), voted_for: NodeId::NONE };
+        disk.entries = entries;
+        let mut host = Host::new(NodeId(2), 1, disk);
+        host.core.campaign();
+        host.pump();
+        let voters: Vec<u64> = host.engine.membership.voters.iter().map(|id| id.0).collect();
+        assert_eq!(voters, expected);
     }
 }
