@@ -38,7 +38,7 @@ pub(crate) struct Yielding {
 impl Node {
     /// Whether the disk or the engine refuses writes now.
     pub(crate) fn is_full(&self) -> bool {
-        self.disk_full || self.engine_retry.is_some() || self.takes_no_part()
+        self.disk_full || self.engine_retry.is_some() || self.is_moving_in()
     }
 
     /// Hands leadership on when there has been no room for a while.
@@ -84,14 +84,7 @@ impl Node {
     pub(crate) fn watch_log(&mut self, now: Instant) {
         let patience = self.config.timing.tick * self.config.timing.election_ticks;
         let stuck = self.oldest_write().is_some_and(|since| since + patience <= now);
-        if std::mem::replace(&mut self.log_stuck, stuck) && !stuck {
-            self.renew_leases(now);
-        }
-    }
-
-    /// Gives every lease its whole time from now on, if it is counted here: nobody could renew it.
-    pub(crate) fn renew_leases(&mut self, now: Instant) {
-        if self.leading.is_some() {
+        if std::mem::replace(&mut self.log_stuck, stuck) && !stuck && self.leading.is_some() {
             for (id, lease) in self.kv.leases() {
                 self.lease_clock.start(now, id, lease.ttl_seconds);
             }

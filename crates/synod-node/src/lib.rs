@@ -11,7 +11,6 @@ pub mod effects;
 pub mod frame;
 mod full;
 mod hashes;
-mod holding;
 mod item;
 mod lease_clock;
 pub mod member;

@@ -86,10 +86,6 @@ impl Node {
             return Err(RequestError::ChangeInProgress);
         }
         self.check_change(&op)?;
-        if self.engine_retry.is_some() {
-            // It could not be made durable, see `holding.rs`.
-            return Err(RequestError::DiskFull);
-        }
         if op == ChangeOp::Remove(self.config.node) {
             self.hand_removal_over(id, op);
             return Ok(());
@@ -167,7 +163,6 @@ impl Node {
             Ok(change) => change,
             Err(error) => return self.stop_on_entry(entry, &error),
         };
-        let leads = self.core.status().role == Role::Leader;
         self.applied.membership = self.core.apply_change(&change);
         let mut finished = None;
         // An empty context: consensus itself leaves a joint configuration.
@@ -182,9 +177,9 @@ impl Node {
         }
         self.applied.save_members(&mut self.batch);
         self.members_changed = true;
-        // Who restarts with the members of before may need the vote of one that has gone for good.
+        // Who restarts with the members of before may need the vote of one that has gone for good. (Where there
+        // is no room for that, a restart knows most of them from the log: `surely_committed` of consensus.)
         self.persist_now = true;
-        self.first_to_know |= leads;
         if let Some((id, subject)) = finished
             && let Some(token) = self.proposals.finish(id)
         {

@@ -7,12 +7,11 @@
 //! Invariants: an answer to a write leaves only after its entry was applied here; nothing is applied
 //! before consensus called it committed; what must be durable before a frame may leave travels in the
 //! same [`LogBatch`](crate::LogBatch) as the frame; every request is answered exactly once, at the
-//! latest at its deadline (or one timeout after it was held back, `holding.rs`).
+//! latest at its deadline.
 //!
 //! The parts: `node/turn.rs` (the steps of a turn), `requests.rs` (what each request needs),
 //! `proposals.rs` (writes under way), `reads.rs` (read barriers), `apply.rs` (committed entries),
-//! `membership.rs`, `lease_clock.rs`, `full.rs` (no room), `holding.rs` (no room for a membership),
-//! `transfer.rs` (snapshots), `watch/`.
+//! `membership.rs`, `lease_clock.rs`, `full.rs` (no room), `transfer.rs` (snapshots), `watch/`.
 
 mod turn;
 
@@ -33,7 +32,6 @@ use crate::effects::{Effects, StopReason};
 use crate::frame::Frame;
 use crate::full::Yielding;
 use crate::hashes::Hashing;
-use crate::holding::Held;
 use crate::item::ChangeOp;
 use crate::lease_clock::LeaseClock;
 use crate::member::Member;
@@ -116,10 +114,6 @@ pub struct Node {
     pub(crate) parked_removal: Option<(ProposalId, ChangeOp, Instant)>,
     /// The engine must be durable before anything more leaves this node.
     pub(crate) persist_now: bool,
-    /// And this node, as the leader, may be the only one that knows what is not durable yet.
-    pub(crate) first_to_know: bool,
-    /// What waits for that.
-    pub(crate) held: Option<Held>,
     /// Clients that wait until another member leads.
     pub(crate) moves: Vec<Move>,
     /// When a frame of each peer last came.
@@ -194,8 +188,6 @@ impl Node {
             change_in_progress: None,
             parked_removal: None,
             persist_now: false,
-            first_to_know: false,
-            held: None,
             moves: Vec::new(),
             heard: BTreeMap::new(),
             latest: now,
@@ -237,7 +229,7 @@ impl Node {
         }
         self.latest = now;
         self.heard.insert(from, now);
-        if self.takes_no_part() {
+        if self.is_moving_in() {
             return Ok(());
         }
         match Frame::decode(frame)? {
@@ -295,15 +287,13 @@ impl Node {
     /// Does everything there is to do now; the executor does what `effects` says and calls again until
     /// there is nothing left.
     pub fn turn(&mut self, now: Instant, effects: &mut Effects) {
-        if self.stopped.is_none() && self.takes_no_part() {
+        if self.stopped.is_none() && self.is_moving_in() {
             self.latest = now;
             self.go_on_moving_in(now);
-            self.go_on_holding(now);
             self.answer_overdue(now);
         }
-        if self.stopped.is_none() && !self.takes_no_part() {
+        if self.stopped.is_none() && !self.is_moving_in() {
             self.run(now, effects);
-            self.hold_back(now);
         }
         if let Some(reason) = self.stopped.clone()
             && !self.stop_reported
@@ -324,9 +314,6 @@ impl Node {
         if let Some(next_try) = self.next_move_in() {
             return next_try;
         }
-        if self.is_holding() {
-            return self.engine_retry.unwrap_or(Instant::ZERO);
-        }
         let mut next = self.next_tick;
         let scrubs = self.kv.needs_scrub() && self.engine_retry.is_none();
         if self.hub.is_busy() || scrubs || !self.hashes.is_empty() {
@@ -341,12 +328,6 @@ impl Node {
             next = next.min(deadline);
         }
         next
-    }
-
-    /// All members, by id, for a node that is about to join; `None` while this one may forget them.
-    #[must_use]
-    pub fn members_for_joining(&self) -> Option<Vec<Member>> {
-        (!self.is_holding()).then(|| self.members())
     }
 
     /// All members, by id.
@@ -410,11 +391,6 @@ impl Node {
         self.writes.front().map(|(_, _, since)| *since)
     }
 
-    /// For want of room this replica keeps still: what it has may be neither shown nor built upon.
-    pub(crate) fn takes_no_part(&self) -> bool {
-        self.is_moving_in() || self.is_holding()
-    }
-
     pub(crate) fn stop(&mut self, reason: StopReason) {
         self.stopped.get_or_insert(reason);
     }
@@ -447,7 +423,6 @@ impl Node {
         let tokens = self.proposals.take_all().into_iter();
         let tokens = tokens.chain(self.questions.take_all());
         let tokens = tokens.chain(self.take_overdue_hashes(end_of_time));
-        let tokens = tokens.chain(self.take_held());
         let tokens = tokens.chain(self.moves.drain(..).map(|m| m.token));
         for token in tokens.collect::<Vec<_>>() {
             self.reply(token, Err(RequestError::Stopped));

@@ -74,7 +74,7 @@ impl Node {
         if self.stopped.is_some() {
             return self.reply(token, Err(RequestError::Stopped));
         }
-        if self.takes_no_part() && request != Request::Status {
+        if self.is_moving_in() && request != Request::Status {
             // Others may have room, and lead.
             let is_write = matches!(request, Request::Write(_));
             let error = if is_write { RequestError::DiskFull } else { RequestError::NoLeader };

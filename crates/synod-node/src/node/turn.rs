@@ -172,7 +172,7 @@ impl Node {
     }
 
     /// Writes what was applied to the engine, in one batch.
-    pub(crate) fn write_engine(&mut self, now: Instant) {
+    fn write_engine(&mut self, now: Instant) {
         if self.kv.needs_scrub()
             && self.engine_retry.is_none()
             && let Err(error) = self.kv.scrub(SCRUB_KEYS_PER_TURN, &mut self.batch)

@@ -249,11 +249,8 @@ impl NodeLoop {
             PeerEvent::Unreachable(peer) => self.node.on_peer_unreachable(peer),
             PeerEvent::Join(answer) => {
                 let cluster = self.node.header().cluster;
-                // Without an answer it asks another one.
-                if let Some(members) = self.node.members_for_joining() {
-                    // The one who asked may have gone; then nobody is told.
-                    drop(answer.send(JoinAnswer { cluster, members }));
-                }
+                // The one who asked may have gone; then nobody is told.
+                drop(answer.send(JoinAnswer { cluster, members: self.node.members() }));
             }
         }
     }

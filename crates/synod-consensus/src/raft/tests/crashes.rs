@@ -96,31 +96,59 @@ fn one_seed_gives_one_trace() {
 /// With a membership of two changes ago it could win an election that those of today do not hear of.
 #[test]
 fn who_has_forgotten_several_changes_knows_all_but_the_last_before_it_campaigns() {
-    let removed = |index, node| Entry {
-        index: LogIndex(index),
-        term: Term(2),
-        kind: EntryKind::Membership,
-        payload: MembershipChange::of(vec![MemberChange::Remove(NodeId(node))]).to_payload(),
-    };
-    let normal = |index| Entry {
-        index: LogIndex(index),
-        term: Term(2),
-        kind: EntryKind::Normal,
-        payload: bytes::Bytes::new(),
-    };
-    for (entries, expected) in [
-        (vec![normal(11), normal(12)], &[1, 2, 3, 4, 5][..]),
-        (vec![normal(11), removed(12, 5), normal(13)], &[1, 2, 3, 4, 5]),
-        (vec![removed(11, 5), normal(12), removed(13, 4)], &[1, 2, 3, 4]),
-        (vec![removed(11, 5), removed(12, 4), removed(13, 3), normal(14)], &[1, 2, 3]),
+    let five = &[1, 2, 3, 4, 5][..];
+    for (voters, entries, expected) in [
+        (five, vec![normal(11), normal(12)], five),
+        (five, vec![normal(11), removed(12, 5), normal(13)], five),
+        (five, vec![removed(11, 5), normal(12), removed(13, 4)], &[1, 2, 3, 4]),
+        (five, vec![removed(11, 5), removed(12, 4), removed(13, 3), normal(14)], &[1, 2, 3]),
     ] {
-        let mut disk = first_disk(&[1, 2, 3, 4, 5]);
-        disk.hard_state = HardState { term: Term(2), voted_for: NodeId::NONE };
-        disk.entries = entries;
-        let mut host = Host::new(NodeId(2), 1, disk);
-        host.core.campaign();
-        host.pump();
-        let voters: Vec<u64> = host.engine.membership.voters.iter().map(|id| id.0).collect();
-        assert_eq!(voters, expected);
+        assert_eq!(known_at_start(voters, entries), expected);
     }
+}
+
+#[test]
+fn who_is_in_each_majority_knows_a_change_that_it_has_and_waits_for_no_vote_of_who_was_removed() {
+    for (voters, entries, expected) in [
+        (&[1, 2][..], vec![normal(11), removed(12, 1), normal(13)], &[2][..]),
+        (&[2], vec![added(11, 3)], &[2, 3]),
+        (&[1, 2], vec![added(11, 3)], &[1, 2, 3]),
+        (&[1, 2, 3], vec![removed(11, 3), removed(12, 1)], &[2]),
+        // Two of three may go without it.
+        (&[1, 2, 3], vec![removed(11, 3)], &[1, 2, 3]),
+        (&[1, 2], vec![added(11, 3), added(12, 4)], &[1, 2, 3]),
+        // It has no vote.
+        (&[1, 3], vec![removed(11, 3)], &[1, 3]),
+    ] {
+        assert_eq!(known_at_start(voters, entries), expected);
+    }
+}
+
+fn normal(index: u64) -> Entry {
+    let payload = bytes::Bytes::new();
+    Entry { index: LogIndex(index), term: Term(2), kind: EntryKind::Normal, payload }
+}
+
+fn removed(index: u64, node: u64) -> Entry {
+    changed(index, MemberChange::Remove(NodeId(node)))
+}
+
+fn added(index: u64, node: u64) -> Entry {
+    changed(index, MemberChange::AddVoter(NodeId(node)))
+}
+
+fn changed(index: u64, change: MemberChange) -> Entry {
+    let payload = MembershipChange::of(vec![change]).to_payload();
+    Entry { index: LogIndex(index), term: Term(2), kind: EntryKind::Membership, payload }
+}
+
+/// The voters that node 2 knows before anybody has told it anything.
+fn known_at_start(voters: &[u64], entries: Vec<Entry>) -> Vec<u64> {
+    let mut disk = first_disk(voters);
+    disk.hard_state = HardState { term: Term(2), voted_for: NodeId::NONE };
+    disk.entries = entries;
+    let mut host = Host::new(NodeId(2), 1, disk);
+    host.eager = false;
+    host.pump();
+    host.engine.membership.voters.iter().map(|id| id.0).collect()
 }
