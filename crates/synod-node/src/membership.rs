@@ -178,7 +178,7 @@ impl Node {
         self.applied.save_members(&mut self.batch);
         self.members_changed = true;
         // Who restarts with the members of before may need the vote of one that has gone for good. (Where
-        // there is no room for that, a start knows most of it from the log, `surely_committed` of consensus.)
+        // there is no room for that, a crash can still have it so, see ARCHITECTURE.md.)
         self.persist_now = true;
         if let Some((id, subject)) = finished
             && let Some(token) = self.proposals.finish(id)

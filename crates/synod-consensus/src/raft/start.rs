@@ -2,11 +2,11 @@
 
 use raft::eraftpb as pb;
 use raft::{Config, RawNode, ReadOnlyOption};
-use synod_base::{Entry, EntryKind, HardState, LogIndex, LogStart, NodeId, Term};
+use synod_base::{EntryKind, HardState, LogIndex, LogStart, NodeId, Term};
 
 use super::convert;
 use super::log::MemoryLog;
-use crate::core::{CoreStart, CoreStartError, MemberChange, MembershipChange};
+use crate::core::{CoreStart, CoreStartError};
 
 /// Entries in one append message, in bytes; one entry may be larger. 0, the default, means one each.
 const MAX_APPEND_TARGET_BYTES: u64 = 1024 * 1024;
@@ -75,44 +75,17 @@ pub(super) fn node_from(
     Ok((node, hard_state))
 }
 
-/// What is committed for certain: what the engine applied, and a change of membership in the log if
-/// - another one follows it: nobody proposes one before the one before it is applied; or
-/// - each majority of the voters before it contains this replica, which has it: so it is with one voter and
-///   with two, and no leader without it can be elected any more.
+/// What is committed for certain: what the engine applied, and of changes of membership in the log all but
+/// the last one, since nobody proposes one before the one before it is applied. So a replica that has
+/// forgotten several changes, as with a full engine, campaigns with no membership that is older than the
+/// last but one: two that follow each other have no two majorities without a common member.
 ///
-/// So a replica whose engine had no room for several changes campaigns with no membership that is older than
-/// the last but one: two that follow each other have no two majorities without a common member. And the voter
-/// that stays when another one of two was removed waits for no vote of that one, whose machine may be gone.
+/// The last one may not be committed, not even where this replica was one of two voters and so is in each
+/// majority of theirs: the other voter may not know yet that a third one was removed, and lead with its vote.
 fn surely_committed(start: &CoreStart) -> LogIndex {
-    let is_new =
-        |entry: &&Entry| entry.index > start.applied && entry.kind == EntryKind::Membership;
-    let mut changes = start.entries.iter().filter(is_new).peekable();
-    let mut committed = start.applied;
-    let mut voters = Some(start.membership.voters.clone()).filter(|_| !start.membership.is_joint());
-    while let Some(entry) = changes.next() {
-        let is_in_each_majority =
-            voters.as_ref().is_some_and(|voters| voters.len() <= 2 && voters.contains(&start.node));
-        if changes.peek().is_none() && !is_in_each_majority {
-            break;
-        }
-        committed = entry.index;
-        voters = voters.and_then(|voters| voters_after(voters, entry));
-    }
-    committed
-}
-
-/// The voters once a change of one member is applied; `None` after any other change.
-fn voters_after(mut voters: Vec<NodeId>, entry: &Entry) -> Option<Vec<NodeId>> {
-    let change = MembershipChange::from_payload(entry.payload.clone()).ok()?;
-    let [change] = change.changes[..] else { return None };
-    let (MemberChange::AddVoter(node)
-    | MemberChange::AddLearner(node)
-    | MemberChange::Remove(node)) = change;
-    voters.retain(|voter| *voter != node);
-    if matches!(change, MemberChange::AddVoter(_)) {
-        voters.push(node);
-    }
-    Some(voters)
+    let changes = start.entries.iter().filter(|entry| entry.kind == EntryKind::Membership);
+    let last_but_one = changes.rev().nth(1).map(|entry| entry.index);
+    last_but_one.map_or(start.applied, |index| index.max(start.applied))
 }
 
 /// The table of decisions.

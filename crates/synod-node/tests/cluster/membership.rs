@@ -223,28 +223,6 @@ fn of_two_voters_the_leader_can_leave_also_when_frames_are_lost() {
 }
 
 #[test]
-fn who_stays_alone_with_a_full_engine_needs_no_vote_of_those_that_left() {
-    for removals in [1, 2] {
-        let mut world = World::new(removals + 1);
-        for engine in world.machines.values().map(|machine| &machine.engine) {
-            engine.set_full(true);
-        }
-        for _ in 0..removals {
-            let (leader, gone) = (world.leader().unwrap(), world.follower());
-            world.ask(leader, Request::MemberRemove { id: gone }).unwrap();
-            world.advance(seconds(1));
-            assert!(!world.is_up(gone));
-        }
-        let stays = world.leader().unwrap();
-        world.crash(stays, Crash::LoseUnsynced);
-        world.machines[&stays].engine.set_full(false);
-        world.start(stays);
-        world.write(stays, "k", "v");
-        assert_eq!(world.node(stays).members().len(), 1);
-    }
-}
-
-#[test]
 fn a_dead_member_can_be_removed_though_the_engine_of_another_is_full() {
     let mut world = World::new(3);
     let (leader, full) = (world.leader().unwrap(), world.follower());
