@@ -298,6 +298,8 @@ pub struct CoreStart {
     pub start: LogStart,
     /// From the log: everything after `start`, without a gap.
     pub entries: Vec<Entry>,
+    /// From the log: an entry that the host had noted as committed.
+    pub committed: Option<LogIndex>,
     /// From the engine: membership as of `applied`.
     pub membership: Membership,
     /// From the engine. Not before `start`, not past the last entry.
@@ -323,6 +325,14 @@ pub enum CoreStartError {
     LogLost {
         /// Engine's applied index.
         applied: LogIndex,
+        /// Log's last index.
+        last: LogIndex,
+    },
+    /// An entry that was noted as committed is not there: the log lost durable entries.
+    #[error("{committed} was committed but the log ends at {last}")]
+    CommitLost {
+        /// The entry.
+        committed: LogIndex,
         /// Log's last index.
         last: LogIndex,
     },

@@ -191,6 +191,7 @@ pub fn boot(
         hard_state: group.hard_state,
         start: group.start,
         entries: group.entries,
+        committed: group.committed,
         membership: applied.membership.clone(),
         applied: applied.position.index,
         ticks: CoreTicks {
@@ -278,6 +279,7 @@ fn reconcile(
         }
         group.start = start;
         group.entries.clear();
+        group.committed = None;
         records.push(LogRecord::Start { group: COORDINATION, start });
         records.push(LogRecord::HardState { group: COORDINATION, state: group.hard_state });
     }

@@ -25,6 +25,7 @@ mod reads;
 pub mod request;
 mod requests;
 mod retention;
+mod showing;
 mod snapshot;
 mod transfer;
 pub mod watch;

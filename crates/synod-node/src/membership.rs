@@ -177,8 +177,9 @@ impl Node {
         }
         self.applied.save_members(&mut self.batch);
         self.members_changed = true;
-        // Who restarts with the members of before may need the vote of one that has gone for good. (Where
-        // there is no room for that, a crash can still have it so, see ARCHITECTURE.md.)
+        // Who restarts with the members of before may need the vote of one that has gone for good, see
+        // `showing.rs`.
+        self.members_changed_at = entry.index;
         self.persist_now = true;
         if let Some((id, subject)) = finished
             && let Some(token) = self.proposals.finish(id)

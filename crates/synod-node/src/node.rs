@@ -11,7 +11,8 @@
 //!
 //! The parts: `node/turn.rs` (the steps of a turn), `requests.rs` (what each request needs),
 //! `proposals.rs` (writes under way), `reads.rs` (read barriers), `apply.rs` (committed entries),
-//! `membership.rs`, `lease_clock.rs`, `full.rs` (no room), `transfer.rs` (snapshots), `watch/`.
+//! `membership.rs`, `showing.rs` (not before it is remembered), `lease_clock.rs`, `full.rs` (no room),
+//! `transfer.rs` (snapshots), `watch/`.
 
 mod turn;
 
@@ -43,6 +44,7 @@ use crate::questions::Questions;
 use crate::reads::Barrier;
 use crate::request::{Header, NodeStatus, Reply, RequestError, RequestToken};
 use crate::requests::Read;
+use crate::showing::Note;
 use crate::snapshot::{Incoming, Outgoing};
 use crate::watch::{WatchDelivery, WatchHub, WatchRequest};
 
@@ -112,8 +114,12 @@ pub struct Node {
     pub(crate) change_in_progress: Option<(LogIndex, Term, ProposalId)>,
     /// This leader's own removal, for the next leader, and when it is given up.
     pub(crate) parked_removal: Option<(ProposalId, ChangeOp, Instant)>,
-    /// The engine must be durable before anything more leaves this node.
+    /// The engine, or a note in the log, must be durable before anything more leaves this node.
     pub(crate) persist_now: bool,
+    /// The last change of membership that was applied, and the last one that was noted in the log.
+    pub(crate) members_changed_at: LogIndex,
+    pub(crate) noted: LogIndex,
+    pub(crate) note: Option<Note>,
     /// Clients that wait until another member leads.
     pub(crate) moves: Vec<Move>,
     /// When a frame of each peer last came.
@@ -188,6 +194,9 @@ impl Node {
             change_in_progress: None,
             parked_removal: None,
             persist_now: false,
+            members_changed_at: LogIndex(0),
+            noted: LogIndex(0),
+            note: None,
             moves: Vec::new(),
             heard: BTreeMap::new(),
             latest: now,
@@ -267,6 +276,7 @@ impl Node {
             self.writes.pop_front();
             self.core.on_persisted(core_number);
         }
+        self.on_note_durable(number);
     }
 
     /// The disk has filled up (writes are refused from now on) or has room again.
@@ -294,6 +304,7 @@ impl Node {
         }
         if self.stopped.is_none() && !self.is_moving_in() {
             self.run(now, effects);
+            self.show_members_late(now, effects);
         }
         if let Some(reason) = self.stopped.clone()
             && !self.stop_reported
@@ -391,6 +402,12 @@ impl Node {
         self.writes.front().map(|(_, _, since)| *since)
     }
 
+    /// Of the next batch to the log.
+    pub(crate) fn next_log_number(&mut self) -> u64 {
+        self.log_numbers += 1;
+        self.log_numbers
+    }
+
     pub(crate) fn stop(&mut self, reason: StopReason) {
         self.stopped.get_or_insert(reason);
     }
@@ -423,6 +440,7 @@ impl Node {
         let tokens = self.proposals.take_all().into_iter();
         let tokens = tokens.chain(self.questions.take_all());
         let tokens = tokens.chain(self.take_overdue_hashes(end_of_time));
+        let tokens = tokens.chain(self.take_noted());
         let tokens = tokens.chain(self.moves.drain(..).map(|m| m.token));
         for token in tokens.collect::<Vec<_>>() {
             self.reply(token, Err(RequestError::Stopped));

@@ -45,6 +45,7 @@ impl CoreStart {
         if !held {
             self.start = installed;
             self.entries.clear();
+            self.committed = None;
             self.applied = self.applied.max(installed.index);
         }
         !held
@@ -75,17 +76,17 @@ pub(super) fn node_from(
     Ok((node, hard_state))
 }
 
-/// What is committed for certain: what the engine applied, and of changes of membership in the log all but
-/// the last one, since nobody proposes one before the one before it is applied. So a replica that has
-/// forgotten several changes, as with a full engine, campaigns with no membership that is older than the
-/// last but one: two that follow each other have no two majorities without a common member.
+/// What is committed for certain: what the engine applied, what the host has noted, and of changes of
+/// membership in the log all but the last one, since nobody proposes one before the one before it is applied.
+/// So a replica that has forgotten several changes, as with a full engine, campaigns with no membership that
+/// is older than the last but one: two that follow each other have no two majorities without a common member.
 ///
-/// The last one may not be committed, not even where this replica was one of two voters and so is in each
+/// The last one need not be committed, not even where this replica was one of two voters and so is in each
 /// majority of theirs: the other voter may not know yet that a third one was removed, and lead with its vote.
 fn surely_committed(start: &CoreStart) -> LogIndex {
     let changes = start.entries.iter().filter(|entry| entry.kind == EntryKind::Membership);
     let last_but_one = changes.rev().nth(1).map(|entry| entry.index);
-    last_but_one.map_or(start.applied, |index| index.max(start.applied))
+    [last_but_one, start.committed].into_iter().flatten().fold(start.applied, LogIndex::max)
 }
 
 /// The table of decisions.
@@ -129,6 +130,9 @@ fn check(start: &CoreStart) -> Result<HardState, CoreStartError> {
     }
     if start.applied > last {
         return Err(CoreStartError::LogLost { applied: start.applied, last });
+    }
+    if let Some(committed) = start.committed.filter(|committed| *committed > last) {
+        return Err(CoreStartError::CommitLost { committed, last });
     }
     if start.applied < start.start.index {
         let start_index = start.start.index;

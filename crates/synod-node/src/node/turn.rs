@@ -164,11 +164,11 @@ impl Node {
         if records.is_empty() && send_after.is_empty() {
             return;
         }
-        self.log_numbers += 1;
+        let number = self.next_log_number();
         if let Some(core_number) = last_write {
-            self.writes.push_back((self.log_numbers, core_number, now));
+            self.writes.push_back((number, core_number, now));
         }
-        effects.log.push(LogBatch { number: self.log_numbers, records, send_after });
+        effects.log.push(LogBatch { number, records, send_after });
     }
 
     /// Writes what was applied to the engine, in one batch.

@@ -235,3 +235,45 @@ fn a_dead_member_can_be_removed_though_the_engine_of_another_is_full() {
     world.advance(seconds(3));
     assert_eq!(world.read(full, "b"), Some("2".into()), "applied, though not in the engine");
 }
+
+#[test]
+fn who_stays_alone_with_a_full_engine_needs_no_vote_of_those_that_left() {
+    for (removals, crash) in
+        [(1, Crash::LoseUnsynced), (1, Crash::KeepEverything), (2, Crash::LoseUnsynced)]
+    {
+        let mut world = World::new(removals + 1);
+        for engine in world.machines.values().map(|machine| &machine.engine) {
+            engine.set_full(true);
+        }
+        for _ in 0..removals {
+            let (leader, gone) = (world.leader().unwrap(), world.follower());
+            world.ask(leader, Request::MemberRemove { id: gone }).unwrap();
+            world.advance(seconds(1));
+            assert!(!world.is_up(gone), "it has been told");
+        }
+        let stays = world.leader().unwrap();
+        world.crash(stays, crash);
+        world.start(stays);
+        world.machines[&stays].engine.set_full(false);
+        world.write(stays, "k", "v");
+        assert_eq!(world.node(stays).members().len(), 1);
+    }
+}
+
+#[test]
+fn a_removal_is_not_shown_where_the_engine_breaks_before_it_remembers_it() {
+    let mut world = World::new(2);
+    let breaks = world.leader().unwrap();
+    let gone = NodeId(3 - breaks.0);
+    world.machines[&breaks].fragile.break_after(0);
+    let reply = world.ask(breaks, Request::MemberRemove { id: gone });
+    assert_eq!(reply, Err(RequestError::Stopped));
+    assert!(matches!(world.machines[&breaks].stopped, Some(StopReason::Storage(_))));
+    world.advance(seconds(3));
+    assert!(world.is_up(gone), "it was not told, and is needed");
+    world.machines[&breaks].fragile.mend();
+    world.start(breaks);
+    world.advance(seconds(8));
+    world.write(breaks, "k", "v");
+    assert!(!world.is_up(gone));
+}

@@ -223,6 +223,10 @@ impl Wal {
                     keeps_entries = log.keeps_entries(*start);
                     log.set_start(*start, keeps_entries);
                 }
+                LogRecord::Committed { group, index } => {
+                    let log = self.table.copy_once(*group, &mut ahead);
+                    assert!(*index <= log.last, "only entries of the log are committed");
+                }
                 LogRecord::NodeStart { .. } | LogRecord::HardState { .. } => {}
             }
             record::encode(record, keeps_entries, &mut out);

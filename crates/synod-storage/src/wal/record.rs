@@ -30,6 +30,14 @@ pub enum LogRecord {
         /// Its new value.
         state: HardState,
     },
+    /// A group's entries up to this one are committed: the host needs to know that after a crash, and its
+    /// engine had no room to remember it. Never beyond the last entry.
+    Committed {
+        /// Whose.
+        group: GroupId,
+        /// Up to this one.
+        index: LogIndex,
+    },
     /// A group's log now begins after this position: what lies before is covered by the engine's
     /// durable state (prefix truncation), or everything was replaced by an installed snapshot (then
     /// `start` lies past the last entry, or at an entry of another term, and the log becomes empty).
@@ -47,6 +55,7 @@ pub(super) enum StoredRecord {
     NodeStart(u32),
     Entries(GroupId, Vec<Entry>),
     HardState(GroupId, HardState),
+    Committed(GroupId, LogIndex),
     /// With whether entries behind the new start stay. Decided when it was written: a reader may no
     /// longer have the entry whose term decides.
     Start(GroupId, LogStart, bool),
@@ -85,6 +94,9 @@ pub(super) fn encode(record: &LogRecord, keeps_entries: bool, out: &mut Encoder)
         LogRecord::HardState { group, state } => {
             out.u8(TAG_HARD_STATE).var(u64::from(group.0));
             encode_hard_state(*state, out);
+        }
+        LogRecord::Committed { group, index } => {
+            out.u8(TAG_COMMITTED).var(u64::from(group.0)).var(index.0);
         }
         LogRecord::Start { group, start } => {
             out.u8(TAG_START).var(u64::from(group.0));
@@ -134,6 +146,10 @@ fn decode(input: &mut Decoder) -> Result<StoredRecord, DecodeError> {
         TAG_HARD_STATE => {
             StoredRecord::HardState(GroupId(input.var_u32("group")?), decode_hard_state(input)?)
         }
+        TAG_COMMITTED => {
+            let group = GroupId(input.var_u32("group")?);
+            StoredRecord::Committed(group, LogIndex(input.var("committed index")?))
+        }
         TAG_START => {
             let group = GroupId(input.var_u32("group")?);
             StoredRecord::Start(group, decode_start(input)?, input.bool("keeps entries")?)
@@ -179,6 +195,7 @@ const TAG_ENTRIES: u8 = 2;
 const TAG_HARD_STATE: u8 = 3;
 const TAG_START: u8 = 4;
 const TAG_CHECKPOINT: u8 = 5;
+const TAG_COMMITTED: u8 = 6;
 
 #[cfg(test)]
 mod tests {
@@ -202,6 +219,7 @@ mod tests {
         encode(&LogRecord::Entries { group, entries: vec![entry(9), entry(10)] }, false, &mut out);
         encode(&LogRecord::HardState { group, state }, false, &mut out);
         encode(&LogRecord::Start { group, start }, true, &mut out);
+        encode(&LogRecord::Committed { group, index: LogIndex(9) }, false, &mut out);
         let part = GroupCheckpoint { hard_state: state, start, last: LogIndex(10) };
         let checkpoint = Checkpoint { start_number: 9, groups: BTreeMap::from([(group, part)]) };
         encode_checkpoint(&checkpoint, &mut out);
@@ -211,6 +229,7 @@ mod tests {
             StoredRecord::Entries(group, vec![entry(9), entry(10)]),
             StoredRecord::HardState(group, state),
             StoredRecord::Start(group, start, true),
+            StoredRecord::Committed(group, LogIndex(9)),
             StoredRecord::Checkpoint(checkpoint),
         ];
         assert_eq!(decode_all(bytes.clone()).unwrap(), expected);

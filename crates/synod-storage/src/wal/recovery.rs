@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use synod_base::disk::DiskFile;
-use synod_base::{Entry, GroupId, HardState, LogStart};
+use synod_base::{Entry, GroupId, HardState, LogIndex, LogStart};
 
 use super::error::WalError;
 use super::folder::{Folder, Listing, fill};
@@ -18,7 +18,7 @@ use super::frame::{ALIGNMENT, FRAME_HEADER_BYTES, FrameHeader};
 use super::header::{FIRST_FRAME_AT, SegmentHeader, WalIdentity};
 use super::log::{Segment, Wal, WalLimits};
 use super::record::{self, StoredRecord};
-use super::table::GroupTable;
+use super::table::{GroupLog, GroupTable};
 
 /// What a log held when it was opened.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -40,6 +40,8 @@ pub struct RecoveredGroup {
     pub start: LogStart,
     /// All entries after `start`, without a gap.
     pub entries: Vec<Entry>,
+    /// The last entry that is noted as committed ([`LogRecord::Committed`]), if it is after `start`.
+    pub committed: Option<LogIndex>,
 }
 
 /// Where an unfinished end was cut off.
@@ -80,7 +82,9 @@ pub(super) fn recover(
     let Replay { at, begun, table, mut entries, next_frame, previous, .. } = replay;
     let groups = table.groups().iter().map(|(group, log)| {
         let entries = entries.remove(group).unwrap_or_default();
-        (*group, RecoveredGroup { hard_state: log.hard_state, start: log.start, entries })
+        let GroupLog { hard_state, start, .. } = *log;
+        let committed = log.committed_in_log();
+        (*group, RecoveredGroup { hard_state, start, entries, committed })
     });
     let recovered = Recovered {
         start_number: table.start_number,
@@ -206,6 +210,7 @@ impl Replay {
         match record {
             StoredRecord::NodeStart(number) => self.table.start_number = number,
             StoredRecord::HardState(group, state) => self.table.group(group).hard_state = state,
+            StoredRecord::Committed(group, index) => self.table.group(group).note_committed(index),
             StoredRecord::Entries(group, new) => {
                 let log = self.table.group(group);
                 let follows =

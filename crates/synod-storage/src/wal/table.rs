@@ -24,6 +24,9 @@ pub(super) struct GroupLog {
     pub(super) start: LogStart,
     /// Index of the last entry, that of `start` if there is none.
     pub(super) last: LogIndex,
+    /// Noted as committed; not in checkpoints: the note lies in no older segment than its entry, and is needed
+    /// no longer than that.
+    pub(super) committed: LogIndex,
     /// Ascending by index, and so by segment: later appends replace a suffix.
     runs: VecDeque<Run>,
 }
@@ -60,6 +63,7 @@ impl GroupTable {
             LogRecord::NodeStart { start_number } => self.start_number = *start_number,
             LogRecord::Entries { group, entries } => self.group(*group).append(entries, segment),
             LogRecord::HardState { group, state } => self.group(*group).hard_state = *state,
+            LogRecord::Committed { group, index } => self.group(*group).note_committed(*index),
             LogRecord::Start { group, start } => {
                 let log = self.group(*group);
                 log.set_start(*start, log.keeps_entries(*start));
@@ -115,6 +119,15 @@ impl GroupLog {
         }
     }
 
+    pub(super) fn note_committed(&mut self, index: LogIndex) {
+        self.committed = self.committed.max(index);
+    }
+
+    /// What is noted as committed, if it goes beyond the start.
+    pub(super) fn committed_in_log(&self) -> Option<LogIndex> {
+        Some(self.committed).filter(|index| *index > self.start.index)
+    }
+
     /// Whether entries behind a new start stay: only if the log has the entry at `start`, or starts
     /// right there. Otherwise a snapshot replaces a log that had diverged or ended before.
     pub(super) fn keeps_entries(&self, start: LogStart) -> bool {
@@ -124,6 +137,10 @@ impl GroupLog {
 
     pub(super) fn set_start(&mut self, start: LogStart, keeps_entries: bool) {
         self.start = start;
+        if !keeps_entries {
+            // A snapshot has it all.
+            self.committed = self.committed.min(start.index);
+        }
         if !keeps_entries || self.last <= start.index {
             self.runs.clear();
             self.last = start.index;
@@ -140,6 +157,7 @@ impl GroupLog {
             hard_state: checkpoint.hard_state,
             start: checkpoint.start,
             last: checkpoint.last,
+            committed: LogIndex(0),
             runs: VecDeque::new(),
         };
     }

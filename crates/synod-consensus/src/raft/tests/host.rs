@@ -215,6 +215,7 @@ pub(super) fn core_start(id: NodeId, seed: u64, disk: &Disk) -> CoreStart {
         hard_state: disk.hard_state,
         start: disk.start,
         entries: disk.entries.clone(),
+        committed: None,
         membership: disk.engine.membership.clone(),
         applied: disk.engine.at.index,
         ticks: TICKS,

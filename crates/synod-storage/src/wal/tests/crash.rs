@@ -21,6 +21,10 @@ impl State {
         match record {
             LogRecord::NodeStart { start_number } => self.start_number = *start_number,
             LogRecord::HardState { group, state } => self.group(*group).hard_state = *state,
+            LogRecord::Committed { group, index } => {
+                let log = self.group(*group);
+                log.committed = log.committed.max(Some(*index));
+            }
             LogRecord::Entries { group, entries } => {
                 let log = self.group(*group);
                 log.entries.retain(|entry| entry.index < entries[0].index);
@@ -32,6 +36,7 @@ impl State {
                 let keeps = *start == log.start || at.is_some_and(|entry| entry.term == start.term);
                 log.entries.retain(|entry| keeps && entry.index > start.index);
                 log.start = *start;
+                log.committed = log.committed.filter(|index| keeps && *index > start.index);
             }
         }
     }
@@ -46,6 +51,8 @@ fn random_record(rng: &mut fastrand::Rng, state: &State) -> LogRecord {
     let log = state.groups.get(&group).cloned().unwrap_or_default();
     let (first, last) = (log.start.index.0 + 1, log.start.index.0 + log.entries.len() as u64);
     let term = log.hard_state.term.0 + 1;
+    // What is committed is replaced by nothing but a snapshot.
+    let open = log.committed.map_or(first, |committed| first.max(committed.0 + 1));
     match rng.u32(..20) {
         0 => LogRecord::NodeStart { start_number: state.start_number + 1 },
         1..=3 => hard_state(group, log.hard_state.term.0 + rng.u64(..2), rng.u64(..4)),
@@ -54,9 +61,12 @@ fn random_record(rng: &mut fastrand::Rng, state: &State) -> LogRecord {
             let term = log.entries[(index - first) as usize].term.0;
             start(group, index, if rng.u8(..8) == 0 { term + 7 } else { term })
         }
+        8 if !log.entries.is_empty() => {
+            LogRecord::Committed { group, index: LogIndex(rng.u64(first..=last)) }
+        }
         7 if rng.bool() => start(group, last + rng.u64(..5), term),
         _ => {
-            let from = if rng.u8(..4) == 0 { rng.u64(first..=last + 1) } else { last + 1 };
+            let from = if rng.u8(..4) == 0 { rng.u64(open..=last + 1) } else { last + 1 };
             let count = rng.u64(1..4);
             let entries = (from..from + count).map(|index| {
                 let bytes = if rng.u8(..30) == 0 { 9000 } else { rng.usize(..900) };
