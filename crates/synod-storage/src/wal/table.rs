@@ -24,8 +24,8 @@ pub(super) struct GroupLog {
     pub(super) start: LogStart,
     /// Index of the last entry, that of `start` if there is none.
     pub(super) last: LogIndex,
-    /// Noted as committed; not in checkpoints: the note lies in no older segment than its entry, and is needed
-    /// no longer than that.
+    /// Noted as committed; not in checkpoints: the note lies in no older segment than its entry, and is
+    /// needed no longer than that.
     pub(super) committed: LogIndex,
     /// Ascending by index, and so by segment: later appends replace a suffix.
     runs: VecDeque<Run>,
