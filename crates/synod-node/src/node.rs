@@ -309,6 +309,9 @@ impl Node {
         if let Some(reason) = self.stopped.clone()
             && !self.stop_reported
         {
+            if reason != StopReason::Removed && self.persist_now {
+                self.show_nothing();
+            }
             self.stop_reported = true;
             self.refuse_everything();
             effects.stopped = Some(reason);

@@ -13,7 +13,7 @@ use synod_storage::wal::LogRecord;
 use crate::effects::{Effects, LogBatch, StopReason};
 use crate::frame::COORDINATION;
 use crate::node::Node;
-use crate::request::{Reply, RequestError, RequestToken};
+use crate::request::{Reply, RequestError, RequestToken, Response};
 
 /// A note on its way to the log, and what waits for it.
 #[derive(Debug)]
@@ -28,15 +28,15 @@ pub(crate) struct Note {
 impl Node {
     /// Behind a turn: what may not be shown yet is kept back.
     pub(crate) fn show_members_late(&mut self, now: Instant, effects: &mut Effects) {
-        if !self.persist_now {
-            return self.show();
-        }
         match &self.stopped {
             None => {}
             // It has nothing to remember but that, and the others are to hear of it.
             Some(StopReason::Removed) => return,
-            // A broken engine has remembered nothing.
+            // What was to be applied may have been a change.
             Some(_) => return self.show_nothing(),
+        }
+        if !self.persist_now {
+            return self.show();
         }
         if self.noted < self.members_changed_at {
             self.note(effects);
@@ -46,8 +46,7 @@ impl Node {
         let until = now + self.config.timing.request_timeout;
         let Some(note) = &mut self.note else { return };
         note.members_changed |= std::mem::take(&mut self.members_changed);
-        // What was refused has changed nothing.
-        let made = self.replies.extract_if(.., |(_, reply)| reply.is_ok());
+        let made = self.replies.extract_if(.., |(_, reply)| may_show_members(reply));
         note.replies.extend(made.map(|(token, reply)| (token, reply, until)));
         let overdue = note.replies.extract_if(.., |(_, _, until)| *until <= now);
         self.replies.extend(overdue.map(|(token, ..)| (token, Err(RequestError::TimedOut))));
@@ -80,10 +79,11 @@ impl Node {
         }
     }
 
-    fn show_nothing(&mut self) {
+    /// For a node that has stopped.
+    pub(crate) fn show_nothing(&mut self) {
         self.send.clear();
         self.members_changed = false;
-        for (_, reply) in self.replies.iter_mut().filter(|(_, reply)| reply.is_ok()) {
+        for (_, reply) in self.replies.iter_mut().filter(|(_, reply)| may_show_members(reply)) {
             *reply = Err(RequestError::Stopped);
         }
         for token in self.take_noted() {
@@ -95,5 +95,14 @@ impl Node {
     pub(crate) fn take_noted(&mut self) -> Vec<RequestToken> {
         let replies = self.note.take().map(|note| note.replies).unwrap_or_default();
         replies.into_iter().map(|(token, ..)| token).collect()
+    }
+}
+
+/// Whether it can be seen from an answer who is a member.
+fn may_show_members(reply: &Reply) -> bool {
+    use RequestError::{BadTransferee, MemberNotFound};
+    match reply {
+        Ok((_, response)) => !matches!(response, Response::Status(_)),
+        Err(error) => matches!(error, MemberNotFound | BadTransferee),
     }
 }

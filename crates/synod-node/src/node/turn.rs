@@ -9,7 +9,7 @@ use synod_storage::engine::EngineError;
 use synod_storage::wal::LogRecord;
 
 use super::{Node, View};
-use crate::effects::{Effects, LogBatch};
+use crate::effects::{Effects, LogBatch, StopReason};
 use crate::frame::{COORDINATION, Frame};
 
 /// Ticks made up for at most after a pause; more would only start needless elections.
@@ -173,6 +173,10 @@ impl Node {
 
     /// Writes what was applied to the engine, in one batch.
     fn write_engine(&mut self, now: Instant) {
+        if self.stopped.as_ref().is_some_and(|reason| *reason != StopReason::Removed) {
+            // The batch is half made, and its position that of what was not applied.
+            return;
+        }
         if self.kv.needs_scrub()
             && self.engine_retry.is_none()
             && let Err(error) = self.kv.scrub(SCRUB_KEYS_PER_TURN, &mut self.batch)
